@@ -1,0 +1,1 @@
+"""The voter-facing edge: can append to the queue, cannot reach PostgreSQL."""

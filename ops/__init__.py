@@ -1,0 +1,1 @@
+"""What keeps the whole running and proves that it did: supervisor, monitor, checker."""

@@ -1,0 +1,1 @@
+"""The desk: what a scrutineer does before, during and after a ballot, each act a command."""
