@@ -1,4 +1,4 @@
-"""What `./run test` does: every check on the code, then every test, each step bounded and timed; stops at the first failure."""
+"""What `./run test` does: every check on the code, then every test, each bounded and timed, to the first failure."""
 
 import argparse
 import subprocess
@@ -13,7 +13,7 @@ STEP_LONG_SECONDS_MAX = 3600
 
 
 def steps(*, long: bool, extra: list[str]) -> list[tuple[str, list[str]]]:
-    """The name and command of each step, cheapest first; pytest is last so that its summary closes the output."""
+    """The name and command of each step, cheapest first; pytest last, so that its summary is last."""
     pytest = [str(BIN / "python"), "-m", "pytest", *([] if long else ["-m", "not long"]), *extra]
     if extra:
         return [("tests", pytest)]
