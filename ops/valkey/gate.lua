@@ -1,0 +1,480 @@
+#!lua name=ballot
+-- The gate: the only place that decides whether a vote is taken, in one atomic step on the queue's own clock.
+--
+-- One ballot has S shards; each has seven keys that share a hash tag, always given in this order:
+--   1 gate         hash  opens_us closes_us state last_us, and the counters (no personal data)
+--   2 credentials  hash  keyed digest -> UIN (16) .. 'c' current | 'r' revoked .. channel (1)
+--   3 voted        hash  UIN -> 'e' .. identity (16) .. sealed SHA-256 (32) .. accepted_us (16 digits) .. reference (19)
+--                            or 'p' | 'w' .. received_us (16 digits)
+--   4 references   hash  reference -> 'a' accepted | 's' stored | 'h' held
+--   5 votes        stream, never trimmed here
+--   6 attempts     stream with a budget: a flood of tries may push out tries, never votes
+--   7 unknown      hash  minute -> tries with a credential nobody was issued
+--
+-- Rules kept throughout:
+--   * A clock step never reopens a ballot: now is the larger of the clock and the last time seen, and the
+--     state only ever moves scheduled -> open -> closed.
+--   * Arguments are checked whole before anything is written, and all checks of a vote come before its first write,
+--     because a function that fails half-way is not undone.
+--   * Every loop is bounded by the number of rows, and that is bounded here.
+--   * A caller outside the library (an edge that was broken into) could write these keys directly; the issue register
+--     and the signatures, which workers check, are the second wall.
+
+local VOTES_MAX = 1024        -- an edge sends at most 256; the margin is for replays by hand
+local ROWS_MAX = 10000        -- codes, UINs and returns the desk may send at once: about 10 ms of the queue's time
+local ATTEMPTS_MAX = 100000   -- entries, about 20 MB a shard; '~' trims in whole blocks, so a little more is kept
+local UNKNOWN_MINUTES_MAX = 1500  -- a day and an hour
+local WRAPPED_BYTES_MAX = 131072  -- twice the largest request body
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function digits16(number)
+  return string.format('%016.0f', number)
+end
+
+local function clock_us()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function fault(text)
+  return redis.error_reply('ARGUMENT ' .. text)
+end
+
+-- A time as decimal text, or nil: Lua's tonumber would also take hexadecimal, exponents and blanks.
+local function microseconds(text)
+  if text and #text <= 16 and string.match(text, '^%d+$') then
+    return tonumber(text)
+  end
+  return nil
+end
+
+-- The fault in the shape of a call, or nil: seven keys, a whole number of rows, not too many of them.
+local function shape_fault(keys, args, width, rows_max)
+  if #keys ~= 7 then
+    return fault('seven keys are needed: gate, credentials, voted, references, votes, attempts, unknown')
+  end
+  if #args == 0 or #args % width ~= 0 then
+    return fault('a whole number of rows of ' .. width .. ' is needed')
+  end
+  if #args / width > rows_max then
+    return fault('at most ' .. rows_max .. ' rows a call')
+  end
+  return nil
+end
+
+-- The window as of now, or nil when this ballot was never armed; least_step_us forces time forward past the last time seen.
+local function window(gate_key, least_step_us)
+  local fields = redis.call('HMGET', gate_key, 'opens_us', 'closes_us', 'state', 'last_us')
+  if not fields[1] then
+    return nil
+  end
+  local seen = {
+    opens_us = tonumber(fields[1]),
+    closes_us = tonumber(fields[2]),
+    state = fields[3],
+    now_us = math.max(clock_us(), tonumber(fields[4]) + (least_step_us or 0)),
+  }
+  if seen.state ~= 'closed' then
+    if seen.now_us >= seen.closes_us then
+      seen.state = 'closed'
+    elseif seen.now_us >= seen.opens_us then
+      seen.state = 'open'
+    end
+  end
+  return seen
+end
+
+local function latch(gate_key, seen)
+  redis.call('HSET', gate_key, 'last_us', whole(seen.now_us), 'state', seen.state)
+end
+
+local function attempt(keys, kind, outcome, digest, sealed_ip, now_us)
+  redis.call('XADD', keys[6], 'MAXLEN', '~', ATTEMPTS_MAX, '*',
+    'k', kind, 'o', outcome, 'd', digest, 'ip', sealed_ip, 't', whole(now_us))
+end
+
+-- Tries with unknown credentials are counted by minute only: whoever floods us with them gets one small number.
+local function count_unknown(key, now_us, count)
+  if count == 0 then
+    return
+  end
+  local minute = math.floor(now_us / 60000000)
+  local total = redis.call('HINCRBY', key, whole(minute), count)
+  if total == count and redis.call('HLEN', key) > UNKNOWN_MINUTES_MAX then
+    local minutes = redis.call('HKEYS', key)
+    table.sort(minutes, function(a, b) return tonumber(a) < tonumber(b) end)
+    for i = 1, #minutes - UNKNOWN_MINUTES_MAX do
+      redis.call('HDEL', key, minutes[i])
+    end
+  end
+end
+
+-- The answer of both voter-facing functions: the window first, then one row an item.
+local function answers(seen)
+  if not seen then
+    return { '0', '0', '' }
+  end
+  return { whole(seen.opens_us), whole(seen.closes_us), seen.state }
+end
+
+local NOT_FOUND = { 'not_found', '', '', '' }
+local NOT_OPEN = { 'not_open', '', '', '' }
+local NOT_ACCEPTED = { 'not_accepted', '', '', '' }
+local READY = { 'ready', '', '', '' }
+
+-- Why a credential may not vote now, as two words: what the voter is told, and what the attempt log keeps. Nil when it may.
+-- The window comes before the credential, so that a closed ballot tells nothing about credentials.
+local function refusal(seen, credential, mark)
+  if seen.state ~= 'open' then
+    return NOT_OPEN, 'not_open'
+  end
+  if not credential then
+    return NOT_ACCEPTED, 'unknown'
+  end
+  if string.sub(credential, 17, 17) ~= 'c' then
+    return NOT_ACCEPTED, 'revoked'
+  end
+  if mark then
+    return NOT_ACCEPTED, string.sub(mark, 1, 1) == 'e' and 'used' or 'already_voted'
+  end
+  return nil
+end
+
+-- Casts up to 1024 votes; the order for each is: the same vote again, the window, the credential, the voter, and then it is in.
+-- Rows: digest, identity, reference, wrapped record, sealed SHA-256, sealed IP address.
+-- Answer: opens_us, closes_us, state, then a row each: outcome, reference, accepted_us, sealed SHA-256, where the outcome
+-- is accepted, repeated, not_accepted, not_open, not_found, or taken (the reference is in use: draw another, nothing was done).
+local function cast(keys, args)
+  local wrong = shape_fault(keys, args, 6, VOTES_MAX)
+  if wrong then
+    return wrong
+  end
+  for i = 1, #args, 6 do
+    if #args[i] ~= 32 or #args[i + 1] ~= 16 or #args[i + 2] ~= 19 or #args[i + 4] ~= 32
+      or #args[i + 3] == 0 or #args[i + 3] > WRAPPED_BYTES_MAX or #args[i + 5] > 512 then
+      return fault('a vote is digest (32), identity (16), reference (19), record, sealed SHA-256 (32), sealed IP')
+    end
+  end
+  local seen = window(keys[1])
+  local reply = answers(seen)
+  local accepted, repeated, unknown = 0, 0, 0
+  local now = seen and whole(seen.now_us)
+  for i = 1, #args, 6 do
+    local digest, identity, reference = args[i], args[i + 1], args[i + 2]
+    local row = NOT_FOUND
+    if seen then
+      local credential = redis.call('HGET', keys[2], digest)
+      local uin = credential and string.sub(credential, 1, 16)
+      local mark = uin and redis.call('HGET', keys[3], uin)
+      if mark and string.sub(mark, 1, 17) == 'e' .. identity then
+        -- The same vote again, whatever the time is and even if its code was replaced since: the same answer. The entry
+        -- is also what makes a retry wait for the disk, and so for the original vote.
+        attempt(keys, 'vote', 'repeated', digest, args[i + 5], seen.now_us)
+        repeated = repeated + 1
+        row = { 'repeated', string.sub(mark, 66, 84), whole(tonumber(string.sub(mark, 50, 65))), string.sub(mark, 18, 49) }
+      else
+        local refused, inner = refusal(seen, credential, mark)
+        if refused then
+          row = refused
+          if credential then
+            attempt(keys, 'vote', inner, digest, args[i + 5], seen.now_us)
+          else
+            unknown = unknown + 1
+          end
+        elseif redis.call('HSETNX', keys[4], reference, 'a') == 0 then
+          row = { 'taken', '', '', '' }
+        else
+          redis.call('HSET', keys[3], uin, 'e' .. identity .. args[i + 4] .. digits16(seen.now_us) .. reference)
+          redis.call('XADD', keys[5], '*', 'k', 'v', 'r', args[i + 3], 'd', digest, 'ref', reference,
+            't', now, 'u', uin, 'c', string.sub(credential, 18, 18))
+          accepted = accepted + 1
+          row = { 'accepted', reference, now, args[i + 4] }
+        end
+      end
+    end
+    reply[#reply + 1] = row
+  end
+  if seen then
+    latch(keys[1], seen)
+    count_unknown(keys[7], seen.now_us, unknown)
+    if accepted > 0 then
+      redis.call('HINCRBY', keys[1], 'accepted', accepted)
+      redis.call('HINCRBY', keys[1], 'voted_e', accepted)
+    end
+    if repeated > 0 then
+      redis.call('HINCRBY', keys[1], 'repeated', repeated)
+    end
+  end
+  return reply
+end
+
+-- Says for up to 1024 credentials whether a vote would be taken now, uses nothing up, and logs each try of an issued one.
+-- Rows: digest, sealed IP address. Answer as for cast, with the outcomes ready, not_accepted, not_open, not_found.
+local function access(keys, args)
+  local wrong = shape_fault(keys, args, 2, VOTES_MAX)
+  if wrong then
+    return wrong
+  end
+  for i = 1, #args, 2 do
+    if #args[i] ~= 32 or #args[i + 1] > 512 then
+      return fault('a request is digest (32), sealed IP')
+    end
+  end
+  local seen = window(keys[1])
+  local reply = answers(seen)
+  local unknown = 0
+  for i = 1, #args, 2 do
+    local row = NOT_FOUND
+    if seen then
+      local credential = redis.call('HGET', keys[2], args[i])
+      local mark = credential and redis.call('HGET', keys[3], string.sub(credential, 1, 16))
+      local refused, inner = refusal(seen, credential, mark)
+      row = refused or READY
+      if credential then
+        attempt(keys, 'access', inner or 'ready', args[i], args[i + 1], seen.now_us)
+      else
+        unknown = unknown + 1
+      end
+    end
+    reply[#reply + 1] = row
+  end
+  if seen then
+    latch(keys[1], seen)
+    count_unknown(keys[7], seen.now_us, unknown)
+  end
+  return reply
+end
+
+-- Arms this shard with its opening and closing time; the same again is harmless (0), other times are refused.
+local function arm(keys, args)
+  local wrong = shape_fault(keys, args, 2, 1)
+  if wrong then
+    return wrong
+  end
+  local opens_us, closes_us = microseconds(args[1]), microseconds(args[2])
+  if not opens_us or not closes_us or opens_us >= closes_us then
+    return fault('opens_us and closes_us are needed, the first before the second')
+  end
+  local armed = redis.call('HMGET', keys[1], 'opens_us', 'closes_us')
+  if armed[1] then
+    if tonumber(armed[1]) == opens_us and tonumber(armed[2]) == closes_us then
+      return 0
+    end
+    return redis.error_reply('ARMED with other times: ' .. armed[1] .. ' ' .. armed[2])
+  end
+  redis.call('HSET', keys[1], 'opens_us', whole(opens_us), 'closes_us', whole(closes_us), 'state', 'scheduled',
+    'last_us', '0', 'accepted', '0', 'repeated', '0', 'released', '0', 'voted_e', '0', 'voted_p', '0', 'voted_w', '0')
+  return 1
+end
+
+-- Adds issued credentials and answers how many are new; a digest that belongs to another voter refuses the whole call.
+-- Rows: digest, UIN, channel (one byte). An existing one is left as it is, so a resumed issue never revives a revoked code.
+local function issue(keys, args)
+  local wrong = shape_fault(keys, args, 3, ROWS_MAX)
+  if wrong then
+    return wrong
+  end
+  for i = 1, #args, 3 do
+    if #args[i] ~= 32 or #args[i + 1] ~= 16 or #args[i + 2] ~= 1 then
+      return fault('a code is digest (32), UIN (16), channel (1)')
+    end
+    local existing = redis.call('HGET', keys[2], args[i])
+    if existing and string.sub(existing, 1, 16) ~= args[i + 1] then
+      return redis.error_reply('CONFLICT row ' .. ((i + 2) / 3) .. ': this credential was issued to another voter')
+    end
+  end
+  local added = 0
+  for i = 1, #args, 3 do
+    added = added + redis.call('HSETNX', keys[2], args[i], args[i + 1] .. 'c' .. args[i + 2])
+  end
+  return added
+end
+
+-- Revokes credentials at once and answers when, then 1 or 0 each for whether it was ever issued.
+-- That time is later than every acceptance before it and no vote of these codes is accepted after it, so that
+-- "accepted_us < revoked_us" is exact even while the server's clock stands still or runs backwards.
+local function revoke(keys, args)
+  local wrong = shape_fault(keys, args, 1, ROWS_MAX)
+  if wrong then
+    return wrong
+  end
+  for i = 1, #args do
+    if #args[i] ~= 32 then
+      return fault('a digest has 32 bytes')
+    end
+  end
+  local seen = window(keys[1], 1)
+  local reply = { whole(seen and seen.now_us or clock_us()) }
+  for i = 1, #args do
+    local existing = redis.call('HGET', keys[2], args[i])
+    if existing then
+      redis.call('HSET', keys[2], args[i], string.sub(existing, 1, 16) .. 'r' .. string.sub(existing, 18, 18))
+    end
+    reply[#reply + 1] = existing and 1 or 0
+  end
+  if seen then
+    latch(keys[1], seen)
+  end
+  return reply
+end
+
+-- Answers what each UIN's mark is, '' when it has not voted; reads only.
+local function voted(keys, args)
+  local wrong = shape_fault(keys, args, 1, ROWS_MAX)
+  if wrong then
+    return wrong
+  end
+  local reply = {}
+  for i = 1, #args do
+    reply[i] = redis.call('HGET', keys[3], args[i]) or ''
+  end
+  return reply
+end
+
+local METHOD_OF = { e = 'electronic', p = 'postal', w = 'workplace' }
+local LETTER_OF = { postal = 'p', workplace = 'w' }
+
+-- Marks voters who returned by another method; the first recorded here counts, whatever the envelope says.
+-- Rows: UIN, postal or workplace, received_us. Answer a row each: recorded, repeated or lost, and the method that counts.
+-- A lost one is written to the stream once (the gate remembers it), a repeated one not at all.
+local function returned(keys, args)
+  local wrong = shape_fault(keys, args, 3, ROWS_MAX)
+  if wrong then
+    return wrong
+  end
+  for i = 1, #args, 3 do
+    if #args[i] ~= 16 or not LETTER_OF[args[i + 1]] or not microseconds(args[i + 2]) then
+      return fault('a return is UIN (16), postal or workplace, received_us')
+    end
+  end
+  local seen = window(keys[1])
+  if not seen then
+    return redis.error_reply('UNARMED this ballot was never opened')
+  end
+  local now = whole(seen.now_us)
+  local reply = {}
+  for i = 1, #args, 3 do
+    local uin, method, received = args[i], args[i + 1], args[i + 2]
+    local letter = LETTER_OF[method]
+    local mark = redis.call('HGET', keys[3], uin)
+    local by = mark and string.sub(mark, 1, 1) or letter
+    local outcome, entry = 'repeated', nil
+    if not mark then
+      redis.call('HSET', keys[3], uin, letter .. digits16(tonumber(received)))
+      redis.call('HINCRBY', keys[1], 'voted_' .. letter, 1)
+      outcome, entry = 'recorded', '1'
+    elseif by ~= letter then
+      outcome = 'lost'
+      if redis.call('HSETNX', keys[1], 'lost:' .. letter .. ':' .. uin, received) == 1 then
+        entry = '0'
+      end
+    end
+    if entry then
+      redis.call('XADD', keys[5], '*', 'k', 'r', 'u', uin, 'm', method, 'rt', received, 't', now, 'won', entry)
+    end
+    reply[#reply + 1] = { outcome, METHOD_OF[by] }
+  end
+  latch(keys[1], seen)
+  return reply
+end
+
+-- Takes a voter's mark away, only if it is the electronic vote with this reference; counted, so the books still balance.
+-- Arguments: UIN, reference. Answers 1, or 0 when the mark is another one or none.
+local function release(keys, args)
+  local wrong = shape_fault(keys, args, 2, 1)
+  if wrong then
+    return wrong
+  end
+  local mark = redis.call('HGET', keys[3], args[1])
+  if not mark or string.sub(mark, 1, 1) ~= 'e' or string.sub(mark, 66, 84) ~= args[2] then
+    return 0
+  end
+  redis.call('HDEL', keys[3], args[1])
+  redis.call('HINCRBY', keys[1], 'released', 1)
+  redis.call('HINCRBY', keys[1], 'voted_e', -1)
+  return 1
+end
+
+-- Moves the closing time of a ballot that is not closed to a later instant than now; nothing reopens a closed one.
+-- Answers 1 or 0, now_us, state, and the closing time before the call.
+local function set_closes(keys, args)
+  local wrong = shape_fault(keys, args, 1, 1)
+  if wrong then
+    return wrong
+  end
+  local closes_us = microseconds(args[1])
+  if not closes_us then
+    return fault('closes_us is needed')
+  end
+  local seen = window(keys[1])
+  if not seen then
+    return redis.error_reply('UNARMED this ballot was never opened')
+  end
+  latch(keys[1], seen)
+  local changed = 0
+  if seen.state ~= 'closed' and closes_us > seen.now_us then
+    redis.call('HSET', keys[1], 'closes_us', whole(closes_us))
+    changed = 1
+  end
+  return { changed, whole(seen.now_us), seen.state, whole(seen.closes_us) }
+end
+
+local function description(keys, seen)
+  local counters = redis.call('HMGET', keys[1], 'accepted', 'repeated', 'released', 'voted_e', 'voted_p', 'voted_w')
+  local last_id = '0-0'
+  if redis.call('EXISTS', keys[5]) == 1 then
+    local stream = redis.call('XINFO', 'STREAM', keys[5])
+    for i = 1, #stream, 2 do
+      if stream[i] == 'last-generated-id' then
+        last_id = stream[i + 1]
+      end
+    end
+  end
+  local reply = { '0', '0', 'unarmed', whole(clock_us()) }
+  if seen then
+    reply = { whole(seen.opens_us), whole(seen.closes_us), seen.state, whole(seen.now_us) }
+  end
+  for i = 1, 6 do
+    reply[#reply + 1] = counters[i] or '0'
+  end
+  reply[#reply + 1] = whole(redis.call('HLEN', keys[2]))
+  reply[#reply + 1] = last_id
+  reply[#reply + 1] = whole(redis.call('XLEN', keys[5]))
+  return reply
+end
+
+-- Describes this shard and writes nothing; state is 'unarmed', with zero times, before the ballot is armed.
+-- Answer: opens_us closes_us state now_us accepted repeated released voted_e voted_p voted_w credentials votes_last_id votes_length.
+local function state(keys)
+  if #keys ~= 7 then
+    return fault('seven keys are needed')
+  end
+  return description(keys, window(keys[1]))
+end
+
+-- Describes this shard like ballot_state and keeps what was seen: a state reported closed then stays closed, whatever the clock does.
+local function latched(keys)
+  if #keys ~= 7 then
+    return fault('seven keys are needed')
+  end
+  local seen = window(keys[1])
+  if seen then
+    latch(keys[1], seen)
+  end
+  return description(keys, seen)
+end
+
+redis.register_function('ballot_cast', cast)
+redis.register_function('ballot_access', access)
+redis.register_function('ballot_arm', arm)
+redis.register_function('ballot_issue', issue)
+redis.register_function('ballot_revoke', revoke)
+redis.register_function('ballot_return', returned)
+redis.register_function('ballot_release', release)
+redis.register_function('ballot_set_closes', set_closes)
+redis.register_function('ballot_latch', latched)
+redis.register_function{ function_name = 'ballot_voted', callback = voted, flags = { 'no-writes' } }
+redis.register_function{ function_name = 'ballot_state', callback = state, flags = { 'no-writes' } }
