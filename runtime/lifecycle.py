@@ -1,0 +1,133 @@
+"""How a process runs on uvloop and how it stops: asked once, in order, and never left behind by a dead parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+import uvloop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+PARENT_POLL_S = 0.25
+
+
+class Fatal(Exception):  # noqa: N818  # the design's two failures are named Fatal and Retry
+    """This process must end; the next start repairs what is left, as every start does."""
+
+
+class Retry(Exception):  # noqa: N818  # see Fatal
+    """Leave the work where it is; it is delivered again."""
+
+
+class Stop:
+    """A wish to stop, made once and seen by everyone in the loop."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    @property
+    def requested(self) -> bool:
+        """Whether somebody asked."""
+        return self._event.is_set()
+
+    def request(self) -> None:
+        """Ask everyone to finish what they have begun and return."""
+        self._event.set()
+
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until asked, at most `timeout_s`; say whether it was asked."""
+        if timeout_s is None:
+            await self._event.wait()
+            return True
+        try:
+            await asyncio.wait_for(self._event.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+def run_async(main: Callable[[], Awaitable[T]]) -> T:
+    """Run a command's coroutine on uvloop; Ctrl-C and SIGTERM cancel it and exit 130 or 143 once it cleaned up."""
+    terminated = False
+
+    async def body() -> T:
+        nonlocal terminated
+        task = asyncio.current_task()
+
+        def on_term() -> None:
+            nonlocal terminated
+            terminated = True
+            if task is not None:
+                task.cancel()
+
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_term)
+        return await main()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(body())
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    except asyncio.CancelledError:
+        if terminated:
+            raise SystemExit(TERMINATED) from None
+        raise
+
+
+def run_service(main: Callable[[Stop], Awaitable[int]]) -> int:
+    """Run a service until SIGTERM or SIGINT asks it to stop; return the exit code its main returns."""
+    refuse_optimised()
+    child_of_parent()
+
+    async def body() -> int:
+        stop = Stop()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.request)
+        return await main(stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(body())
+
+
+def refuse_optimised() -> None:
+    """Refuse `python -O`: it deletes the assertions that guard what we promise ourselves."""
+    if not __debug__:
+        raise click.ClickException("This must not run under python -O: it would remove our own checks.")
+
+
+def child_of_parent(parent: int | None = None) -> None:
+    """Send ourselves SIGTERM when `parent` (default: BALLOT_PARENT_PID, else nobody) dies, however it dies."""
+    if parent is None:
+        named = os.environ.get("BALLOT_PARENT_PID", "")
+        if not named.isdecimal():
+            return
+        parent = int(named)
+    threading.Thread(target=_outlive, args=(parent,), name="parent-watch", daemon=True).start()
+
+
+def _outlive(parent: int) -> None:
+    if os.getppid() == parent and hasattr(os, "pidfd_open"):
+        try:
+            descriptor = os.pidfd_open(parent)
+        except OSError:
+            descriptor = -1
+        if descriptor >= 0 and os.getppid() == parent:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll()
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
