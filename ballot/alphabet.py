@@ -1,0 +1,37 @@
+"""Crockford's 32 symbols, as people type them: for access codes and references."""
+
+from typing import Final
+
+SYMBOLS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+VALUES: Final = {symbol: value for value, symbol in enumerate(SYMBOLS)}
+BITS: Final = 5
+
+_IGNORED: Final = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212")
+_READ_AS: Final = (
+    {symbol: symbol for symbol in SYMBOLS}
+    | {symbol.lower(): symbol for symbol in SYMBOLS}
+    | {"O": "0", "o": "0", "I": "1", "i": "1", "L": "1", "l": "1"}
+)
+
+
+def read(text: str) -> str | None:
+    """`text` in canonical upper case: O is 0, I and L are 1, spaces and hyphens are ignored; None if a symbol is never used."""
+    symbols = []
+    for typed in text:
+        if typed in _IGNORED or typed.isspace():
+            continue
+        symbol = _READ_AS.get(typed)
+        if symbol is None:
+            return None
+        symbols.append(symbol)
+    return "".join(symbols)
+
+
+def write(value: int, count: int) -> str:
+    """The lowest `count` times five bits of `value` as `count` symbols, most significant first."""
+    return "".join(SYMBOLS[value >> BITS * place & 31] for place in reversed(range(count)))
+
+
+def grouped(symbols: str) -> str:
+    """`symbols` in groups of four with hyphens."""
+    return "-".join(symbols[start : start + 4] for start in range(0, len(symbols), 4))

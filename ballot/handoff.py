@@ -1,0 +1,97 @@
+"""Key names and stream fields that change hands through the queue; gate.lua and its readers spell them as here."""
+
+from typing import Final
+
+PUBLISHED_KEY: Final = "ballot:published"
+"""Hash: ballot id → canonical JSON of {"desk_public_key","document","document_signature","shards"}."""
+
+TRUST_KEY: Final = "ballot:trust"
+"""The `run_id` for which a worker has compared the stored marks with the gate."""
+
+GROUP: Final = "workers"
+"""The consumer group on every votes and attempts stream."""
+
+GATE_LIBRARY: Final = "ballot"
+STATES: Final = ("scheduled", "open", "closed")
+
+CHANNEL_BYTES: Final = {"email": b"e", "sms": b"s", "post": b"p", "probe": b"x"}
+CHANNELS: Final = {byte: name for name, byte in CHANNEL_BYTES.items()}
+CURRENT_FLAG: Final = b"c"
+REVOKED_FLAG: Final = b"r"
+
+# Entries of the votes stream.
+KIND_FIELD: Final = b"k"
+KIND_VOTE: Final = b"v"
+KIND_RETURN: Final = b"r"
+RECORD_FIELD: Final = b"r"
+DIGEST_FIELD: Final = b"d"
+REFERENCE_FIELD: Final = b"ref"
+ACCEPTED_FIELD: Final = b"t"
+UIN_FIELD: Final = b"u"
+CHANNEL_FIELD: Final = b"c"
+METHOD_FIELD: Final = b"m"
+RECEIVED_FIELD: Final = b"rt"
+RECORDED_FIELD: Final = b"t"
+WON_FIELD: Final = b"won"
+
+# Entries of the attempts stream.
+ATTEMPT_VOTE: Final = b"vote"
+ATTEMPT_ACCESS: Final = b"access"
+OUTCOME_FIELD: Final = b"o"
+IP_FIELD: Final = b"ip"
+AT_FIELD: Final = b"t"
+
+UIN_BYTES: Final = 16
+
+
+def tag(ballot: str, shard: int) -> str:
+    """The hash tag of a shard: all its keys live in one slot."""
+    return f"{{{ballot}:{shard:02d}}}"
+
+
+def gate_key(ballot: str, shard: int) -> str:
+    """Hash: opens_us closes_us state last_us accepted repeated released voted_e voted_p voted_w."""
+    return tag(ballot, shard) + ":gate"
+
+
+def credentials_key(ballot: str, shard: int) -> str:
+    """Hash: keyed digest → UIN ‖ flag byte ‖ channel byte."""
+    return tag(ballot, shard) + ":credentials"
+
+
+def voted_key(ballot: str, shard: int) -> str:
+    """Hash: UIN → `e` ‖ identity ‖ sealed digest ‖ time (16 digits) ‖ reference, or `p`/`w` ‖ time."""
+    return tag(ballot, shard) + ":voted"
+
+
+def references_key(ballot: str, shard: int) -> str:
+    """Hash: reference → `a` accepted, `s` stored, `h` held."""
+    return tag(ballot, shard) + ":references"
+
+
+def votes_key(ballot: str, shard: int) -> str:
+    """Stream: accepted votes and returns."""
+    return tag(ballot, shard) + ":votes"
+
+
+def attempts_key(ballot: str, shard: int) -> str:
+    """Stream: attempts with an issued credential that were not accepted votes."""
+    return tag(ballot, shard) + ":attempts"
+
+
+def unknown_key(ballot: str, shard: int) -> str:
+    """Hash: minute → count of attempts with a credential never issued."""
+    return tag(ballot, shard) + ":unknown"
+
+
+def shard_keys(ballot: str, shard: int) -> tuple[str, str, str, str, str, str, str]:
+    """The seven keys of a shard, in the order in which every gate function takes them."""
+    return (
+        gate_key(ballot, shard),
+        credentials_key(ballot, shard),
+        voted_key(ballot, shard),
+        references_key(ballot, shard),
+        votes_key(ballot, shard),
+        attempts_key(ballot, shard),
+        unknown_key(ballot, shard),
+    )

@@ -1,0 +1,150 @@
+"""A sealed vote as it crosses the border: one request form, one digest, one signed message."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from ballot import limits
+from ballot.encoding import Malformed, b64decode, b64encode, hex_decode, strict_json
+from ballot.rejection import Rejected, Rejection
+from ballot.suite import (
+    SEAL_OVERHEAD_BYTES,
+    SIGNATURE_BYTES,
+    SUITE,
+    VERIFY_KEY_BYTES,
+    SignatureInvalid,
+    verify_signature,
+)
+
+VOTE_LABEL: Final = b"strike-ballot/v1/vote"
+NONCE_BYTES: Final = 16
+IDENTITY_BYTES: Final = 16
+
+_FIELDS: Final = ("credential", "suite", "nonce", "sealed", "signature")
+_QUOTES_A_FIELD: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CastVote:
+    """One vote as cast. The digests are taken once: of the sealed vote, of the credential, and of the whole request.
+
+    `identity` is the 16 bytes by which the gate tells the same vote sent again from another vote.
+    """
+
+    credential: bytes = field(repr=False)
+    suite: str
+    nonce: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    sealed_sha256: bytes = field(init=False, repr=False, compare=False)
+    credential_sha256: bytes = field(init=False, repr=False, compare=False)
+    identity: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Take the digests."""
+        whole = hashlib.sha256(self.sealed)
+        object.__setattr__(self, "sealed_sha256", whole.digest())
+        object.__setattr__(self, "credential_sha256", hashlib.sha256(self.credential).digest())
+        whole.update(self.nonce + self.signature)
+        object.__setattr__(self, "identity", whole.digest()[:IDENTITY_BYTES])
+
+    def to_json(self) -> bytes:
+        """The request body."""
+        return orjson.dumps(
+            {
+                "credential": b64encode(self.credential),
+                "suite": self.suite,
+                "nonce": b64encode(self.nonce),
+                "sealed": b64encode(self.sealed),
+                "signature": b64encode(self.signature),
+            }
+        )
+
+
+def parse(body: bytes, *, padded_size: int) -> CastVote:
+    """The vote in a request `body`; Rejected with one plain sentence, which never holds a value, for any other shape.
+
+    (1) size, (2) JSON object, (3) exactly the five names, each once, (4) text, (5) suite, (6) canonical base64url of the one
+    length. The signature is checked by the workers, against the issue register.
+    """
+    value = _object(body, _FIELDS, "vote")  # (1) to (4)
+    if value["suite"] != SUITE:  # (5)
+        raise Rejected(Rejection.MALFORMED, "This ballot does not take votes sealed with that suite.")
+    return CastVote(  # (6)
+        credential=_binary(value, "credential", VERIFY_KEY_BYTES),
+        suite=SUITE,
+        nonce=_binary(value, "nonce", NONCE_BYTES),
+        sealed=_binary(value, "sealed", SEAL_OVERHEAD_BYTES + padded_size),
+        signature=_binary(value, "signature", SIGNATURE_BYTES),
+    )
+
+
+def parse_access(body: bytes) -> bytes:
+    """The SHA-256 of a credential in the body of an access request; Rejected as `parse` does."""
+    value = _object(body, ("credential_sha256",), "request")
+    try:
+        return hex_decode(value["credential_sha256"], length=32)
+    except Malformed:
+        _malformed('The field "credential_sha256" must be 64 lower-case hexadecimal digits.')
+
+
+def signed_message(ballot_id: str, definition_sha256: bytes, nonce: bytes, sealed_sha256: bytes) -> bytes:
+    """What the voter signs: label ‖ 0x00 ‖ ballot id ‖ 0x00 ‖ definition digest ‖ nonce ‖ SHA-256(sealed)."""
+    return b"\x00".join((VOTE_LABEL, ballot_id.encode(), definition_sha256 + nonce + sealed_sha256))
+
+
+def verify(
+    *,
+    ballot_id: str,
+    definition_sha256: bytes,
+    credential: bytes,
+    nonce: bytes,
+    sealed: bytes,
+    signature: bytes,
+) -> None:
+    """Raise Rejected(BAD_SIGNATURE) unless the credential signed this sealed vote for this ballot."""
+    message = signed_message(ballot_id, definition_sha256, nonce, hashlib.sha256(sealed).digest())
+    try:
+        verify_signature(credential, signature, message)
+    except SignatureInvalid as error:
+        raise Rejected(Rejection.BAD_SIGNATURE, "The vote is not signed by its credential.") from error
+
+
+def _object(body: bytes, names: tuple[str, ...], what: str) -> dict[str, str]:
+    """The JSON object in `body` with exactly `names`, all text."""
+    if len(body) > limits.REQUEST_BYTES_MAX:
+        raise Rejected(Rejection.TOO_LARGE, f"A {what} has at most {limits.REQUEST_BYTES_MAX} bytes.")
+    try:
+        value: dict[str, Any] = strict_json(body, bytes_max=limits.REQUEST_BYTES_MAX)
+    except Malformed as error:
+        raise Rejected(Rejection.MALFORMED, str(error)) from error
+    missing = [name for name in names if name not in value]
+    if missing:
+        _malformed(f'The field "{missing[0]}" is missing.')
+    if len(value) != len(names):
+        _malformed(f"A {what} has only the fields {', '.join(names)}.")
+    for name in names:
+        if not isinstance(value[name], str):
+            _malformed(f'The field "{name}" must be text.')
+        if '"' in value[name]:
+            _malformed(f'The field "{name}" holds a character that it never has.')
+    # No name and no value holds a quote, so any further quote belongs to a name given twice.
+    if body.count(b'"') != _QUOTES_A_FIELD * len(names):
+        _malformed(f"A {what} has each field only once.")
+    return value
+
+
+def _binary(value: dict[str, str], name: str, length: int) -> bytes:
+    try:
+        data = b64decode(value[name])
+    except Malformed:
+        _malformed(f'The field "{name}" is not canonical base64url without padding.')
+    if len(data) != length:
+        _malformed(f'The field "{name}" must be {length} bytes, not {len(data)}.')
+    return data
+
+
+def _malformed(detail: str) -> NoReturn:
+    raise Rejected(Rejection.MALFORMED, detail) from None
