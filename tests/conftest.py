@@ -1,0 +1,97 @@
+"""Real servers for every test that asks: one embedded set a session, in a directory of its own, stopped at the end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from runtime.home import URL_VARIABLES, Home
+from runtime.servers import Servers, servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMAND_WAIT_S = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The session's servers, and the environment in which a subprocess finds the same ones."""
+
+    home: Home
+    servers: Servers
+    env: dict[str, str]
+
+
+class RunBallot(Protocol):
+    """Runs the installed `ballot` command on the session's servers."""
+
+    def __call__(
+        self,
+        *args: str | Path,
+        input: str | bytes | None = None,
+        check: bool = True,  # noqa: A002  # as subprocess.run
+    ) -> subprocess.CompletedProcess[str]:
+        """Return what it wrote, as text; with `check` a non-zero exit fails the test and shows it."""
+
+
+def environment_for(home: Path) -> dict[str, str]:
+    """Return this process's environment with `home` as BALLOT_HOME and no server configured."""
+    env = {name: value for name, value in os.environ.items() if name not in URL_VARIABLES}
+    env["BALLOT_HOME"] = str(home)
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+    return env
+
+
+def ballot_command() -> str:
+    """Return the path of the installed `ballot` command of this environment."""
+    return str(Path(sys.executable).parent / "ballot")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Embedded Valkey and PostgreSQL, started once a session."""
+    env = environment_for(tmp_path_factory.mktemp("stack") / "home")
+    home = Home.from_environment(env)
+    with servers(home, env) as found:
+        yield Stack(home, found, env)
+
+
+@pytest.fixture
+def ballot_id() -> str:
+    """Return an id that no other test uses."""
+    return f"t-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def run_ballot(stack: Stack) -> RunBallot:
+    """Run the real `ballot` command against the session's servers."""
+
+    def run(
+        *args: str | Path,
+        input: str | bytes | None = None,
+        check: bool = True,  # noqa: A002  # as subprocess.run
+    ) -> subprocess.CompletedProcess[str]:
+        given = input.decode() if isinstance(input, bytes) else input
+        done = subprocess.run(
+            [ballot_command(), *(str(arg) for arg in args)],
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
+            capture_output=True,
+            text=True,
+            env=stack.env,
+            check=False,
+            timeout=COMMAND_WAIT_S,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f"ballot {' '.join(map(str, args))} ended with {done.returncode}:\n{done.stderr}")
+        return done
+
+    return run
