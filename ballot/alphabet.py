@@ -15,7 +15,10 @@ _READ_AS: Final = (
 
 
 def read(text: str) -> str | None:
-    """`text` in canonical upper case: O is 0, I and L are 1, spaces and hyphens are ignored; None if a symbol is never used."""
+    """`text` in canonical upper case; None if it holds a symbol that is never used.
+
+    O is read as 0, I and L as 1; spaces and hyphens are ignored.
+    """
     symbols = []
     for typed in text:
         if typed in _IGNORED or typed.isspace():

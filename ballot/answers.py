@@ -1,4 +1,4 @@
-"""The plaintext of a vote, and the one length that every vote on a ballot is padded to, whatever was chosen."""
+"""The plaintext of a vote, and the one length that every vote on a ballot is padded to."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from ballot.question import Question
 
 
 def plaintext(questions: Sequence[Question], answers: Mapping[str, Sequence[str]]) -> bytes:
-    """`answers` as compact JSON in the order of `questions`; a question not answered is left blank (an empty list).
+    """`answers` as compact JSON in the order of `questions`; a question not answered is left blank .
 
     Refuses what would be spoilt, so that an honest client cannot send it by mistake.
     """

@@ -9,9 +9,10 @@ from ballot.encoding import Malformed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """What was counted where. Codes: `issued` to `revoked`. Electronic votes: `accepted` to `released`. Voters: the rest.
+    """What was counted where.
 
-    A code is used when its vote was accepted and not released, revoked when the gate no longer takes it, else unused.
+    Codes: `issued` to `revoked`. Electronic votes: `accepted` to `released`. Voters: the rest.     A code is
+    used when its vote was accepted and not released, revoked when the gate no longer takes it, else unused.
     """
 
     entitled: int
@@ -50,7 +51,7 @@ class Books:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Books":
-        """The books in `value`; Malformed unless it has every term, and nothing else, as a whole number from 0."""
+        """The books in `value`; Malformed unless it has exactly the terms, as whole numbers from 0."""
         names = {term.name for term in fields(cls)}
         if value.keys() != names or any(type(term) is not int or term < 0 for term in value.values()):
             raise Malformed("These are not the books of a ballot.")

@@ -1,4 +1,4 @@
-"""The access code: what a voter holds, how a slip of the pen is caught, and the credential that comes from it.
+"""The access code: what a voter holds, how a slip is caught, and the credential that comes from it.
 
 The code itself is never sent, stored or logged: only the credential leaves the voter's device.
 """
@@ -79,9 +79,10 @@ class Code:
 
 
 def check_symbol(symbols: str) -> str:
-    """The check symbol of 19 canonical `symbols`: the sum of alpha^(i+1) x_i over GF(32), by Horner's rule from the last.
+    """The check symbol of 19 canonical `symbols`: the sum of alpha^(i+1) x_i over GF(32).
 
-    Weights of any two places differ and none is zero, so every single wrong symbol and every swap of neighbours shows.
+    By Horner's rule from the last. Weights of any two places differ and none is zero, so every single wrong
+    symbol and every swap of neighbours shows.
     """
     total = 0
     for symbol in reversed(symbols):

@@ -51,7 +51,7 @@ class DefinitionFaults(ValueError):  # noqa: N818  # it carries all of them
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A checked definition. `canonical` is its RFC 8785 form and `sha256` that form's digest (`definition_sha256`).
+    """A checked definition; `sha256` is the digest of its `canonical` RFC 8785 form.
 
     `union` and `employer` are None where the kind does not ask for them and none was given.
     """

@@ -1,4 +1,4 @@
-"""Everything a ballot definition must be, checked field by field; every fault is noted and none stops the rest.
+"""Everything a ballot definition must be: every fault is noted and none stops the rest.
 
 What comes out is the clean tree: text in NFC, times as canonical text, nothing added that was not written.
 """

@@ -16,7 +16,7 @@ _FIELDS: Final = {"definition", "padded_size", "public_key", "result_key", "suit
 
 @dataclass(frozen=True, slots=True)
 class BallotDocument:
-    """What voters seal to. `public_key` is the ballot's HPKE key, `result_key` the Ed25519 key of its result."""
+    """What voters seal to: `public_key` is HPKE's, `result_key` the Ed25519 key of the result."""
 
     definition: Definition
     padded_size: int
@@ -66,7 +66,7 @@ def sign(document: BallotDocument, desk: SigningKey) -> bytes:
 
 
 def verify(canonical: bytes, signature: bytes, desk_public: bytes) -> BallotDocument:
-    """The document, after its signature by the pinned `desk_public`; SignatureInvalid before anything is parsed."""
+    """The document, once its signature by the pinned `desk_public` is verified; nothing is parsed before."""
     verify_signature(desk_public, signature, signed_message(canonical))
     return parse(canonical)
 

@@ -1,4 +1,4 @@
-"""One spelling for each value: canonical base64url, canonical JSON, RFC 3339 times. Anything else is refused."""
+"""One spelling for each value: base64url, canonical JSON, RFC 3339 times; anything else is refused."""
 
 import base64
 import binascii
@@ -17,8 +17,8 @@ _TIME: Final = re.compile(
 )
 
 
-class Malformed(ValueError):
-    """Bytes or text that are not in the one form we accept; the message is one plain sentence without the value."""
+class Malformed(ValueError):  # noqa: N818  # named for what it says of the bytes
+    """Not in the one form we accept; the message is one plain sentence without the value."""
 
 
 def b64encode(data: bytes) -> str:
@@ -29,8 +29,8 @@ def b64encode(data: bytes) -> str:
 def b64decode(text: str, *, length: int | None = None) -> bytes:
     """The bytes of canonical base64url `text`, of exactly `length` bytes when given.
 
-    Encoding the result again and comparing is the whole check: it catches padding, the other alphabet, stray characters and
-    unused bits that are not zero, all of which Python's decoder lets through.
+    Encoding the result again and comparing is the whole check: it catches padding, the other alphabet, stray
+    characters and unused bits that are not zero, all of which Python's decoder lets through.
     """
     try:
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -61,7 +61,8 @@ def canonical_json(value: object) -> bytes:
 def strict_json(data: bytes, *, bytes_max: int) -> dict[str, Any]:
     """The JSON object in `data`: at most `bytes_max` bytes, UTF-8, bounded depth.
 
-    A repeated name is not detected here (the last one wins); callers compare with a canonical form or count the quotes.
+    A repeated name is not detected here (the last one wins); callers compare with a canonical form or count
+    the quotes.
     """
     if len(data) > bytes_max:
         raise Malformed(f"This is too long: at most {bytes_max} bytes are read.")

@@ -1,4 +1,4 @@
-"""The export: a signed manifest on the first line, then one sealed vote a line, with nothing that names a voter.
+"""The export: a signed manifest, then one sealed vote a line, with nothing that names a voter.
 
 Lines of one export all have the same length and come in random order; `bind` replaces nonce and credential.
 """
@@ -54,7 +54,7 @@ _TEXTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The first line of an export. `value` is the object as read, for verifying its signature (label "export")."""
+    """The first line of an export; `value` is the object as read, for verifying its signature."""
 
     ballot: str
     document: bytes = field(repr=False)
@@ -104,7 +104,10 @@ def build_manifest(
 
 
 def parse_manifest(line: bytes) -> Manifest:
-    """The manifest on an export's first line. Not a verification: the signature is `signed.verify_object`'s, over `.value`."""
+    """The manifest on an export's first line.
+
+    Not a verification: `signed.verify_object` checks the signature, over `.value`.
+    """
     value = canonical_object(line.removesuffix(b"\n"), bytes_max=limits.MANIFEST_BYTES_MAX)
     if value.keys() != _FIELDS or not all(isinstance(value[name], str) for name in _TEXTS):
         raise Malformed("This is not the first line of an export.")

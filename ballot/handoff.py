@@ -1,4 +1,4 @@
-"""Key names and stream fields that change hands through the queue; gate.lua and its readers spell them as here."""
+"""Key names and stream fields that change hands through the queue; the gate spells them as here."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Every upper bound, units last, and how the bounds depend on each other: a change that breaks another fails at import."""
+"""Every upper bound, units last; how they depend on each other is asserted, so that a bad change fails."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ REQUEST_BYTES_MAX: Final = 64 * 1024
 """One HTTP request body; a sealed vote and a sealed complaint fit with room to spare."""
 
 JSON_DEPTH_MAX: Final = 8
-"""Nesting of any JSON we read; the deepest of ours, a ballot document, has six levels."""
+"""Nesting of any JSON we read; the deepest of ours, a ballot document, has seven levels."""
 
 DEFINITION_BYTES_MAX: Final = 256 * 1024
 """A definition file or its canonical form; beyond this it is not a ballot."""
@@ -41,10 +41,10 @@ SHARDS_MAX: Final = 32
 """The first symbol of a reference has five bits, and they name the shard."""
 
 IP_BYTES_MAX: Final = 46
-"""Longest textual IPv6 address; every address is stored at this length so that its length tells nothing."""
+"""Longest textual IPv6 address; every address is stored at this length."""
 
 VOTE_OTHER_BYTES: Final = 512
-"""Upper bound of a vote request without `sealed`: credential, suite, nonce, signature, names and punctuation."""
+"""Upper bound of a vote request without `sealed`: the other fields, names and punctuation."""
 
 CLOCK_YEAR_MIN: Final = 2000
 CLOCK_YEAR_MAX: Final = 2100

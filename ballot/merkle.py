@@ -47,7 +47,10 @@ def root_from_path(leaf: bytes, steps: Iterable[Step]) -> bytes:
 
 
 def _levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
-    """All levels, leaf hashes first, root last. Pairing from the left equals RFC 6962's split at the largest power of two."""
+    """All levels, leaf hashes first, root last.
+
+    Pairing from the left gives the same tree as RFC 6962's split at the largest power of two.
+    """
     levels = [[leaf_hash(leaf) for leaf in leaves]]
     while len(levels[-1]) > 1:
         levels.append(_above(levels[-1]))

@@ -1,13 +1,14 @@
 """Which kinds of ballot may use which voting methods: requirement P-3, as data with a version (P-8).
 
-Electronic alone: industrial action, political fund, election, merger. Electronic beside post: those and recognition.
-Workplace: industrial action only. Post alone is always lawful. A probe is ours, not the law's: electronic only.
+Electronic alone: industrial action, political fund, election, merger. Electronic beside post: those and
+recognition. Workplace: industrial action only. Post alone is always lawful. A probe is ours, not the law's:
+electronic only.
 """
 
 from typing import Final
 
 RULES_VERSION: Final = "2025-11"
-"""Consultation on the draft Code of Practice on electronic and workplace balloting; bump when the SI changes the table."""
+"""The consultation's month; to be changed with the table when the statutory instrument changes it."""
 
 METHODS: Final = ("electronic", "postal", "workplace")
 PRECEDENCES: Final = ("first-recorded",)

@@ -1,6 +1,7 @@
 """The queue's encryption: what the edge hides from the queue, bound to the one place where it may be opened.
 
-Inside: credential, nonce, signature, sealed vote, IP address, receive time. Every record of a ballot has the same length.
+Inside: credential, nonce, signature, sealed vote, IP address, receive time. Every record of a ballot has the
+same length.
 """
 
 import struct
@@ -50,7 +51,7 @@ def wrap(
 def unwrap(
     key: AeadKey, blob: bytes, *, ballot_id: str, credential_digest: bytes, reference: str
 ) -> QueueRecord:
-    """The record in `blob`; Rejected(UNREADABLE) if anything, its place included, is not as it was wrapped."""
+    """The record in `blob`; Rejected(UNREADABLE) if anything, its place too, differs from how it was wrapped."""
     try:
         data = key.open(blob, aad=_aad(RECORD_LABEL, ballot_id, credential_digest, reference))
     except Unreadable as error:
@@ -64,7 +65,7 @@ def unwrap(
 def wrap_ip(
     key: AeadKey, ip: str, *, ballot_id: str, credential_digest: bytes, random: Callable[[int], bytes]
 ) -> bytes:
-    """The IP address of an attempt, encrypted at one length and bound to ballot and credential digest."""
+    """The IP address of an attempt, encrypted at one length, bound to ballot and credential digest."""
     aad = _aad(IP_LABEL, ballot_id, credential_digest, "")
     return key.seal(_ip_bytes(ip), aad=aad, nonce=random(AEAD_NONCE_BYTES))
 
@@ -78,12 +79,12 @@ def unwrap_ip(key: AeadKey, blob: bytes, *, ballot_id: str, credential_digest: b
 
 
 def _aad(label: bytes, ballot_id: str, credential_digest: bytes, reference: str) -> bytes:
-    """Label ‖ 0x00 ‖ ballot id ‖ 0x00 ‖ digest ‖ reference: ids hold no zero byte, so no two places share their bytes."""
+    """Label ‖ 0x00 ‖ ballot id ‖ 0x00 ‖ digest ‖ reference; ids hold no zero byte, so no two are equal."""
     return b"\x00".join((label, ballot_id.encode(), credential_digest + reference.encode()))
 
 
 def _ip_bytes(ip: str) -> bytes:
-    """`ip` at the one length; what is too long (a scope name) is cut, for an odd address must never cost a vote."""
+    """`ip` at the one length; a longer one (a scope name) is cut: an odd never costs a vote."""
     return ip.encode("ascii", errors="replace")[: limits.IP_BYTES_MAX].ljust(limits.IP_BYTES_MAX, b"\x00")
 
 

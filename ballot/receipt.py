@@ -1,4 +1,4 @@
-"""The receipt: reference, time and digest, signed alone or as one of a batch. It tells nothing of voter or choice."""
+"""The receipt: reference, time and digest, signed alone or in a batch; nothing of voter or choice."""
 
 import hashlib
 import re
@@ -66,7 +66,7 @@ class Leaf:
     sealed_sha256: bytes
 
     def canonical(self) -> bytes:
-        """The leaf's bytes. All four are plain ASCII by their own rules, so sorted compact JSON is the canonical form."""
+        """The leaf's bytes: all four values are plain ASCII, so sorted compact JSON is the canonical form."""
         return orjson.dumps(
             {
                 "accepted_at": format_time(self.accepted_us, decimals=6),

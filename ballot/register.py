@@ -1,4 +1,4 @@
-"""The issue register's leaves and the message its signed roots are over, so that desk and checker agree to the byte."""
+"""The issue register's leaves and signed roots, so that desk and checker agree to the byte."""
 
 import hashlib
 from typing import Final, Literal
@@ -34,6 +34,6 @@ def revoke_leaf(ballot: str, credential_digest: bytes, revoked_us: int) -> bytes
 
 
 def root_message(ballot: str, batch: int, kind: Literal["issue", "revoke"], count: int, root: bytes) -> bytes:
-    """What the desk signs for one batch: label ‖ 0x00 ‖ SHA-256 of the canonical JSON of what the batch is."""
+    """What the desk signs for one batch: label ‖ 0x00 ‖ SHA-256 of canonical JSON describing it."""
     value = {"ballot": ballot, "batch": batch, "count": count, "kind": kind, "root": root.hex()}
     return REGISTER_LABEL + b"\x00" + hashlib.sha256(canonical_json(value)).digest()

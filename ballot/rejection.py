@@ -1,4 +1,4 @@
-"""Every reason for which a vote or a request is turned away, in order of precedence, each with its one wire name."""
+"""Every reason for turning something away, in order of precedence, each with its one wire name."""
 
 import enum
 
@@ -35,7 +35,7 @@ class Rejection(enum.Enum):
 
 
 class Rejected(Exception):  # noqa: N818  # reads as the event it is: "raise Rejected(…)"
-    """Something was turned away: `rejection` for programs, `detail` one plain sentence that is safe to show to anybody."""
+    """Turned away: `rejection` for programs, `detail` one plain sentence that is safe to show to anybody."""
 
     def __init__(self, rejection: Rejection, detail: str) -> None:
         super().__init__(rejection, detail)

@@ -1,4 +1,4 @@
-"""The voter's side: answers in, one sealed and signed vote out. For clients, load and tests; no server imports it.
+"""The voter's side: answers in, one sealed and signed vote out; for clients, load and tests.
 
 The browser does the same in its own words; tests/vectors/ keep the two from drifting apart.
 """
@@ -21,7 +21,7 @@ INFO_PREFIX: Final = b"strike-ballot/v1/"
 
 
 def answers_plaintext(definition: Definition, answers: Mapping[str, Sequence[str]]) -> bytes:
-    """`answers` (question id → option ids) as unpadded JSON in definition order; Malformed if they would be spoilt."""
+    """`answers` (option ids by question id) as unpadded JSON; Malformed if they would be spoilt."""
     return answer_rules.plaintext(definition.questions, answers)
 
 
@@ -32,7 +32,7 @@ def seal(
     *,
     random: Callable[[int], bytes],
 ) -> CastVote:
-    """`answers` padded, sealed to the document's key, bound to this credential, and signed. Send it again as it is."""
+    """`answers` padded, sealed to the document's key, bound to this credential, signed."""
     return seal_plaintext(
         document, signing_key, answers_plaintext(document.definition, answers), random=random
     )
@@ -52,7 +52,7 @@ def seal_plaintext(
 
 
 def bind(nonce: bytes, credential: bytes) -> bytes:
-    """SHA-256(nonce ‖ credential): ties a sealed vote to its sender, and is all the tally learns of either."""
+    """SHA-256(nonce ‖ credential): ties a sealed vote to its sender; all the tally learns of either."""
     return hashlib.sha256(nonce + credential).digest()
 
 

@@ -32,6 +32,6 @@ def verify_object(obj: Mapping[str, Any], *, label: str, public: bytes) -> None:
 
 
 def signed_message(obj: Mapping[str, Any], *, label: str) -> bytes:
-    """What is signed: `strike-ballot/v1/<label>` ‖ 0x00 ‖ SHA-256 of the canonical JSON without `signature` and `key_id`."""
+    """Label ‖ 0x00 ‖ SHA-256 of the canonical JSON of `obj` without `signature` and `key_id`."""
     unsigned = {name: value for name, value in obj.items() if name not in {"signature", "key_id"}}
     return f"strike-ballot/v1/{label}".encode() + b"\x00" + hashlib.sha256(canonical_json(unsigned)).digest()

@@ -1,8 +1,8 @@
 """The only door to the cryptographic primitives; opening sealed votes has its own, in the tally.
 
-Signatures follow the library: Ed25519 refuses a non-canonical `s` and a key of the wrong length, but accepts low-order points.
-Harmless here, because a key is believed only if it is pinned or in the issue register, and nobody can get one of those in
-there without the desk. Secrets never show in `repr` and refuse to be pickled.
+Signatures follow the library: Ed25519 refuses a non-canonical `s` and a key of the wrong length, but accepts
+low-order points. Harmless here, because a key is believed only if it is pinned or in the issue register, and
+nobody can get one of those in there without the desk. Secrets never show in `repr` and refuse to be pickled.
 """
 
 import functools
@@ -101,7 +101,7 @@ def hmac_sha256(key: bytes, data: bytes) -> bytes:
 
 
 def keyed_digest(key: bytes, credential_sha256: bytes) -> bytes:
-    """What gate and register hold of a credential: HMAC-SHA-256(key, SHA-256(credential)). Takes the SHA-256."""
+    """What gate and register hold of a credential: HMAC-SHA-256 over its SHA-256 (which is taken here)."""
     if len(credential_sha256) != hashlib.sha256().digest_size:
         raise ValueError("The keyed digest is taken over the 32-byte SHA-256 of a credential.")
     return hmac_sha256(key, credential_sha256)
@@ -110,7 +110,8 @@ def keyed_digest(key: bytes, credential_sha256: bytes) -> bytes:
 class AeadKey:
     """An AES-256-GCM key and its id, which is derived from the key but tells nothing of it.
 
-    Nonces are random: one key stays below 2^32 messages (NIST SP 800-38D, 8.3), a hundred times every union member in the country.
+    Nonces are random, so one key is good for 2^32 messages (NIST SP 800-38D, 8.3): every union member in the
+    country, six hundred times.
     """
 
     __slots__ = ("_cipher", "_id", "key_id")
@@ -123,7 +124,7 @@ class AeadKey:
         self.key_id: Final = self._id.hex()
 
     def seal(self, plaintext: bytes, *, aad: bytes, nonce: bytes) -> bytes:
-        """0x01 ‖ key id (8) ‖ `nonce` (12) ‖ ciphertext and tag, bound to `aad`. A nonce is never used twice."""
+        """0x01 ‖ key id (8) ‖ `nonce` (12, never used twice) ‖ ciphertext and tag, bound to `aad`."""
         if len(nonce) != AEAD_NONCE_BYTES:
             raise ValueError("A nonce is 12 bytes.")
         return _AEAD_VERSION + self._id + nonce + self._cipher.encrypt(nonce, plaintext, aad)
@@ -147,12 +148,15 @@ class AeadKey:
 
 
 def check_public_key(public_key: bytes) -> None:
-    """Raise Malformed unless votes can be sealed to `public_key`: right length, reduced, and no low-order point."""
+    """Raise Malformed unless votes can be sealed to `public_key`: length, reduced, no low-order point."""
     hpke_seal(public_key, b"", info=b"strike-ballot/v1/check")
 
 
 def hpke_seal(public_key: bytes, plaintext: bytes, *, info: bytes) -> bytes:
-    """Encapsulated key ‖ ciphertext of `plaintext` for `public_key` (ML-KEM-768 key ‖ X25519 key), HPKE base mode, empty aad."""
+    """Encapsulated key ‖ ciphertext of `plaintext`: HPKE base mode, empty aad.
+
+    `public_key` is the ML-KEM-768 key followed by the X25519 key.
+    """
     try:
         return _HPKE.encrypt(plaintext, _parsed_public_key(public_key), info=info)
     except ValueError as error:
@@ -161,7 +165,7 @@ def hpke_seal(public_key: bytes, plaintext: bytes, *, info: bytes) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def _parsed_public_key(public_key: bytes) -> hpke.MLKEM768X25519PublicKey:
-    """The parsed key; a voter's page parses once, load generators and tests seal to few keys many times."""
+    """The parsed key: load generators and tests seal to few keys many times."""
     if len(public_key) != PUBLIC_KEY_BYTES:
         raise Malformed(f"A ballot's public key is {PUBLIC_KEY_BYTES} bytes, not {len(public_key)}.")
     return hpke.MLKEM768X25519PublicKey(

@@ -1,7 +1,7 @@
-"""On which line of a TOML text each table and key stands, so that a fault of meaning can be shown where it was written.
+"""On which line of a TOML text each table and key stands, so that a fault can be shown where it was written.
 
-`tomllib` keeps no positions. This walks a text that `tomllib` has already accepted, so it checks nothing and never decides
-what a definition means; at worst a fault is shown on its table's line.
+`tomllib` keeps no positions. This walks a text that `tomllib` has already accepted, so it checks nothing and
+never decides what a definition means; at worst a fault is shown on its table's line.
 """
 
 import re

@@ -28,7 +28,7 @@ _QUOTES_A_FIELD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class CastVote:
-    """One vote as cast. The digests are taken once: of the sealed vote, of the credential, and of the whole request.
+    """One vote as cast, with the digests of the sealed vote, of the credential and of the whole, taken once.
 
     `identity` is the 16 bytes by which the gate tells the same vote sent again from another vote.
     """
@@ -64,10 +64,10 @@ class CastVote:
 
 
 def parse(body: bytes, *, padded_size: int) -> CastVote:
-    """The vote in a request `body`; Rejected with one plain sentence, which never holds a value, for any other shape.
+    """The vote in a request `body`; Rejected with one plain sentence, never holding a value, otherwise.
 
-    (1) size, (2) JSON object, (3) exactly the five names, each once, (4) text, (5) suite, (6) canonical base64url of the one
-    length. The signature is checked by the workers, against the issue register.
+    (1) size, (2) JSON object, (3) exactly the five names, each once, (4) text, (5) suite, (6) canonical
+    base64url of the one length. The signature is checked by the workers, against the issue register.
     """
     value = _object(body, _FIELDS, "vote")  # (1) to (4)
     if value["suite"] != SUITE:  # (5)
