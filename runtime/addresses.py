@@ -92,7 +92,9 @@ def _valkey(settings: Environment, url: str) -> ValkeyAddress:
     if not db.isdecimal():
         settings.fault(f"{URL_VARIABLES[0]} ends in {db!r}; it must end in a database number or nothing.")
         db = "0"
-    return ValkeyAddress(parts.hostname or "", parts.port or 6379, int(db), parts.scheme in {"valkeys", "rediss"})
+    return ValkeyAddress(
+        parts.hostname or "", parts.port or 6379, int(db), parts.scheme in {"valkeys", "rediss"}
+    )
 
 
 def _postgres(url: str, database: str) -> PostgresAddress:

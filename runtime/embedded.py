@@ -1,8 +1,9 @@
-"""The home's own servers: shared by every command that uses them, stopped by the last, adopted when left behind.
+"""The home's own servers: shared by every command that uses them, stopped by the last, adopted when orphaned.
 
-Two locks. `run/start.lock` is held alone while anything changes; `run/users.lock` is held, shared, by every user for as
-long as it uses the servers. Whoever gets the second alone is the only user. The kernel drops both with their holder,
-however it dies, so servers without a user are simply found running, proven to be ours, and used or stopped.
+Two locks. `run/start.lock` is held alone while anything changes; `run/users.lock` is held, shared, by every
+user for as long as it uses the servers. Whoever gets the second alone is the only user. The kernel drops both
+with their holder, however it dies, so servers without a user are simply found running, proven to be ours, and
+used or stopped.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from runtime.home import Home
 
 LOOPBACK = "127.0.0.1"
-# Below the range that Linux draws outgoing connections' ports from, so that a port stays free between two starts.
+# Below the range that Linux draws outgoing connections' ports from: a port stays free between two starts.
 PORT_LOW, PORT_HIGH = 20_000, 32_000
 PORT_DRAWS_MAX = 200
 LOCK_WAIT_S = 180.0
@@ -137,7 +138,10 @@ class Embedded:
 
     def port(self, name: str) -> int:
         """Return the port of one server."""
-        return int(self._read("ports.json")[name])
+        port = self._read("ports.json").get(name)
+        if not isinstance(port, int):
+            raise click.ClickException(f"{self._home.run / 'ports.json'} does not name the port of {name}.")
+        return port
 
     def processes(self) -> dict[str, int]:
         """Return the process id of each running server."""
@@ -210,7 +214,7 @@ class Embedded:
     # Starting
 
     def _adopt(self) -> None:
-        """Prove servers without a user to be ours and well, or stop them; a supervisor wants its own children."""
+        """Prove servers without a user ours and well, or stop them; a supervisor wants its own children."""
         recorded = self._recorded()
         for server in self._servers:
             process = recorded.get(server.name)
@@ -239,7 +243,7 @@ class Embedded:
         return tuple(server.name for server in missing)
 
     def _start(self, server: Server, port: int) -> Process | click.ClickException:
-        """Start one server and wait until it serves; the fault is returned so that the others are recorded."""
+        """Start one server, wait until it serves; a fault is returned so that the others are recorded."""
         try:
             self._refuse_lost_data(server)
             for _ in range(START_ATTEMPTS):
@@ -262,7 +266,7 @@ class Embedded:
         return click.ClickException(f"{server.name} could not be started: {reason}")
 
     def _refuse_lost_data(self, server: Server) -> None:
-        """Never start on an empty directory that once held data: what it would then promise could not be kept."""
+        """Never start on an empty directory that once held data: a promise made on it could not be kept."""
         if (self._home.run / f"{server.name}.generation").exists() and not server.holds_data():
             raise click.ClickException(
                 f"{server.name} has held data but {server.data} is empty, so it was not started; "
@@ -291,7 +295,7 @@ class Embedded:
     # Bringing up to date
 
     def _bring_up_to_date(self) -> None:
-        """Apply users, functions and migrations, but only where they or the server changed since the last time."""
+        """Apply users, functions and migrations where they or the server changed since the last time."""
         recorded, applied = self._recorded(), self._read("applied.json")
         wanted: dict[str, object] = {
             server.name: _stamp(server.name, recorded[server.name]) for server in self._servers
@@ -345,10 +349,8 @@ def _wait_ready(server: Server, process: Process, port: int) -> bool:
 
 def _stamp(name: str, process: Process) -> str:
     """Return a digest of everything `_bring_up_to_date` applies to a server, and of the server's identity."""
-    if name == "valkey":
-        files = [*function_files(), *VALKEY.glob("users.acl")]
-    else:
-        files = migration_files(name)
+    valkey = name == "valkey"
+    files = [*function_files(), *VALKEY.glob("users.acl")] if valkey else migration_files(name)
     parts = [part for path in files for part in (path.name.encode(), path.read_bytes())]
     return home_files.digest(process.started.encode(), str(process.pid).encode(), *parts)
 

@@ -68,7 +68,7 @@ class Environment:
         return value in TRUE
 
     def url(self, name: str, default: str = "", *, schemes: tuple[str, ...] = ("http", "https")) -> str:
-        """Return an address with one of `schemes` and a host; a fault never repeats it, it may hold a password."""
+        """Return an address with one of `schemes` and a host; a fault never repeats it (a password!)."""
         value = self._env.get(name) or default
         if not value:
             return ""

@@ -1,4 +1,4 @@
-"""The `ballot` command: finds each command by its entry-point name and imports only the one that is asked for."""
+"""The `ballot` command: finds commands by entry-point name and imports only the one asked for."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def _short_help(point: EntryPoint) -> str:
 class _FrontDoor(click.Group):
     """A group whose commands are entry points of other packages."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """Return every command's name; nothing is imported."""
         return sorted(_entry_points())
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as above
         """Import the one command; a fault in its module is a bug and shows as one."""
         point = _entry_points().get(cmd_name)
         if point is None:
@@ -67,7 +67,7 @@ class _FrontDoor(click.Group):
             raise TypeError(f"the entry point {cmd_name} is not a command")
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as above
         """List the commands with the first line of each docstring."""
         rows = [(name, _short_help(point)) for name, point in sorted(_entry_points().items())]
         if rows:

@@ -1,4 +1,4 @@
-"""The one directory a deployment lives in: data, logs and every secret file, all readable by its owner only."""
+"""The one directory a deployment lives in: data, logs and every secret file, for its owner's eyes only."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class Home:
             for name in DIRECTORIES:
                 (self.path / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise click.ClickException(f"BALLOT_HOME {self.path} cannot be used: {error.strerror}.") from error
+            raise click.ClickException(
+                f"BALLOT_HOME {self.path} cannot be used: {error.strerror}."
+            ) from error
 
     @property
     def secrets(self) -> Path:
@@ -147,7 +149,7 @@ def _checked(name: str) -> str:
 
 
 def write_once(path: Path, text: str) -> None:
-    """Write `path`, mode 0600, whole or not at all, and never over an existing file (the first writer wins)."""
+    """Write `path`, mode 0600, whole or not at all, never over an existing file (the first writer wins)."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     _write_synced(draft, text)
     try:

@@ -1,4 +1,4 @@
-"""How a process runs on uvloop and how it stops: asked once, in order, and never left behind by a dead parent."""
+"""How a process runs on uvloop and how it stops: asked once, in order, never outliving its parent."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Stop:
 
 
 def run_async(main: Callable[[], Awaitable[T]]) -> T:
-    """Run a command's coroutine on uvloop; Ctrl-C and SIGTERM cancel it and exit 130 or 143 once it cleaned up."""
+    """Run a command's coroutine on uvloop; Ctrl-C and SIGTERM cancel it, and it exits 130 or 143."""
     terminated = False
 
     async def body() -> T:
@@ -109,7 +109,7 @@ def refuse_optimised() -> None:
 
 
 def child_of_parent(parent: int | None = None) -> None:
-    """Send ourselves SIGTERM when `parent` (default: BALLOT_PARENT_PID, else nobody) dies, however it dies."""
+    """Send ourselves SIGTERM when `parent` dies, however it dies (default: BALLOT_PARENT_PID, else none)."""
     if parent is None:
         named = os.environ.get("BALLOT_PARENT_PID", "")
         if not named.isdecimal():

@@ -94,7 +94,7 @@ def configure(process: str, home: Home | None = None) -> None:
     root.handlers[:] = [_LibraryHandler(logging.WARNING)]
 
 
-def shown(value: object) -> object:
+def shown(value: object) -> object:  # noqa: PLR0911  # one line a type reads best
     """Return what a log may show of `value`: of bytes only length and digest, of a secret nothing."""
     if isinstance(value, bytes | bytearray | memoryview):
         data = bytes(value)
@@ -124,7 +124,7 @@ def _stderr() -> int | None:
 
 
 class _LibraryHandler(logging.Handler):
-    """Turns a library's warning into a line of ours, with the exception's type and text but no traceback locals."""
+    """Turns a library's warning into a line of ours, with the exception's type and text."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = Log(record.name)

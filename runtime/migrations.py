@@ -1,7 +1,7 @@
 """Applies numbered SQL files by path, each once and in one transaction, and gives every role its password.
 
-Run as `python -m runtime.migrations` with the order on standard input (see `runtime.preparation`). A file that
-changed after it was applied is refused: what a database holds can then always be read from the files.
+Run as `python -m runtime.migrations` with the order on standard input (see `runtime.preparation`). A file
+that changed after it was applied is refused: what a database holds can then always be read from the files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS runtime.migrations (
 
 
 async def migrate(database: Database, files: Iterable[Path], *, home: Home) -> list[str]:
-    """Apply what is missing of `files` and set the passwords of the cluster's roles; return what was applied."""
+    """Apply what is missing of `files`, set the roles' passwords, and return what was applied."""
     connection = await _connect(database)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
@@ -99,7 +99,7 @@ async def _set_passwords(connection: asyncpg.Connection, database: Database, *, 
 
 
 def scram_verifier(password: str, *, salt: bytes) -> str:
-    """Return what PostgreSQL stores of a password, made here so that the password itself is never sent or logged."""
+    """Return what PostgreSQL stores of a password; made here, so the password is never sent or logged."""
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ITERATIONS)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
     server_key = hmac.digest(salted, b"Server Key", "sha256")

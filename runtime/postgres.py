@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from runtime.servers import Servers
 
 CONNECT_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 300.0  # the longest honest statement is an export's; a dead server is noticed sooner by TCP
+COMMAND_TIMEOUT_S = (
+    300.0  # the longest honest statement is an export's; a dead server is noticed sooner by TCP
+)
 
 
 async def connect(servers: Servers, cluster: Cluster, role: str) -> asyncpg.Connection:

@@ -1,4 +1,4 @@
-"""One embedded PostgreSQL cluster: made once, started with production's durability, reachable by password only."""
+"""One embedded PostgreSQL cluster: made once, durable as in production, reachable by password only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INITDB_WAIT_S = 120
 PID_LINE, PORT_LINE, STATUS_LINE = 0, 3, 7
 
-# The durability of production, and logs without values: parameters, statements and the DETAIL of errors hold them.
+# The durability of production; logs without values (parameters, statements and the DETAIL of errors hold them).
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -84,7 +84,7 @@ class PostgresServer:
         settings = {**SETTINGS, "port": str(port), "cluster_name": self.name}
         lines = "".join(f"{key} = '{value}'\n" for key, value in settings.items())
         (self.data / "postgresql.conf").write_text(lines, "ascii")
-        # Nobody is trusted for where they come from; the owner alone reaches other databases, for backups too.
+        # Nobody is trusted for where they come from; only the owner reaches other databases, and backups.
         rules = [
             f"host {self.name} all 127.0.0.1/32 scram-sha-256",
             f"host all {OWNER} 127.0.0.1/32 scram-sha-256",
@@ -164,8 +164,8 @@ class PostgresServer:
     def _remove_foreign_pid_file(self) -> None:
         """Remove a pid file whose pid now belongs to a process that is not in this directory.
 
-        PostgreSQL itself recognises a pid that is gone, but after a restart of a container the same small pid is
-        often somebody else's, and it would then refuse to start for ever.
+        PostgreSQL itself recognises a pid that is gone, but after a restart of a container the same small pid
+        is often somebody else's, and it would then refuse to start for ever.
         """
         lines = self._pid_file()
         if not lines or not lines[PID_LINE].isdecimal():
@@ -173,5 +173,3 @@ class PostgresServer:
         pid = int(lines[PID_LINE])
         if started_at(pid) is not None and not in_directory(self.data):
             (self.data / "postmaster.pid").unlink()
-
-

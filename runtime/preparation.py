@@ -1,4 +1,4 @@
-"""What running servers need before use: SQL migrations and roles, Valkey functions and users; each only when it changed."""
+"""What running servers need before use: migrations and roles, functions and users."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def apply_migrations(home: Home, databases: Sequence[Database]) -> None:
 
 
 def users_acl(home: Home) -> str:
-    """Return Valkey's user file: the rules of `ops/valkey/users.acl` with the digest of each password of ours."""
+    """Return Valkey's user file: the rules of `ops/valkey/users.acl` with our passwords' digests."""
     path = VALKEY / "users.acl"
     text = path.read_text("utf-8") if path.exists() else ""
     rules = [line.strip() for line in text.splitlines() if line.strip().startswith("user ")]
@@ -116,12 +116,14 @@ def users_acl(home: Home) -> str:
     return "\n".join(lines) + "\n"
 
 
-def load_functions(address: ValkeyAddress, *, user: str, password: Redacted, reload_users: bool = False) -> None:
-    """Load each function library whose text differs from the loaded one; with `reload_users` re-read the users."""
+def load_functions(
+    address: ValkeyAddress, *, user: str, password: Redacted, reload_users: bool = False
+) -> None:
+    """Load each function library that differs from the loaded one; with `reload_users` re-read users."""
     try:
         with admin_client(address, user=user, password=password) as client:
             if reload_users:
-                client.execute_command("ACL", "LOAD")
+                client.acl_load()
             for path in function_files():
                 _load_library(client, path.read_bytes(), path.name)
     except redis.RedisError as error:
@@ -134,12 +136,12 @@ def _load_library(client: redis.Redis, code: bytes, filename: str) -> None:
     header = LIBRARY_HEADER.match(code)
     if header is None:
         raise click.ClickException(f"{filename} does not begin with '#!lua name=…'.")
-    listed = client.execute_command("FUNCTION", "LIST", "LIBRARYNAME", header[1], "WITHCODE")
+    listed = client.function_list(library=header[1].decode(), withcode=True)
     for library in listed:
         fields = dict(zip(library[::2], library[1::2], strict=True)) if isinstance(library, list) else library
         if fields.get(b"library_code") == code:
             return
-    client.execute_command("FUNCTION", "LOAD", "REPLACE", code)
+    client.function_load(code.decode(), replace=True)
 
 
 def admin_client(address: ValkeyAddress, *, user: str, password: Redacted) -> redis.Redis:

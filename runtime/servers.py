@@ -1,4 +1,4 @@
-"""Valkey and two PostgreSQL clusters for as long as somebody uses them: embedded ones are started, shared and stopped."""
+"""Valkey and two PostgreSQL clusters while somebody uses them: the configured ones, or the home's own."""
 
 from __future__ import annotations
 
@@ -91,9 +91,7 @@ class Servers:
 
 
 @contextmanager
-def servers(
-    home: Home, env: Mapping[str, str] = os.environ, *, supervise: bool = False
-) -> Iterator[Servers]:
+def servers(home: Home, env: Mapping[str, str] = os.environ, *, supervise: bool = False) -> Iterator[Servers]:
     """Use the servers while the block runs: the configured ones, else the home's own, started if need be.
 
     Commands that share a home share its servers; the last to leave stops them. With `supervise` they are this

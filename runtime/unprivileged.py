@@ -39,7 +39,7 @@ def way() -> Way:
         command = [unshare, *NAMESPACE[1:], "true"]
         tried = subprocess.run(command, capture_output=True, check=False, timeout=PROBE_WAIT_S)
         if tried.returncode == 0:
-            # Seen from inside we are nobody; to the kernel the files stay root's, so a 0700 parent is no obstacle.
+            # Seen from inside we are nobody; to the kernel the files stay root's: a 0700 parent is no obstacle.
             return Way(prefix=(unshare, *NAMESPACE[1:]))
     try:
         return Way(user=pwd.getpwnam("nobody").pw_uid)
@@ -50,7 +50,7 @@ def way() -> Way:
 
 
 def give(path: Path, *, root: Path) -> None:
-    """Hand `path` and all below it to the user PostgreSQL runs as; `root` is the home, whose own doors we open.
+    """Hand `path` and all below it to the user PostgreSQL runs as; the doors of `root`, the home, are opened.
 
     Directories above the home are not ours to open: the first closed one is named.
     """

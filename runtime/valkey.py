@@ -1,4 +1,4 @@
-"""Connections to the queue: as a named user, with bounds on waiting, and never a command sent twice on its own."""
+"""Connections to the queue: as a named user, with bounds on waiting, never repeating a command unasked."""
 
 from __future__ import annotations
 

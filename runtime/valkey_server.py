@@ -1,4 +1,4 @@
-"""The embedded Valkey: every write on disk before its reply, users by password, never started on lost data."""
+"""The embedded Valkey: every write on disk before its reply, every user by password."""
 
 from __future__ import annotations
 
