@@ -1,0 +1,238 @@
+"""The scenario's voters as Locust users, headless or in Locust's web page; ends with the last voter.
+
+    locust -f loadtests/locustfile.py --host URL --scenario NAME --codes FILE --desk-key FILE --out DIR
+
+Every receipt is verified and kept in `receipts.jsonl` beside the digest that the voter's own side computed. A
+voter who does not get the outcome they must get makes the exit code 1 and is named in `summary.json`.
+"""
+
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import FastHttpUser, constant, events, task
+from locust.env import Environment
+from locust.exception import StopUser
+
+from ballot.receipt import Receipt
+from ballot.vote import CastVote
+from loadtests import plan, scenario
+from loadtests.agenda import Agenda, Visit
+from loadtests.desk import dispatched_codes, pinned_key
+from loadtests.door import seconds_to_wait
+from loadtests.session import Casting, Codes, Session, Unexpected
+from loadtests.voter import Answer, Patience, enter, send_and_hang_up
+
+WAIT_SECONDS = 0.05
+PROGRESS_SECONDS = 2.0
+UNEXPECTED_LISTED_MAX = 50
+
+
+class Run:
+    """All that the users of one run share: who comes next, the codes, what was kept and what went wrong."""
+
+    def __init__(self, environment: Environment) -> None:
+        options = environment.parsed_options
+        if options is None or environment.host is None:
+            raise ValueError("A run needs --host, --scenario, --codes, --desk-key and --out.")
+        self.environment = environment
+        self.url = environment.host.rstrip("/")
+        self.scenario = scenario.load(options.scenario)
+        self.desk_public = pinned_key(Path(options.desk_key))
+        drawn = plan.draw(self.scenario, seed=options.plan_seed)
+        self.codes = Codes(first=dispatched_codes(Path(options.codes)))
+        self._reissued = Path(options.reissued) if options.reissued else None
+        self.agenda = Agenda(drawn.voters)
+        self.counts: Counter[str] = Counter()
+        self.unexpected: list[str] = []
+        self.out = Path(options.out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._receipts = (self.out / "receipts.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._started = time.monotonic()
+        self.seconds = 0.0
+
+    def new_codes(self) -> bool:
+        """Whether the reissued codes have arrived; without a file for them, everybody keeps the first."""
+        if self._reissued is None:
+            self.codes.reissued = self.codes.first
+            return True
+        if not self.codes.reissued and self._reissued.exists():
+            self.codes.reissued = dispatched_codes(self._reissued)
+        return bool(self.codes.reissued)
+
+    def keep(self, receipt: Receipt, vote: CastVote) -> None:
+        """Append a receipt with the digest as the voter's side computed it."""
+        line = {"receipt": receipt.to_dict(), "voter_sealed_sha256": vote.sealed_sha256.hex()}
+        self._receipts.write(json.dumps(line) + "\n")
+
+    def went_wrong(self, voter: str, reason: str) -> None:
+        """Note that a voter did not get the outcome they must get."""
+        self.counts["unexpected"] += 1
+        if len(self.unexpected) < UNEXPECTED_LISTED_MAX:
+            self.unexpected.append(f"{voter}: {reason}")
+
+    def watch(self) -> None:
+        """Tell the progress until nobody is left, then end the run."""
+        told = 0.0
+        while not self.agenda.finished:
+            if time.monotonic() - told >= PROGRESS_SECONDS:
+                told = time.monotonic()
+                self._tell_progress()
+            gevent.sleep(WAIT_SECONDS)
+        self.seconds = time.monotonic() - self._started
+        self._tell_progress()
+        runner = self.environment.runner
+        if runner is not None and self.environment.web_ui is None:
+            runner.quit()
+        elif runner is not None:
+            runner.stop()
+
+    def _tell_progress(self) -> None:
+        seconds = time.monotonic() - self._started
+        sys.stderr.write(f"voted {self.agenda.voted:,} of {self.agenda.voters:,} in {seconds:.1f} s\n")
+        sys.stderr.flush()
+
+    def close(self) -> bool:
+        """Write the summary; whether every voter got the outcome they must get."""
+        self._receipts.close()
+        if not self.agenda.finished:
+            self.went_wrong(
+                "the run", f"ended when {self.agenda.voted:,} of {self.agenda.voters:,} had voted"
+            )
+        latency = self.environment.stats.get("cast", "POST")
+        (self.out / "summary.json").write_text(
+            json.dumps(
+                {
+                    "scenario": self.scenario.name,
+                    "voters": self.agenda.voters,
+                    "voted": self.agenda.voted,
+                    "seconds": round(self.seconds, 3),
+                    "counts": dict(sorted(self.counts.items())),
+                    "cast_milliseconds": {
+                        f"p{percent}": latency.get_response_time_percentile(percent / 100)
+                        for percent in (50, 99)
+                    },
+                    "unexpected": self.unexpected,
+                },
+                indent=2,
+            )
+            + "\n",
+            encoding="utf-8",
+        )
+        return not self.counts["unexpected"]
+
+
+RUN: dict[str, Run] = {}
+
+
+class FastDoor:
+    """A user's own connections; a refusal the protocol knows is no failure in Locust's figures."""
+
+    def __init__(self, user: FastHttpUser) -> None:
+        self._client = user.client
+
+    def send(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        """The answer to one request; status 0 when the connection failed."""
+        name = {"votes": "cast", "access": "access"}.get(path.rpartition("/")[2], "document")
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        with self._client.request(
+            method,
+            path,
+            name=name,
+            data=body,  # type: ignore[arg-type]  # bytes pass through it as they are
+            headers=headers,
+            catch_response=True,
+        ) as response:
+            status = response.status_code or 0
+            if status in {0, 429, 503}:
+                response.failure(f"{status}: sent again")
+                RUN["now"].counts[f"answered {status}" if status else "no answer"] += 1
+            else:
+                response.success()
+            waiting = response.headers.get("retry-after") if response.headers else None
+            return Answer(status, bytes(response.content or b""), seconds_to_wait(waiting))
+
+
+class Voter(FastHttpUser):
+    """One device after another, on one kept-alive connection."""
+
+    wait_time = constant(0)
+    network_timeout = 15.0
+    connection_timeout = 5.0
+
+    def on_start(self) -> None:
+        """Fetch the ballot as every device does, and check the desk's signature."""
+        run = RUN["now"]
+        patience = Patience(sleep=gevent.sleep)
+        door = FastDoor(self)
+        try:
+            booth = enter(door, run.scenario.ballot, run.desk_public, patience=patience)
+        except Exception as error:
+            run.went_wrong("a voter", f"could not see the ballot: {error}")
+            raise StopUser from error
+        self.session = Session(
+            door=door,
+            booth=booth,
+            codes=run.codes,
+            patience=patience,
+            random_bytes=os.urandom,
+            at_once=at_once,
+            hang_up=lambda path, body: send_and_hang_up(run.url, path, body),
+            counts=run.counts,
+        )
+
+    @task
+    def visit(self) -> None:
+        """The next voter of the plan."""
+        run = RUN["now"]
+        visit = run.agenda.next(new_codes=run.new_codes())
+        if visit is None:
+            if run.agenda.finished:
+                raise StopUser
+            gevent.sleep(WAIT_SECONDS)
+            return
+        again: Visit | None = None
+        try:
+            again = self.session.visit(visit, kept=run.keep)
+        except Unexpected as error:
+            run.went_wrong(visit.voter.member_id, str(error))
+        finally:
+            run.agenda.done(visit, again=again)
+
+
+def at_once(first: Casting, second: Casting) -> Sequence[Any]:
+    """Both castings side by side, as a double click sends them."""
+    both = [gevent.spawn(first), gevent.spawn(second)]
+    return [click.get() for click in gevent.joinall(both, raise_error=True)]
+
+
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+def add_options(parser: ArgumentParser) -> None:
+    """What a run needs beside Locust's own options."""
+    parser.add_argument("--scenario", default="tube-two-questions", help="a scenario's name, or its file")
+    parser.add_argument("--plan-seed", type=int, default=None, help="another seed than the scenario's")
+    parser.add_argument("--codes", default="codes.csv", help="the dispatch file of the ballot's codes")
+    parser.add_argument("--reissued", default="", help="where the dispatch file of the new codes will appear")
+    parser.add_argument("--desk-key", default="desk.json", help="the desk's public key, pinned")
+    parser.add_argument("--out", default="run", help="the folder for receipts.jsonl and summary.json")
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
+def begin(environment: Environment, **_: Any) -> None:
+    """Draw the plan and watch for its end."""
+    RUN["now"] = Run(environment)
+    gevent.spawn(RUN["now"].watch)
+
+
+@events.quitting.add_listener  # type: ignore[untyped-decorator]
+def finish(environment: Environment, **_: Any) -> None:
+    """Write the summary and set the exit code."""
+    run = RUN.get("now")
+    environment.process_exit_code = 0 if run is not None and run.close() else 1

@@ -1,0 +1,40 @@
+"""A small second ballot that stays open after the demo, with an unused code to try `ballot cast`."""
+
+import shlex
+
+from loadtests import plan, scenario
+from loadtests.desk import dispatched_codes
+from loadtests.life import Life
+from loadtests.stage import Stage
+
+PAPER = "branch-41"
+BALLOT = "try-it"
+
+
+class Tryout:
+    """The ballot `try-it`: the paper of `branch-41`, nobody has voted, and nobody will unless by hand."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.ballot = BALLOT
+        self._stage = stage
+        paper = scenario.load(PAPER)
+        self._life = Life(stage, scenario.renamed(paper, BALLOT), plan.draw(paper))
+        self._code_file = stage.files / BALLOT / "code"
+
+    def open(self, *, now_us: int) -> None:
+        """Set the ballot up and open it; keep the first voter's code in a file of its own."""
+        self._life.create(now_us=now_us)
+        self._life.keys()
+        self._life.roll()
+        self._life.issue()
+        self._life.open()
+        code = next(iter(dispatched_codes(self._life.codes).values()))
+        self._code_file.touch(mode=0o600)
+        self._code_file.write_text(f"{code}\n", encoding="ascii")
+
+    def line(self) -> str:
+        """The command that casts a vote with that code."""
+        words = ["./run", "ballot", "cast", BALLOT, "--code-file", str(self._code_file)]
+        words += ["--answer", "strike=yes", "--answer", "asos=no"]
+        words += ["--url", self._stage.url, "--key", str(self._stage.desk_key)]
+        return shlex.join(words)
