@@ -51,7 +51,7 @@ def wrap(
 def unwrap(
     key: AeadKey, blob: bytes, *, ballot_id: str, credential_digest: bytes, reference: str
 ) -> QueueRecord:
-    """The record in `blob`; Rejected(UNREADABLE) if anything, its place too, differs from how it was wrapped."""
+    """The record in `blob`; Rejected(UNREADABLE) if its place or any bit differs from how it was wrapped."""
     try:
         data = key.open(blob, aad=_aad(RECORD_LABEL, ballot_id, credential_digest, reference))
     except Unreadable as error:

@@ -101,7 +101,7 @@ def hmac_sha256(key: bytes, data: bytes) -> bytes:
 
 
 def keyed_digest(key: bytes, credential_sha256: bytes) -> bytes:
-    """What gate and register hold of a credential: HMAC-SHA-256 over its SHA-256 (which is taken here)."""
+    """What gate and register hold of a credential: HMAC-SHA-256 over `credential_sha256`."""
     if len(credential_sha256) != hashlib.sha256().digest_size:
         raise ValueError("The keyed digest is taken over the 32-byte SHA-256 of a credential.")
     return hmac_sha256(key, credential_sha256)
