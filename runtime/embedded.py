@@ -12,6 +12,7 @@ import fcntl
 import os
 import random
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -51,8 +52,9 @@ LOCK_WAIT_S = 180.0
 LOCK_POLL_S = 0.02
 START_WAIT_S = 60.0
 START_ATTEMPTS = 3
-LINGER_WAIT_S = 15.0
+LINGER_WAIT_S = 3.0
 STOP_WAIT_S = 20.0
+SUPERVISOR_WAIT_S = 5.0  # a short command leaves within this, so that the servers can be our own children
 READY_POLL_S = 0.01
 LOG_TAIL_BYTES = 4_000
 
@@ -67,6 +69,10 @@ class Server(Protocol):
     @property
     def data(self) -> Path:
         """Its data directory, which is its working directory too."""
+
+    @property
+    def executable(self) -> Path:
+        """The program its processes run."""
 
     @property
     def user(self) -> int | None:
@@ -100,6 +106,7 @@ class Embedded:
         self._supervise = supervise
         self._pid = os.getpid()
         self._users: int | None = None
+        self._recording = threading.Lock()  # servers are started in parallel and share one record file
         self._servers: tuple[Server, ...] = (
             ValkeyServer(home),
             *(PostgresServer(home, cluster) for cluster in CLUSTERS),
@@ -107,10 +114,20 @@ class Embedded:
 
     def join(self) -> None:
         """Become a user: start or adopt the servers and bring them up to date."""
+        deadline = time.monotonic() + (SUPERVISOR_WAIT_S if self._supervise else 0.0)
+        while not self._join(patiently=time.monotonic() < deadline):
+            time.sleep(LOCK_POLL_S)
+
+    def _join(self, *, patiently: bool) -> bool:
+        """Join; when `patiently`, only if nobody else is using the servers. Say whether it did."""
         with self._start_lock():
-            self._users = _open_lock(self._home.run / "users.lock")
-            alone = _try_lock(self._users, fcntl.LOCK_EX)
-            fcntl.flock(self._users, fcntl.LOCK_SH)
+            users = _open_lock(self._home.run / "users.lock")
+            alone = _try_lock(users, fcntl.LOCK_EX)
+            if patiently and not alone:
+                os.close(users)
+                return False
+            fcntl.flock(users, fcntl.LOCK_SH)
+            self._users = users
             try:
                 if alone:
                     self._adopt()
@@ -119,6 +136,7 @@ class Embedded:
             except BaseException:
                 self._drop()
                 raise
+        return True
 
     def leave(self) -> None:
         """Stop being a user; the last one out stops the servers. Does nothing in a forked child."""
@@ -197,11 +215,12 @@ class Embedded:
         }
 
     def _record(self, name: str, process: Process | None) -> None:
-        found = self._read("servers.json")
-        found.pop(name, None)
-        if process is not None:
-            found[name] = asdict(process)
-        self._write("servers.json", found)
+        with self._recording:
+            found = self._read("servers.json")
+            found.pop(name, None)
+            if process is not None:
+                found[name] = asdict(process)
+            self._write("servers.json", found)
 
     def _dead(self) -> list[Server]:
         recorded = self._recorded()
@@ -230,20 +249,14 @@ class Embedded:
             return ()
         ports = {server.name: self._free_port(server.name) for server in missing}
         with ThreadPoolExecutor(len(missing)) as pool:
-            started = list(pool.map(lambda server: self._start(server, ports[server.name]), missing))
-        failures = []
-        for server, process in zip(missing, started, strict=True):
-            if isinstance(process, Process):
-                self._record(server.name, process)
-                (self._home.run / f"{server.name}.generation").touch(0o600)
-            else:
-                failures.append(process)
-        if failures:
-            raise failures[0]
+            faults = list(pool.map(lambda server: self._start(server, ports[server.name]), missing))
+        for fault in faults:
+            if fault is not None:
+                raise fault
         return tuple(server.name for server in missing)
 
-    def _start(self, server: Server, port: int) -> Process | click.ClickException:
-        """Start one server, wait until it serves; a fault is returned so that the others are recorded."""
+    def _start(self, server: Server, port: int) -> click.ClickException | None:
+        """Start one server and wait until it serves; a fault is returned, the others go on starting."""
         try:
             self._refuse_lost_data(server)
             for _ in range(START_ATTEMPTS):
@@ -255,8 +268,10 @@ class Embedded:
                     directory=server.data,
                     as_user=server.user,
                 )
+                self._record(server.name, process)
                 if _wait_ready(server, process, port):
-                    return process
+                    (self._home.run / f"{server.name}.generation").touch(0o600)
+                    return None
                 processes.stop(process, server.stop_signal, wait_s=STOP_WAIT_S)
         except click.ClickException as fault:
             return fault
@@ -274,13 +289,16 @@ class Embedded:
             )
 
     def _wait_for_lingering(self, server: Server) -> None:
-        """Wait for the children that a killed server leaves behind for a moment."""
+        """Wait for the children that a killed server leaves behind for a moment.
+
+        What does not go by itself is a server whose starter was killed before it wrote the record: stop it.
+        """
         deadline = time.monotonic() + LINGER_WAIT_S
-        while pids := processes.in_directory(server.data):
+        while lingering := processes.in_directory(server.data, executable=server.executable):
             if time.monotonic() > deadline:
-                raise click.ClickException(
-                    f"{server.name} cannot be started: process {pids[0]} still uses {server.data}."
-                )
+                for process in lingering:
+                    processes.stop(process, server.stop_signal, wait_s=STOP_WAIT_S)
+                return
             time.sleep(LOCK_POLL_S)
 
     def _free_port(self, name: str) -> int:

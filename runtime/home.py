@@ -52,7 +52,7 @@ class Home:
         """Return the home that BALLOT_HOME names (default `~/.ballot`), its directories made."""
         named = env.get("BALLOT_HOME") or "~/.ballot"
         embedded = not any(env.get(name) for name in URL_VARIABLES)
-        home = cls(Path(named).expanduser().absolute(), embedded=embedded)
+        home = cls(Path(named).expanduser().resolve(), embedded=embedded)
         home.make()
         return home
 

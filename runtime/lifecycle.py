@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 import uvloop
 
+from runtime import logs
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -98,8 +100,12 @@ def run_service(main: Callable[[Stop], Awaitable[int]]) -> int:
             loop.add_signal_handler(number, stop.request)
         return await main(stop)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(body())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(body())
+    except Fatal as error:
+        logs.get("lifecycle").alarm("fatal", error=error)
+        return 1
 
 
 def refuse_optimised() -> None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,14 +17,12 @@ from runtime.addresses import OWNER
 from runtime.processes import Process, in_directory, packaged, started_at
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runtime.home import Home
 
 INITDB_WAIT_S = 120
 PID_LINE, PORT_LINE, STATUS_LINE = 0, 3, 7
 
-# The durability of production; logs without values (parameters, statements and the DETAIL of errors hold them).
+# The durability of production; logs without values, which parameters, statements and error details hold.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -68,6 +67,11 @@ class PostgresServer:
         return self.home.data / self.name
 
     @property
+    def executable(self) -> Path:
+        """The program its processes run."""
+        return Path(program("postgres"))
+
+    @property
     def user(self) -> int | None:
         """The user to change to, if any."""
         return unprivileged.way().user
@@ -79,6 +83,7 @@ class PostgresServer:
     def prepare(self, port: int) -> None:
         """Make the cluster unless it is there, and write its settings."""
         if not self.holds_data():
+            unprivileged.check_doors(Path(program("initdb")), home=self.home.path)
             self._make()
         self._remove_foreign_pid_file()
         settings = {**SETTINGS, "port": str(port), "cluster_name": self.name}
@@ -91,7 +96,7 @@ class PostgresServer:
             f"host replication {OWNER} 127.0.0.1/32 scram-sha-256",
         ]
         (self.data / "pg_hba.conf").write_text("\n".join(rules) + "\n", "ascii")
-        unprivileged.give(self.data, root=self.home.path)
+        unprivileged.give(self.data)
 
     def command(self, _port: int) -> list[str]:
         """Return the command that runs the server in the foreground."""
@@ -125,13 +130,11 @@ class PostgresServer:
         draft = self.data.with_name(f"{self.name}.making")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
-        unprivileged.give(draft, root=self.home.path)
+        unprivileged.give(draft)
         password_file = self.home.data / f"{self.name}.password"
         password_file.touch(0o600)
         password_file.write_text(self.home.password(f"{self.name}-{OWNER}").reveal() + "\n", "ascii")
-        unprivileged.give(password_file, root=self.home.path)
-        if self.user is not None:
-            os.chown(password_file, self.user, self.user)
+        unprivileged.give(password_file)
         try:
             self._initdb(draft, password_file)
         finally:
@@ -171,5 +174,5 @@ class PostgresServer:
         if not lines or not lines[PID_LINE].isdecimal():
             return
         pid = int(lines[PID_LINE])
-        if started_at(pid) is not None and not in_directory(self.data):
+        if started_at(pid) is not None and not in_directory(self.data, executable=self.executable):
             (self.data / "postmaster.pid").unlink()

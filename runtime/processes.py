@@ -38,7 +38,7 @@ class Process:
         """Whether this very process still runs (a zombie does not)."""
         child = _children.get(self.pid)
         if child is not None and child.poll() is not None:
-            del _children[self.pid]
+            _children.pop(self.pid, None)
         return started_at(self.pid) == self.started
 
     @property
@@ -102,15 +102,21 @@ def _started_at_by_ps(pid: int) -> str | None:
     return started.strip() or None if asked.returncode == 0 and not state.startswith("Z") else None
 
 
-def in_directory(directory: Path) -> list[int]:
-    """Return the pids of all processes that work in `directory`, such as a killed postmaster's children."""
+def in_directory(directory: Path, *, executable: Path) -> list[Process]:
+    """Return the processes that run `executable` in `directory`, such as a killed postmaster's children.
+
+    Both together prove a process to be ours: nobody else runs this program in this home.
+    """
     found = []
     for entry in PROC.glob("[0-9]*"):
         try:
-            if entry.joinpath("cwd").readlink() == directory and started_at(int(entry.name)):
-                found.append(int(entry.name))
+            here = entry.joinpath("cwd").readlink() == directory.resolve()
+            ours = here and entry.joinpath("exe").readlink() == executable.resolve()
         except OSError:
             continue
+        started = started_at(int(entry.name)) if ours else None
+        if started is not None:
+            found.append(Process(int(entry.name), started))
     return found
 
 

