@@ -1,0 +1,46 @@
+"""The desk as the tally sees it: commands run as programs, because nothing here may reach a server."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+
+def run(arguments: Sequence[str], *, given: bytes = b"", allow_progress: bool = False) -> bytes:
+    """Run `ballot` with `arguments` and `given` on its standard input, and return what it printed.
+
+    When it fails, its own one line is passed on as ours. `allow_progress` leaves its error output on the
+    terminal instead, for commands that take long enough to show a progress bar.
+    """
+    done = subprocess.run(
+        [*_program(), *arguments],
+        input=given,
+        stdout=subprocess.PIPE,
+        stderr=None if allow_progress else subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode == 0:
+        return done.stdout
+    lines = [line for line in (done.stderr or b"").decode(errors="replace").splitlines() if line.strip()]
+    reason = (
+        lines[-1].removeprefix("ballot: ").removeprefix("Error: ") if lines else "it said no more than that"
+    )
+    raise click.ClickException(f"`ballot {arguments[0]} {arguments[1]}` failed: {reason}")
+
+
+def run_json(arguments: Sequence[str]) -> dict[str, Any]:
+    """Run `ballot` with `arguments` and return the JSON object it printed."""
+    value = orjson.loads(run(arguments))
+    if not isinstance(value, dict):
+        raise TypeError(f"ballot {' '.join(arguments)} printed no JSON object")
+    return value
+
+
+def _program() -> list[str]:
+    """Return the `ballot` script installed beside this Python, or the front door run as a module."""
+    script = Path(sys.executable).with_name("ballot")
+    return [str(script)] if script.is_file() else [sys.executable, "-m", "runtime.frontdoor"]
