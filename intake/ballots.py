@@ -1,0 +1,227 @@
+"""The published ballots as this edge serves them, each document verified with the pinned desk key first."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ballot import document as documents
+from ballot import handoff
+from ballot.definition import shown
+from ballot.document import BallotDocument
+from ballot.encoding import Malformed, b64decode, b64encode, format_time, strict_json
+from ballot.limits import MANIFEST_BYTES_MAX, OBJECT_BYTES_MAX, SHARDS_MAX
+from ballot.receipt import parse_reference, shard_of_reference
+from ballot.rejection import Rejected
+from ballot.suite import VERIFY_KEY_BYTES, SignatureInvalid, key_id
+from intake import replies
+from runtime import logs
+from runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logs.get("ballots")
+
+LIST_S: Final = 0.25
+"""How old the list of published ids may be: asking for unpublished ones costs four reads a second at most."""
+
+WINDOW_S: Final = 1.0
+BALLOTS_MAX: Final = 4_096
+RECEIPT_STATES: Final = {b"a": "accepted", b"s": "stored", b"h": "held"}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One ballot: its verified document and what every answer about it repeats."""
+
+    document: BallotDocument
+    signature: bytes
+    desk_key_id: str
+    shards: int
+
+    @property
+    def id(self) -> str:
+        """The ballot's id."""
+        return self.document.definition.id
+
+    @property
+    def contact(self) -> str:
+        """Whom voters ask."""
+        return shown(self.document.definition.contact)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Opening and closing time as the gate has them, and the gate's clock when they were read."""
+
+    opens_us: int
+    closes_us: int
+    state: str
+    now_us: int
+    read_s: float
+
+    def state_at(self, monotonic_s: float) -> str:
+        """`scheduled`, `open` or `closed` by the gate's clock carried on; a latched state stays."""
+        now_us = self.now_us + round((monotonic_s - self.read_s) * 1_000_000)
+        if self.state == "closed" or now_us >= self.closes_us:
+            return "closed"
+        return "open" if self.state == "open" or now_us >= self.opens_us else "scheduled"
+
+
+class Ballots:
+    """Reads the queue for what voters may know about ballots; every read is shared and rationed."""
+
+    def __init__(self, client: Redis, *, desk_key_file: Path, clock: Clock) -> None:
+        self._client = client
+        self._desk_key_file = desk_key_file
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._ids: frozenset[str] = frozenset()
+        self._listed_s = float("-inf")
+        self._published: dict[str, Published] = {}
+        self._windows: dict[str, Window] = {}
+
+    def desk_key(self) -> bytes | None:
+        """The pinned key of the desk; nothing until the desk has made it."""
+        try:
+            value = strict_json(self._desk_key_file.read_bytes(), bytes_max=OBJECT_BYTES_MAX)
+            return b64decode(value["public_key"], length=VERIFY_KEY_BYTES)
+        except FileNotFoundError:
+            return None
+        except (OSError, KeyError, TypeError, Malformed) as error:
+            log.alarm("desk key unreadable", file=self._desk_key_file.name, error=type(error).__name__)
+            return None
+
+    async def find(self, ballot: str) -> Published:
+        """The ballot called `ballot`; Rejected if there is none. A document never changes."""
+        known = self._published.get(ballot)
+        if known is not None:
+            return known
+        async with self._lock:
+            if ballot not in await self._list():
+                raise replies.not_found()
+            if ballot not in self._published:
+                self._published[ballot] = await self._load(ballot)
+            return self._published[ballot]
+
+    async def all(self) -> Sequence[Published]:
+        """Every published ballot whose document verifies."""
+        async with self._lock:
+            ids = sorted(await self._list())
+        found = []
+        for ballot in ids:
+            try:
+                found.append(await self.find(ballot))
+            except Rejected as rejected:
+                log.warning("ballot left out", ballot=ballot, reason=rejected.rejection.value)
+        return found
+
+    async def window(self, published: Published) -> Window:
+        """The window as the first shard has it, at most a second old; Rejected when it was never armed."""
+        window = self._windows.get(published.id)
+        if window is None or self._clock.monotonic() - window.read_s >= WINDOW_S:
+            async with self._lock:
+                window = self._windows.get(published.id)
+                if window is None or self._clock.monotonic() - window.read_s >= WINDOW_S:
+                    window = await self._read_window(published.id)
+                    self._windows[published.id] = window
+        if window.state not in handoff.STATES:
+            raise replies.not_found()
+        return window
+
+    async def receipt_state(self, published: Published, reference: str) -> str:
+        """What became of the vote with this reference; Rejected when there is none."""
+        try:
+            canonical = parse_reference(reference)
+        except Malformed:
+            raise replies.not_found() from None
+        shard = shard_of_reference(canonical, published.shards)
+        with _unreachable_as_rejected():
+            value: Any = await self._client.hget(handoff.references_key(published.id, shard), canonical)
+        if value not in RECEIPT_STATES:
+            raise replies.not_found()
+        return RECEIPT_STATES[value]
+
+    async def _list(self) -> frozenset[str]:
+        if self._clock.monotonic() - self._listed_s >= LIST_S:
+            with _unreachable_as_rejected():
+                names: list[Any] = await self._client.hkeys(handoff.PUBLISHED_KEY)
+            self._ids = frozenset(name.decode() for name in names[:BALLOTS_MAX])
+            self._listed_s = self._clock.monotonic()
+        return self._ids
+
+    async def _load(self, ballot: str) -> Published:
+        with _unreachable_as_rejected():
+            data: Any = await self._client.hget(handoff.PUBLISHED_KEY, ballot)
+        desk = self.desk_key()
+        if data is None or desk is None:
+            raise replies.not_found()
+        try:
+            return _verified(data, desk, ballot=ballot)
+        except (Malformed, SignatureInvalid, KeyError, TypeError) as error:
+            log.alarm("published ballot refused", ballot=ballot, error=error)
+            raise replies.not_found() from None
+
+    async def _read_window(self, ballot: str) -> Window:
+        keys = handoff.shard_keys(ballot, 0)
+        with _unreachable_as_rejected():
+            reply: Any = await self._client.fcall_ro("ballot_state", len(keys), *keys)
+        return Window(
+            opens_us=int(reply[0]),
+            closes_us=int(reply[1]),
+            state=reply[2].decode(),
+            now_us=int(reply[3]),
+            read_s=self._clock.monotonic(),
+        )
+
+
+def _verified(data: bytes, desk: bytes, *, ballot: str) -> Published:
+    """What was published, its document verified with the pinned key; nothing in `data` vouches for itself."""
+    value = strict_json(data, bytes_max=MANIFEST_BYTES_MAX)
+    shards = value["shards"]
+    if type(shards) is not int or shards not in {2**n for n in range(SHARDS_MAX.bit_length())}:
+        raise Malformed("The number of shards is not a power of two up to 32.")
+    signature = b64decode(value["document_signature"])
+    document = documents.verify(b64decode(value["document"]), signature, desk)
+    if document.definition.id != ballot:
+        raise Malformed("This is another ballot's document.")
+    return Published(document, signature, key_id(desk), shards)
+
+
+@contextmanager
+def _unreachable_as_rejected() -> "Iterator[None]":
+    """A queue that does not answer makes an honest 503, not an error of ours."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        log.warning("queue did not answer", error=type(error).__name__)
+        raise replies.unreachable() from None
+
+
+def description(published: Published, window: Window, *, monotonic_s: float) -> dict[str, Any]:
+    """The flat object that `GET /api/v1/ballots/<ballot>` answers with."""
+    document = published.document
+    definition = orjson.loads(document.definition.canonical)
+    about = definition["ballot"]
+    texts = ("id", "title", "kind", "union", "employer", "scrutineer", "contact")
+    return {
+        **{name: about[name] for name in texts if name in about},
+        "opens": format_time(window.opens_us),
+        "closes": format_time(window.closes_us),
+        "state": window.state_at(monotonic_s),
+        "questions": definition["question"],
+        "definition_sha256": document.definition.sha256.hex(),
+        "padded_size": document.padded_size,
+        "suite": document.suite,
+        "public_key": b64encode(document.public_key),
+        "result_key": b64encode(document.result_key),
+        "document_signature": b64encode(published.signature),
+        "desk_key_id": published.desk_key_id,
+    }

@@ -1,0 +1,61 @@
+"""`ballot intake`: the edge on one port, as a parent and as many processes as asked for."""
+
+import os
+import socket
+import sys
+
+import click
+
+from intake import parent, process
+from intake.settings import Settings
+from runtime import logs
+from runtime.clock import SystemClock
+from runtime.home import Home
+from runtime.lifecycle import Stop, run_service
+from runtime.servers import servers
+
+PROCESSES_MAX = 128
+PORT = click.IntRange(0, 65_535)
+
+
+@click.command()
+@click.option("--port", type=PORT, default=8080, show_default=True, help="Port to listen on; 0 for any.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, PROCESSES_MAX),
+    default=1,
+    show_default=True,
+    help="How many processes share the port.",
+)
+@click.option(
+    "--metrics-port", type=PORT, default=9100, show_default=True, help="Port for metrics; never public."
+)
+@click.option("--inherit-socket", type=int, hidden=True, help="Be one of the processes, on this descriptor.")
+def intake(port: int, host: str, processes: int, metrics_port: int, inherit_socket: int | None) -> None:
+    """Take votes in over HTTP and answer when they are on disk."""
+    settings = Settings.from_environment(os.environ)
+    home = Home.from_environment()
+    logs.configure("intake", home)
+    if inherit_socket is None:
+        listening = parent.bind(host, port)
+        with listening, servers(home):
+            code = run_service(lambda stop: _parent(listening, processes, metrics_port, home, stop))
+    else:
+        listening = socket.socket(fileno=inherit_socket)
+        with listening, servers(home) as found:
+            code = run_service(
+                lambda stop: process.serve(listening, servers=found, settings=settings, stop=stop)
+            )
+    sys.exit(code)
+
+
+async def _parent(listening: socket.socket, processes: int, metrics_port: int, home: Home, stop: Stop) -> int:
+    return await parent.keep(
+        listening,
+        processes=processes,
+        metrics_port=metrics_port,
+        run=home.run,
+        clock=SystemClock(),
+        stop=stop,
+    )

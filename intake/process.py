@@ -1,0 +1,69 @@
+"""One edge process from start to drained stop; the listening socket is its parent's."""
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from ballot import receipt
+from ballot.suite import AeadKey, SigningKey
+from intake import server
+from intake.ballots import Ballots
+from intake.batch import Batcher
+from intake.edge import Edge
+from intake.failures import Failures
+from intake.gate import Queue
+from intake.settings import Settings
+from intake.votes import Intake
+from runtime import logs, valkey
+from runtime.clock import SystemClock
+from runtime.lifecycle import Stop
+from runtime.servers import Servers
+
+log = logs.get("process")
+
+USER: Final = "intake"
+READ_S: Final = 2.0
+"""Reads that no vote waits for give up earlier."""
+
+
+async def serve(listening: socket.socket, *, servers: Servers, settings: Settings, stop: Stop) -> int:
+    """Answer requests until asked to stop, then finish those under way. The exit code is always 0."""
+    clock = SystemClock()
+    home = servers.home
+    receipts_key = SigningKey.from_seed(home.secret("receipts"))
+    reader = valkey.connect(servers, USER, timeout_s=READ_S)
+    ballots = Ballots(reader, desk_key_file=home.public_key_file, clock=clock)
+    batcher = Batcher(
+        Queue(partial(valkey.dedicated, servers, USER), timeout_s=settings.confirm_s),
+        settings=settings,
+        clock=clock,
+        issue_receipts=partial(receipt.issue, key=receipts_key),
+    )
+    intake = Intake(
+        settings=settings,
+        ballots=ballots,
+        batcher=batcher,
+        failures=Failures(per_minute=settings.failures_per_minute, clock=clock),
+        queue_key=AeadKey(home.secret("queue")),
+        digest_key=home.secret("credential-digest"),
+        clock=clock,
+    )
+    edge = Edge(intake, ballots=ballots, batcher=batcher, receipts_public=receipts_key.public, clock=clock)
+    running = server.runner(edge.handle, drain_s=settings.confirm_s + 1.0)
+    sending = asyncio.create_task(batcher.run())
+    try:
+        await server.listen(running, listening)
+        log.info("listening", port=listening.getsockname()[1], pid=os.getpid())
+        await stop.wait()
+    finally:
+        # New connections go to the other processes from here; votes under way are still sent and answered.
+        await running.cleanup()
+        sending.cancel()
+        with suppress(asyncio.CancelledError):
+            await sending
+        await reader.aclose()
+    log.info("stopped")
+    return 0

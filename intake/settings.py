@@ -1,0 +1,42 @@
+"""What an operator may set for the edge: read once at start, every fault reported together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtime.environment import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The edge's own settings; every bound is per process."""
+
+    confirm_s: float = 5.0
+    """A vote that is not confirmed by then is answered `not_confirmed`; the voter's device tries again."""
+
+    inflight_max: int = 2_000
+    """Votes and access requests that may wait for the queue at once; at 40 kB each that is 80 MB."""
+
+    body_s: float = 10.0
+    """A request's body must have arrived by then."""
+
+    failures_per_minute: int = 1_000
+    """Refusals from one address in a minute after which further ones are answered `slow_down`."""
+
+    proxy_hops: int = 0
+    """How many proxies of ours add to X-Forwarded-For; 0: nobody does, and the header is ignored."""
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> "Settings":
+        """The settings in `env`, or one ClickException with all that is wrong with them."""
+        read, default = Environment(env), cls()
+        settings = cls(
+            confirm_s=read.seconds("BALLOT_CONFIRM_SECONDS", default.confirm_s, 0.05, 60.0),
+            inflight_max=read.integer("BALLOT_INFLIGHT_MAX", default.inflight_max, 1, 100_000),
+            body_s=read.seconds("BALLOT_BODY_SECONDS", default.body_s, 0.1, 120.0),
+            failures_per_minute=read.integer(
+                "BALLOT_FAILURES_PER_MINUTE", default.failures_per_minute, 1, 1_000_000_000
+            ),
+            proxy_hops=read.integer("BALLOT_PROXY_HOPS", default.proxy_hops, 0, 16),
+        )
+        read.done()
+        return settings
