@@ -150,10 +150,15 @@ class Life:
 
     def _kept(self) -> Iterator[tuple[Receipt, bytes]]:
         """The receipts in the file, each with the digest the voter's side computed."""
-        with (self.files / "voters" / "receipts.jsonl").open(encoding="utf-8") as lines:
+        voters = self.files / "voters"
+        with (voters / "sealed.jsonl").open(encoding="utf-8") as lines:
+            digests = {
+                kept["reference"]: bytes.fromhex(kept["sealed_sha256"]) for kept in map(json.loads, lines)
+            }
+        with (voters / "receipts.jsonl").open(encoding="utf-8") as lines:
             for line in lines:
-                kept = json.loads(line)
-                yield Receipt.from_dict(kept["receipt"]), bytes.fromhex(kept["voter_sealed_sha256"])
+                receipt = Receipt.from_dict(json.loads(line))
+                yield receipt, digests[receipt.reference]
 
     def figures(self) -> list[Figure]:
         """The signed result beside the published figures."""

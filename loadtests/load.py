@@ -95,7 +95,7 @@ def _whole(played: Scenario, report: Path, *, seed: int | None) -> None:
         life = Life(stage, played, plan.draw(played, seed=seed), seed=seed)
         figures = play(life, telling)
         report.mkdir(parents=True, exist_ok=True)
-        for kept in ("receipts.jsonl", "summary.json"):
+        for kept in ("receipts.jsonl", "sealed.jsonl", "summary.json"):
             (report / kept).write_bytes((life.files / "voters" / kept).read_bytes())
         (report / "result.json").write_bytes(life.result.read_bytes())
         (report / "figures.json").write_text(json.dumps(as_json(figures), indent=2) + "\n", encoding="utf-8")

@@ -2,8 +2,9 @@
 
     locust -f loadtests/locustfile.py --host URL --scenario NAME --codes FILE --desk-key FILE --out DIR
 
-Every receipt is verified and kept in `receipts.jsonl` beside the digest that the voter's own side computed. A
-voter who does not get the outcome they must get makes the exit code 1 and is named in `summary.json`.
+Every receipt is verified and kept in `receipts.jsonl`, the digest that the voter's own side computed in
+`sealed.jsonl`. A voter who does not get the outcome they must get makes the exit code 1 and is named in
+`summary.json`.
 """
 
 import json
@@ -55,6 +56,7 @@ class Run:
         self.out = Path(options.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self._receipts = (self.out / "receipts.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._digests = (self.out / "sealed.jsonl").open("w", encoding="utf-8", buffering=1)
         self._started = time.monotonic()
         self.seconds = 0.0
 
@@ -68,9 +70,10 @@ class Run:
         return bool(self.codes.reissued)
 
     def keep(self, receipt: Receipt, vote: CastVote) -> None:
-        """Append a receipt with the digest as the voter's side computed it."""
-        line = {"receipt": receipt.to_dict(), "voter_sealed_sha256": vote.sealed_sha256.hex()}
-        self._receipts.write(json.dumps(line) + "\n")
+        """Append a receipt, and beside it the digest as the voter's side computed it."""
+        digest = {"reference": receipt.reference, "sealed_sha256": vote.sealed_sha256.hex()}
+        self._digests.write(json.dumps(digest) + "\n")
+        self._receipts.write(json.dumps(receipt.to_dict()) + "\n")
 
     def went_wrong(self, voter: str, reason: str) -> None:
         """Note that a voter did not get the outcome they must get."""
@@ -102,6 +105,7 @@ class Run:
     def close(self) -> bool:
         """Write the summary; whether every voter got the outcome they must get."""
         self._receipts.close()
+        self._digests.close()
         if not self.agenda.finished:
             self.went_wrong(
                 "the run", f"ended when {self.agenda.voted:,} of {self.agenda.voters:,} had voted"

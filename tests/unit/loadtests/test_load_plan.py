@@ -1,0 +1,112 @@
+"""The plan is exact: published totals, habits in the planned numbers, nobody real, nobody twice."""
+
+import csv
+import io
+from collections import Counter
+
+import pytest
+
+from loadtests import plan, scenario
+from loadtests.agenda import Agenda, Visit
+from loadtests.plan import Afterwards, Lost, Plan, Voter
+from loadtests.scenario import SPOILT, Scenario
+
+TUBE = scenario.load("tube-two-questions")
+
+
+@pytest.fixture(scope="module")
+def tube() -> Plan:
+    """The plan of the tube ballot."""
+    return plan.draw(TUBE)
+
+
+def counted(drawn: Plan, played: Scenario) -> dict[str, Counter[str]]:
+    """What a count of the plan's papers would say: exactly one known option, or spoilt."""
+    counts: dict[str, Counter[str]] = {question: Counter() for question in played.published}
+    for voter in drawn.voters:
+        for question, marks in voter.paper.answers:
+            known = set(played.published[question]) - {SPOILT}
+            counts[question][marks[0] if len(marks) == 1 and marks[0] in known else SPOILT] += 1
+    return counts
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+@pytest.mark.parametrize("name", scenario.names())
+def test_papers_add_up_to_the_published_figures(name: str, seed: int | None) -> None:
+    """Whatever the seed, each question counts as published."""
+    played = scenario.load(name)
+    drawn = plan.draw(played, seed=seed)
+    assert len(drawn.people) == played.entitled
+    assert len(drawn.voters) == played.votes
+    for question, published in played.published.items():
+        assert counted(drawn, played)[question] == Counter(published)
+
+
+def test_the_same_seed_gives_the_same_plan(tube: Plan) -> None:
+    """A run can be repeated; another seed is another run."""
+    assert plan.draw(TUBE) == tube
+    assert plan.draw(TUBE, seed=1) != tube
+
+
+def test_the_roll_is_unique_and_nobody_real(tube: Plan) -> None:
+    """Every id and contact is one person's; mail goes to .example and calls to the drama range."""
+    rows = list(csv.DictReader(io.StringIO(tube.roll_csv())))
+    assert len(rows) == TUBE.entitled
+    for column in ("member_id", "email", "mobile"):
+        values = [row[column] for row in rows if row[column]]
+        assert len(set(values)) == len(values) > TUBE.entitled * 0.8
+    assert all(row["email"].endswith(".example") for row in rows if row["email"])
+    assert all(row["mobile"].startswith("07700 9") for row in rows if row["mobile"])
+    assert all(row["address"] for row in rows)
+
+
+def test_habits_come_in_the_planned_numbers(tube: Plan) -> None:
+    """Shares of the votes, rounded up; nobody loses an answer and clicks twice at once."""
+    voters = tube.voters
+    assert sum(voter.double_click for voter in voters) == 187
+    assert sum(voter.lost is not Lost.NO for voter in voters) == 63
+    assert sum(voter.mistyped for voter in voters) == 187
+    assert sum(voter.afterwards is Afterwards.OTHER_CHOICE for voter in voters) == 63
+    assert sum(voter.afterwards is Afterwards.SAME_AGAIN for voter in voters) == 206
+    assert sum(voter.foreign_code for voter in voters) == 13
+    assert len(tube.reissues) == 125
+    assert not any(voter.double_click and voter.lost is not Lost.NO for voter in voters)
+
+
+def test_a_small_ballot_has_one_of_each_habit() -> None:
+    """Rounding up keeps every habit in the quick scenario."""
+    voters = plan.draw(scenario.load("branch-41")).voters
+    assert sum(voter.double_click for voter in voters) == 1
+    assert sum(voter.reissue for voter in voters) == 1
+    assert {voter.afterwards for voter in voters} == set(Afterwards)
+
+
+def test_the_other_paper_is_another_legal_one(tube: Plan) -> None:
+    """Who tries a used code again asks for something else, so that acceptance would show."""
+    for voter in tube.voters:
+        other = plan.other_paper(voter.paper, TUBE.definition)
+        assert other.legal
+        assert other.answers != voter.paper.answers
+
+
+def voters_of(tube: Plan, *, reissue: bool, count: int) -> list[Voter]:
+    """A few voters of the plan."""
+    return [voter for voter in tube.voters if voter.reissue is reissue][:count]
+
+
+def test_nobody_is_forgotten_on_the_agenda(tube: Plan) -> None:
+    """Everybody comes once; who waits for a code comes when it is there; who returns comes last."""
+    plain, waiting = voters_of(tube, reissue=False, count=3), voters_of(tube, reissue=True, count=1)
+    agenda = Agenda([*plain, *waiting])
+    came: list[Voter] = []
+    while (visit := agenda.next(new_codes=False)) is not None:
+        came.append(visit.voter)
+        agenda.done(visit)
+    assert came == plain
+    assert not agenda.finished
+    late = agenda.next(new_codes=True)
+    assert late == Visit(waiting[0])
+    assert not agenda.finished
+    agenda.done(late)
+    assert agenda.finished
+    assert agenda.voted == agenda.voters == 4
