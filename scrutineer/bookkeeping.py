@@ -1,0 +1,160 @@
+"""Collects the terms of the books from the two places that know them: what the gate decided and what was stored."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ballot import handoff
+from ballot.books import Books
+from scrutineer.ballots import StoredBallot
+from scrutineer.closing import PAGE_ENTRIES, backlog
+from scrutineer.gate import ShardState
+from scrutineer.session import Desk
+from scrutineer.voters import FETCH_ROWS, chunks
+
+#: While votes come in, gate and database are read a moment apart; an honest difference is gone the next time.
+ATTEMPTS = 3
+REFERENCES_SHOWN_MAX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The books, and what the result needs beside them."""
+
+    books: Books
+    by_method: dict[str, int]
+    quarantined: dict[str, int]
+    returned_at_gate: int
+
+    def differences(self) -> dict[str, int]:
+        """By how much each equation is out, the returns that the gate and the database count included."""
+        return {**self.books.differences(), "returned": self.returned_at_gate - self.books.returned_other}
+
+
+async def account(desk: Desk, stored: StoredBallot) -> Account:
+    """Read every term; again, at most twice, if they do not agree at first."""
+    found = await _account_once(desk, stored)
+    for _ in range(ATTEMPTS - 1):
+        if not any(found.differences().values()):
+            break
+        found = await _account_once(desk, stored)
+    return found
+
+
+async def _account_once(desk: Desk, stored: StoredBallot) -> Account:
+    states = await stored.gate(desk).states()
+    waiting = await _unacknowledged_votes(desk, stored)
+    row = await desk.votes.fetchrow(
+        """SELECT (SELECT count(*) FROM ballot.electorate WHERE ballot = $1) AS entitled,
+                  (SELECT count(*) FROM ballot.register WHERE ballot = $1) AS issued,
+                  (SELECT count(*) FROM ballot.votes WHERE ballot = $1) AS stored,
+                  (SELECT count(*) FROM ballot.releases WHERE ballot = $1) AS released,
+                  (SELECT count(*) FROM ballot.revocations v WHERE ballot = $1
+                      AND NOT EXISTS (SELECT FROM ballot.votes b WHERE b.ballot = v.ballot
+                                         AND b.credential_digest = v.credential_digest)
+                      AND NOT EXISTS (SELECT FROM ballot.quarantine q LEFT JOIN ballot.releases r USING (ballot, shard, entry)
+                                       WHERE q.ballot = v.ballot AND q.credential_digest = v.credential_digest
+                                         AND r.entry IS NULL)) AS revoked""",
+        stored.id,
+    )
+    quarantined = await _counts(
+        desk, "SELECT reason, count(*) FROM ballot.quarantine WHERE ballot = $1 GROUP BY 1", stored
+    )
+    returned = await _counts(
+        desk, "SELECT method, count(*) FROM ballot.returns WHERE ballot = $1 AND counted GROUP BY 1", stored
+    )
+    released_at_gate = sum(state.released for state in states)
+    set_apart = sum(quarantined.values())
+    books = Books(
+        entitled=row["entitled"],
+        issued=row["issued"],
+        used=row["stored"] + set_apart - row["released"] + waiting,
+        unused=await _unused(desk, stored),
+        revoked=row["revoked"],
+        accepted=sum(state.accepted for state in states),
+        unacknowledged=waiting,
+        stored=row["stored"],
+        quarantined=set_apart,
+        released=released_at_gate,
+        voted_electronic=sum(state.voted["electronic"] for state in states),
+        returned_other=sum(returned.values()),
+    )
+    by_method = {
+        "electronic": row["stored"],
+        "postal": returned["postal"],
+        "workplace": returned["workplace"],
+    }
+    at_gate = sum(state.voted["postal"] + state.voted["workplace"] for state in states)
+    return Account(books, by_method, dict(quarantined), at_gate)
+
+
+async def _counts(desk: Desk, statement: str, stored: StoredBallot) -> Counter[str]:
+    return Counter({row[0]: row[1] for row in await desk.votes.fetch(statement, stored.id)})
+
+
+async def _unused(desk: Desk, stored: StoredBallot) -> int:
+    """Count the registered codes that the gate would still take: current there, and of a voter without an electronic vote."""
+    unused = 0
+    for shard in range(stored.shards):
+        _, credentials, voted, *_ = handoff.shard_keys(stored.id, shard)
+        async with desk.votes.transaction(readonly=True):
+            statement = "SELECT credential_digest FROM ballot.register WHERE ballot = $1 AND shard = $2"
+            cursor = await desk.votes.cursor(statement, stored.id, shard)
+            while rows := await cursor.fetch(FETCH_ROWS):
+                values = await desk.gate.hmget(credentials, [bytes(row["credential_digest"]) for row in rows])
+                current = [
+                    bytes(value[: handoff.UIN_BYTES])
+                    for value in values
+                    if value and bytes(value[handoff.UIN_BYTES :][:1]) == handoff.CURRENT_FLAG
+                ]
+                marks = await desk.gate.hmget(voted, current) if current else []
+                unused += sum(1 for mark in marks if not (mark and bytes(mark[:1]) == b"e"))
+    return unused
+
+
+async def _unacknowledged_votes(desk: Desk, stored: StoredBallot) -> int:
+    """Count the electronic votes among the entries that the workers have not acknowledged."""
+    count = 0
+    for shard in range(stored.shards):
+        if not (await backlog(desk, stored, shard)).entries:
+            continue
+        key = handoff.votes_key(stored.id, shard)
+        groups = await desk.gate.xinfo_groups(key)
+        mine = next((group for group in groups if group["name"] == handoff.GROUP.encode()), None)
+        delivered = bytes(mine["last-delivered-id"]) if mine else b"0-0"
+        pending: set[bytes] = set()
+        if mine and mine["pending"]:
+            told = await desk.gate.xpending_range(key, handoff.GROUP, "-", "+", int(mine["pending"]))
+            pending = {bytes(entry["message_id"]) for entry in told}
+        position = b"(" + delivered
+        for entry in pending:
+            found = await desk.gate.xrange(key, min=entry, max=entry, count=1)
+            count += _votes(found)
+        while page := await desk.gate.xrange(key, min=position, max="+", count=PAGE_ENTRIES):
+            count += _votes(page)
+            position = b"(" + bytes(page[-1][0])
+    return count
+
+
+def _votes(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> int:
+    return sum(1 for _, fields in entries if fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE)
+
+
+async def missing_references(desk: Desk, stored: StoredBallot, states: Sequence[ShardState]) -> list[str]:
+    """Name accepted votes that are neither stored nor quarantined, at most ten."""
+    missing: list[str] = []
+    for state in states:
+        key = handoff.references_key(stored.id, state.shard)
+        references = [bytes(reference).decode() for reference in await desk.gate.hgetall(key)]
+        for block in chunks(references, FETCH_ROWS):
+            rows = await desk.votes.fetch(
+                """SELECT x AS reference FROM unnest($2::text[]) x
+                    WHERE NOT EXISTS (SELECT FROM ballot.votes WHERE ballot = $1 AND reference = x)
+                      AND NOT EXISTS (SELECT FROM ballot.quarantine WHERE ballot = $1 AND reference = x)""",
+                stored.id,
+                list(block),
+            )
+            missing += [row["reference"] for row in rows]
+            if len(missing) >= REFERENCES_SHOWN_MAX:
+                return missing[:REFERENCES_SHOWN_MAX]
+    return missing

@@ -1,0 +1,146 @@
+"""`ballot codes`: one working code a voter, in exactly one dispatch file, and nowhere else in readable form."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import click
+
+from scrutineer import ballots, issuing, reissuing, voters
+from scrutineer.ballots import StoredBallot
+from scrutineer.files import refuse_existing
+from scrutineer.issuing import Recipient
+from scrutineer.reissuing import Reissued
+from scrutineer.roll import Step, no_step
+from scrutineer.session import Desk, changing, run_desk
+from scrutineer.voters import PeopleKeys, Person
+
+CHECK_ROWS = 5_000
+#: A list of members to reissue to; a longer one is a new roll.
+MEMBERS_MAX = 100_000
+
+OUT = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def codes() -> None:
+    """Issue access codes to voters, or replace lost ones."""
+
+
+@codes.command("issue")
+@click.argument("ballot")
+@click.option(
+    "--out", type=OUT, required=True, help="Dispatch file to write (CSV, mode 0600); never overwritten."
+)
+def issue_(ballot: str, out: Path) -> None:
+    """Give every voter of BALLOT who never had one an access code, in one file for the dispatch house.
+
+    The file is the only place where codes exist: member_id,channel,destination,code,link. Running it again finishes what a
+    crash left undone and writes only the voters that are missing.
+    """
+    issued = run_desk(lambda desk: issue_all(desk, ballot, out), people=True)
+    if issued:
+        click.echo(f"{issued:,} codes issued in {out}")
+    else:
+        click.echo(f"every voter of {ballot} has been issued a code; no file is written")
+
+
+async def issue_all(desk: Desk, ballot: str, out: Path, *, step: Step = no_step) -> int:
+    """Issue to every voter without a code; gives how many that were."""
+    stored = await ballots.load(desk, ballot)
+    async with changing(desk, ballot):
+        await issuing.finish_pending(desk, stored)
+        missing = await _codeless(desk, stored)
+        if not missing:
+            return 0
+        issuing.refuse_leftover(desk.home, ballot, out)
+        refuse_existing(out)
+        recipients = _recipients(desk, stored, PeopleKeys.from_home(desk.home))
+        return await issuing.issue(desk, stored, recipients, out, count=missing, cause="issued", step=step)
+
+
+async def _codeless(desk: Desk, stored: StoredBallot) -> int:
+    people = await desk.people.fetchval("SELECT count(*) FROM people.voters WHERE ballot = $1", stored.id)
+    entitled = await desk.votes.fetchval(
+        "SELECT count(*) FROM ballot.electorate WHERE ballot = $1", stored.id
+    )
+    if not people:
+        raise click.ClickException(f"ballot {stored.id!r} has no roll yet; `ballot roll import` reads one")
+    if people != entitled:
+        raise click.ClickException("the roll import did not finish; run it again with the same file")
+    holders = await desk.votes.fetchval(
+        "SELECT count(DISTINCT uin) FROM ballot.register WHERE ballot = $1", stored.id
+    )
+    return int(entitled - holders)
+
+
+async def _recipients(desk: Desk, stored: StoredBallot, keys: PeopleKeys) -> AsyncIterator[Recipient]:
+    """Give the voters who never had a code, a block at a time."""
+    block: list[Person] = []
+    async for person in voters.everyone(desk.people, stored.id, keys):
+        block.append(person)
+        if len(block) == CHECK_ROWS:
+            for recipient in await _without_code(desk, stored, block):
+                yield recipient
+            block = []
+    for recipient in await _without_code(desk, stored, block):
+        yield recipient
+
+
+async def _without_code(desk: Desk, stored: StoredBallot, block: list[Person]) -> list[Recipient]:
+    holders = await reissuing.shards_of(desk, stored, [person.uin for person in block])
+    return [Recipient(person) for person in block if person.uin not in holders]
+
+
+@codes.command("reissue")
+@click.argument("ballot")
+@click.argument("member_ids", metavar="[MEMBER_ID]...", nargs=-1)
+@click.option(
+    "--members",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with one member id a line.",
+)
+@click.option(
+    "--out", type=OUT, required=True, help="Dispatch file to write (CSV, mode 0600); never overwritten."
+)
+def reissue_(ballot: str, member_ids: tuple[str, ...], members: Path | None, out: Path) -> None:
+    """Give members new codes; all their earlier codes stop working at once.
+
+    Refuses everything if one of them is not on the roll or has voted. A voter whose only recorded vote was quarantined as
+    bad_signature or unreadable is released and may vote again.
+    """
+    wanted = list(dict.fromkeys([*member_ids, *(_read_members(members) if members else [])]))
+    if not wanted:
+        raise click.ClickException("name at least one member id, or a file of them with --members")
+    done = run_desk(lambda desk: reissue_some(desk, ballot, wanted, out), people=True)
+    if done.codes:
+        click.echo(f"{done.codes:,} codes reissued in {out}")
+    if done.voted_meanwhile:
+        raise click.ClickException(
+            f"these voted while their code was being replaced and get none: {reissuing.listed(done.voted_meanwhile)}"
+        )
+
+
+async def reissue_some(
+    desk: Desk, ballot: str, members: list[str], out: Path, *, step: Step = no_step
+) -> Reissued:
+    """Replace the codes of `members`, whole or not at all."""
+    stored = await ballots.load(desk, ballot)
+    refuse_existing(out)
+    async with changing(desk, ballot):
+        states = await stored.gate(desk).states()
+        if states and all(state.closed for state in states):
+            raise click.ClickException(f"ballot {ballot!r} is closed; a new code could not be used")
+        return await reissuing.reissue(desk, stored, members, out, step=step)
+
+
+def _read_members(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file} is not UTF-8") from None
+    found = [line for line in lines if line]
+    if found and found[0] == "member_id":
+        found = found[1:]
+    if len(found) > MEMBERS_MAX:
+        raise click.ClickException(f"{file} names more than {MEMBERS_MAX:,} members")
+    return found

@@ -1,0 +1,279 @@
+"""`ballot open`, `close` and `extend`: one instant for every shard, confirmed by all before it comes, or taken back."""
+
+import asyncio
+from typing import Any
+
+import click
+
+from ballot import document as documents
+from ballot.encoding import Malformed, b64encode, canonical_json, format_time, parse_time
+from scrutineer import ballots, closing, issuing
+from scrutineer.ballots import Armed, StoredBallot
+from scrutineer.files import write_public
+from scrutineer.gate import Gate, ShardState
+from scrutineer.roll import Step, no_step
+from scrutineer.session import Desk, changing, run_desk
+
+#: How far ahead a new closing time is written: a hundred times what writing it to 32 shards takes.
+AHEAD_US = 300_000
+#: `extend` in the last second could find one shard closed and another not.
+EXTEND_MARGIN_US = 1_000_000
+
+
+@click.command("open")
+@click.argument("ballot")
+def open_(ballot: str) -> None:
+    """Freeze, sign and publish the ballot document and arm BALLOT.
+
+    Votes are taken while armed and opens <= now < closes. Refuses without registered and rehearsed keys, a roll, and a code
+    for every voter. Running it again finishes an opening that a crash interrupted.
+    """
+    armed = run_desk(lambda desk: open_ballot(desk, ballot), people=True)
+    click.echo(
+        f"{ballot} is armed: opens {format_time(armed.opens_us)}, closes {format_time(armed.closes_us)}"
+    )
+
+
+async def open_ballot(desk: Desk, ballot: str, *, step: Step = no_step) -> Armed:
+    """Open a ballot. The order, each step safe to repeat.
+
+    (1) refuse what is not ready; (2) the document and its signature among the public files and, with the window, in the
+    voter database: from here they never change; (3) every shard of the gate; (4) the edges are told.
+    """
+    stored = await ballots.load(desk, ballot)
+    async with changing(desk, ballot):
+        gate = stored.gate(desk)
+        armed = await ballots.armed(desk, ballot)
+        if armed is not None and await gate.states() and await gate.published() is not None:
+            raise click.ClickException(f"ballot {ballot!r} is already open; it is opened once")
+        if armed is None:
+            # (1)
+            await issuing.finish_pending(desk, stored)
+            document = await _ready(desk, stored)
+            # (2)
+            armed = await _freeze(desk, stored, document)
+        _publish_files(desk, ballot, armed)
+        step("frozen")
+        # (3)
+        await gate.arm(opens_us=armed.opens_us, closes_us=armed.closes_us)
+        step("armed")
+        # (4)
+        entry = {
+            "document": b64encode(armed.document),
+            "document_signature": b64encode(armed.document_signature),
+            "desk_public_key": b64encode(desk.key.public),
+            "shards": stored.shards,
+        }
+        await gate.publish(canonical_json(entry))
+        return armed
+
+
+async def _ready(desk: Desk, stored: StoredBallot) -> documents.BallotDocument:
+    """Step 1: every reason not to open, the first that holds."""
+    held = await ballots.keys(desk, stored.id)
+    if held is None:
+        raise click.ClickException(
+            f"ballot {stored.id!r} has no keys; the key holders make them with `ballot keys create`"
+        )
+    if not held.rehearsals:
+        raise click.ClickException(
+            f"the key holders of {stored.id!r} have not rehearsed; `ballot keys test` does it"
+        )
+    row = await desk.votes.fetchrow(
+        """SELECT (SELECT count(*) FROM ballot.electorate WHERE ballot = $1) AS entitled,
+                  (SELECT count(DISTINCT uin) FROM ballot.register WHERE ballot = $1) AS holders""",
+        stored.id,
+    )
+    entitled, holders = row["entitled"], row["holders"]
+    people = await desk.people.fetchval("SELECT count(*) FROM people.voters WHERE ballot = $1", stored.id)
+    if not people:
+        raise click.ClickException(f"ballot {stored.id!r} has no roll; `ballot roll import` reads one")
+    if people != entitled:
+        raise click.ClickException("the roll import did not finish; run it again with the same file")
+    if holders != entitled:
+        raise click.ClickException(
+            f"{entitled - holders:,} of {entitled:,} voters have no code yet; `ballot codes issue` gives them one"
+        )
+    now_us, _ = await desk_now(desk)
+    if stored.definition.closes_us <= now_us:
+        raise click.ClickException(
+            f"ballot {stored.id!r} would have closed at {format_time(stored.definition.closes_us)}"
+        )
+    return documents.build(stored.definition, public_key=held.public_key, result_key=held.result_key)
+
+
+async def desk_now(desk: Desk) -> tuple[int, str]:
+    """Give the queue's clock, the only one that opens and closes ballots, in microseconds and as text."""
+    seconds, micros = await desk.gate.time()
+    now_us = int(seconds) * 1_000_000 + int(micros)
+    return now_us, format_time(now_us)
+
+
+async def _freeze(desk: Desk, stored: StoredBallot, document: documents.BallotDocument) -> Armed:
+    """Step 2: Ed25519 is deterministic, so a second signature over the same document is the same."""
+    signature = documents.sign(document, desk.key)
+    definition = stored.definition
+    armed = Armed(document.canonical, signature, definition.opens_us, definition.closes_us)
+    _publish_files(desk, stored.id, armed)
+    entitled = await desk.votes.fetchval(
+        "SELECT count(*) FROM ballot.electorate WHERE ballot = $1", stored.id
+    )
+    async with desk.votes.transaction():
+        await desk.votes.execute(
+            """INSERT INTO ballot.lifecycle (ballot, kind, opens_us, closes_us, document, document_signature)
+               VALUES ($1, 'armed', $2, $3, $4, $5)""",
+            stored.id,
+            armed.opens_us,
+            armed.closes_us,
+            armed.document,
+            armed.document_signature,
+        )
+        await desk.event(
+            stored.id,
+            "ballot.launched",
+            entitled=entitled,
+            opens=format_time(armed.opens_us),
+            closes=format_time(armed.closes_us),
+            definition_sha256=definition.sha256.hex(),
+        )
+    return armed
+
+
+def _publish_files(desk: Desk, ballot: str, armed: Armed) -> None:
+    for name, content in (
+        (f"{ballot}.document", armed.document),
+        (f"{ballot}.document.signature", b64encode(armed.document_signature).encode() + b"\n"),
+    ):
+        path = desk.home.public / name
+        if not path.exists() or path.read_bytes() != content:
+            write_public(path, content)
+
+
+@click.command()
+@click.argument("ballot")
+@click.option("--no-wait", is_flag=True, help="Return as soon as the closing time is set on every shard.")
+def close(ballot: str, no_wait: bool) -> None:
+    """Close BALLOT now, or, after its closing time, wait until every vote is stored.
+
+    Returns when every shard is closed and the queue is stored, starting a worker if none runs; after 60 seconds it gives up
+    with an error that says what remains.
+    """
+    closes_us = run_desk(lambda desk: close_ballot(desk, ballot, wait=not no_wait))
+    click.echo(f"{ballot} {'closes' if no_wait else 'closed'} at {format_time(closes_us, decimals=6)}")
+
+
+async def close_ballot(desk: Desk, ballot: str, *, wait: bool) -> int:
+    """Close a ballot and, if `wait`, see all of it stored; gives the closing time."""
+    stored = await ballots.load(desk, ballot)
+    gate = stored.gate(desk)
+    async with changing(desk, ballot):
+        states = await _armed_states(desk, stored)
+        if all(state.closed for state in states):
+            closes_us = max(state.closes_us for state in states)
+        else:
+            closes_us = max(state.now_us for state in states) + AHEAD_US
+            closes_us = min(closes_us, *(state.closes_us for state in states))
+            await _set_everywhere(gate, states, closes_us)
+        await _record(desk, ballot, "closing", opens_us=states[0].opens_us, closes_us=closes_us)
+    if wait:
+        await closing.wait_until_stored(desk, stored)
+    return closes_us
+
+
+@click.command()
+@click.argument("ballot")
+@click.option(
+    "--until",
+    required=True,
+    metavar="TIME",
+    help="New closing time, RFC 3339, such as 2025-07-29T12:00:00+01:00.",
+)
+def extend(ballot: str, until: str) -> None:
+    """Move the closing time of BALLOT to a later one; refused once it has closed."""
+    try:
+        closes_us = parse_time(until)
+    except Malformed as error:
+        raise click.ClickException(f"--until is not a time: {error}") from None
+    run_desk(lambda desk: extend_ballot(desk, ballot, closes_us))
+    click.echo(f"{ballot} closes at {format_time(closes_us)}")
+
+
+async def extend_ballot(desk: Desk, ballot: str, closes_us: int) -> None:
+    """Set a later closing time on every shard, or leave all as they were."""
+    stored = await ballots.load(desk, ballot)
+    async with changing(desk, ballot):
+        states = await _armed_states(desk, stored)
+        if any(state.closed for state in states):
+            raise click.ClickException(f"ballot {ballot!r} has closed; a closed ballot is never opened again")
+        now_us = max(state.now_us for state in states)
+        if closes_us <= now_us:
+            raise click.ClickException(f"{format_time(closes_us)} has passed; it is {format_time(now_us)}")
+        present_us = max(state.closes_us for state in states)
+        if closes_us < present_us:
+            message = f"{format_time(closes_us)} is before the present closing time {format_time(present_us)}; `ballot close` closes early"
+            raise click.ClickException(message)
+        if min(state.closes_us for state in states) - now_us < EXTEND_MARGIN_US:
+            raise click.ClickException(
+                f"ballot {ballot!r} closes within a second; it is too late to extend it"
+            )
+        await _set_everywhere(stored.gate(desk), states, closes_us)
+        await _record(desk, ballot, "extended", opens_us=states[0].opens_us, closes_us=closes_us)
+
+
+async def _armed_states(desk: Desk, stored: StoredBallot) -> list[ShardState]:
+    if await ballots.armed(desk, stored.id) is None:
+        raise click.ClickException(f"ballot {stored.id!r} was never opened")
+    states = await stored.gate(desk).states()
+    if not states:
+        raise click.ClickException(
+            f"the opening of {stored.id!r} did not finish; run `ballot open {stored.id}` again"
+        )
+    return states
+
+
+async def _set_everywhere(gate: Gate, states: list[ShardState], closes_us: int) -> None:
+    """Write one closing time to all shards; unless all confirm before it and before their own comes, put theirs back."""
+    replies: list[Any] = await asyncio.gather(
+        *(gate.set_closes(state.shard, closes_us) for state in states), return_exceptions=True
+    )
+    good = [reply for reply in replies if not isinstance(reply, BaseException) and reply[0]]
+    in_time = all(now_us < closes_us for _, now_us, _, _ in good)
+    if len(good) == len(states) and in_time:
+        return
+    for state, reply in zip(states, replies, strict=True):
+        if isinstance(reply, BaseException) or reply[0]:
+            await gate.set_closes(state.shard, state.closes_us)
+    left = [state for state in await gate.states() if state.closes_us == closes_us]
+    if left:
+        numbers = ", ".join(str(state.shard) for state in left)
+        raise click.ClickException(
+            f"not every shard took the new closing time, and shards {numbers} kept it; run this again at once"
+        )
+    raise click.ClickException(
+        "not every shard took the new closing time, so all keep the old one; run this again"
+    )
+
+
+async def _record(desk: Desk, ballot: str, kind: str, *, opens_us: int, closes_us: int) -> None:
+    """Write the life-cycle row and its event, once for one closing time."""
+    async with desk.votes.transaction():
+        newest = await desk.votes.fetchrow(
+            "SELECT kind, closes_us FROM ballot.lifecycle WHERE ballot = $1 ORDER BY seq DESC LIMIT 1", ballot
+        )
+        if (newest["kind"], newest["closes_us"]) == (kind, closes_us):
+            return
+        await desk.votes.execute(
+            "INSERT INTO ballot.lifecycle (ballot, kind, opens_us, closes_us) VALUES ($1, $2, $3, $4)",
+            ballot,
+            kind,
+            opens_us,
+            closes_us,
+        )
+        before = format_time(newest["closes_us"], decimals=6)
+        await desk.event(
+            ballot,
+            "ballot.duration_changed",
+            act=kind,
+            closes_before=before,
+            closes=format_time(closes_us, decimals=6),
+        )

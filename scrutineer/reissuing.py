@@ -1,0 +1,215 @@
+"""Replaces codes: every earlier code of a voter is dead at the gate before a new one is drawn."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from ballot import register
+from scrutineer import issuing, voters
+from scrutineer.ballots import StoredBallot
+from scrutineer.gate import CALL_ROWS_MAX, Voted
+from scrutineer.issuing import Recipient
+from scrutineer.roll import Step, no_step
+from scrutineer.roots import RootJournal
+from scrutineer.session import Desk
+from scrutineer.voters import PeopleKeys, Person, chunks
+
+#: A quarantined vote for one of these reasons may be somebody else's doing (DESIGN 6), so its voter can be released.
+RELEASABLE = ("bad_signature", "unreadable")
+MEMBERS_SHOWN_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """The quarantined entry that is a voter's only recorded vote."""
+
+    shard: int
+    entry: str
+    uin: bytes
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reissued:
+    """What came of it: codes written, and the members whose vote came in while their code was being replaced."""
+
+    codes: int
+    voted_meanwhile: list[str]
+
+
+def listed(members: Sequence[str]) -> str:
+    """Name members in a sentence, at most twenty of them."""
+    more = len(members) - MEMBERS_SHOWN_MAX
+    return ", ".join(members[:MEMBERS_SHOWN_MAX]) + (f" and {more:,} more" if more > 0 else "")
+
+
+async def reissue(
+    desk: Desk, stored: StoredBallot, member_ids: Sequence[str], out: Path, *, step: Step = no_step
+) -> Reissued:
+    """Give members new codes; the order, each step safe to repeat.
+
+    (1) judge all members, refusing everything for one that is unknown, has no code or has voted; (2) revoke at the gate,
+    which gives the time; (3) enter the revocations with that time under a signed root; (4) look again who has voted: a vote
+    accepted before (2) stands, and its voter gets no code; (5) release voters of quarantined votes; (6) issue.
+    """
+    await issuing.finish_pending(desk, stored)
+    # (1)
+    people = await _people(desk, stored, member_ids)
+    shards = await _shards(desk, stored, people)
+    voted, releasable = await _voted(desk, stored, shards)
+    refused = [member for member, person in people.items() if person.uin in voted]
+    if refused:
+        raise click.ClickException(
+            f"no code is replaced, because these have voted (or their vote is still being stored): {listed(refused)}"
+        )
+    # (2) and (3)
+    await _revoke(desk, stored, shards, step=step)
+    # (4)
+    voted, releasable = await _voted(desk, stored, shards)
+    # (5)
+    for quarantined in releasable.values():
+        await _release(desk, stored, quarantined)
+    step("released")
+    # (6)
+    ready = [Recipient(person, shards[person.uin]) for person in people.values() if person.uin not in voted]
+    count = 0
+    if ready:
+        count = await issuing.issue(
+            desk, stored, _each(ready), out, count=len(ready), cause="reissued", step=step
+        )
+    return Reissued(count, [member for member, person in people.items() if person.uin in voted])
+
+
+async def _each(recipients: Sequence[Recipient]) -> AsyncIterator[Recipient]:
+    for recipient in recipients:
+        yield recipient
+
+
+async def _people(desk: Desk, stored: StoredBallot, member_ids: Sequence[str]) -> dict[str, Person]:
+    keys = PeopleKeys.from_home(desk.home)
+    people, unknown = await voters.find(desk.people, stored.id, keys, member_ids)
+    if unknown:
+        raise click.ClickException(
+            f"no code is replaced, because these are not on the roll: {listed(unknown)}"
+        )
+    return people
+
+
+async def _shards(desk: Desk, stored: StoredBallot, people: dict[str, Person]) -> dict[bytes, int]:
+    """Give each voter's shard, as their first code decided it."""
+    shards = await shards_of(desk, stored, [person.uin for person in people.values()])
+    codeless = [member for member, person in people.items() if person.uin not in shards]
+    if codeless:
+        message = f"no code is replaced, because these have none yet (`ballot codes issue` gives one): {listed(codeless)}"
+        raise click.ClickException(message)
+    return shards
+
+
+async def shards_of(desk: Desk, stored: StoredBallot, uins: Sequence[bytes]) -> dict[bytes, int]:
+    """Give the shard of every voter who ever had a code."""
+    rows = await desk.votes.fetch(
+        "SELECT DISTINCT uin, shard FROM ballot.register WHERE ballot = $1 AND uin = ANY($2)",
+        stored.id,
+        list(uins),
+    )
+    return {bytes(row["uin"]): int(row["shard"]) for row in rows}
+
+
+async def _voted(
+    desk: Desk, stored: StoredBallot, shards: dict[bytes, int]
+) -> tuple[dict[bytes, Voted], dict[bytes, Quarantined]]:
+    """Tell voters who have voted from those whose only recorded vote is quarantined for a releasable reason."""
+    gate = stored.gate(desk)
+    by_shard: dict[int, list[bytes]] = {}
+    for uin, shard in shards.items():
+        by_shard.setdefault(shard, []).append(uin)
+    voted: dict[bytes, Voted] = {}
+    for shard, uins in by_shard.items():
+        for block in chunks(uins, CALL_ROWS_MAX):
+            marks = await gate.voted(shard, block)
+            voted.update((uin, mark) for uin, mark in zip(block, marks, strict=True) if mark is not None)
+    references = [mark.reference for mark in voted.values() if mark.by == "e"]
+    rows = await desk.votes.fetch(
+        """SELECT shard, entry, uin, reference FROM ballot.quarantine q
+            WHERE ballot = $1 AND reference = ANY($2) AND reason = ANY($3)
+              AND NOT EXISTS (SELECT FROM ballot.votes v WHERE v.ballot = q.ballot AND v.uin = q.uin)""",
+        stored.id,
+        references,
+        list(RELEASABLE),
+    )
+    releasable: dict[bytes, Quarantined] = {}
+    for row in rows:
+        uin = bytes(row["uin"])
+        if uin in voted and voted[uin].reference == row["reference"]:
+            releasable[uin] = Quarantined(row["shard"], row["entry"], uin, row["reference"])
+            del voted[uin]
+    return voted, releasable
+
+
+async def _revoke(desk: Desk, stored: StoredBallot, shards: dict[bytes, int], *, step: Step) -> None:
+    """Steps 2 and 3. A code revoked at the gate by a run that then died is revoked again: later, which harms nobody."""
+    rows = await desk.votes.fetch(
+        """SELECT credential_digest, uin FROM ballot.register r
+            WHERE ballot = $1 AND uin = ANY($2)
+              AND NOT EXISTS (SELECT FROM ballot.revocations v WHERE v.ballot = r.ballot
+                                 AND v.credential_digest = r.credential_digest)
+            ORDER BY batch, position""",
+        stored.id,
+        list(shards),
+    )
+    gate = stored.gate(desk)
+    by_shard: dict[int, list[bytes]] = {}
+    for row in rows:
+        by_shard.setdefault(shards[bytes(row["uin"])], []).append(bytes(row["credential_digest"]))
+    revoked: list[tuple[bytes, int]] = []
+    for shard, digests in sorted(by_shard.items()):
+        for block in chunks(digests, CALL_ROWS_MAX):
+            revoked_us = await gate.revoke(shard, block)
+            revoked += [(digest, revoked_us) for digest in block]
+    step("revoked")
+    if not revoked:
+        return
+    journal = RootJournal(desk.home, stored.id)
+    leaves = [register.revoke_leaf(stored.id, digest, revoked_us) for digest, revoked_us in revoked]
+    root = journal.sign(journal.batch_last + 1, "revoke", leaves, desk.key)
+    async with desk.votes.transaction():
+        await desk.votes.copy_records_to_table(
+            "revocations",
+            schema_name="ballot",
+            columns=["ballot", "credential_digest", "revoked_us", "batch", "position"],
+            records=[
+                (stored.id, digest, revoked_us, root.batch, position)
+                for position, (digest, revoked_us) in enumerate(revoked)
+            ],
+        )
+        await issuing.enter_root(desk, stored.id, root)
+        await desk.event(
+            stored.id, "credential.deactivated", count=len(revoked), cause="reissued", batch=root.batch
+        )
+    journal.push_done(root.batch)
+    step("revocations")
+
+
+async def _release(desk: Desk, stored: StoredBallot, quarantined: Quarantined) -> None:
+    """Write the release down, then take the mark away: a run that dies between the two is finished by the next."""
+    async with desk.votes.transaction():
+        added = await desk.votes.fetchval(
+            """INSERT INTO ballot.releases (ballot, shard, entry, uin, reference) VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT DO NOTHING RETURNING true""",
+            stored.id,
+            quarantined.shard,
+            quarantined.entry,
+            quarantined.uin,
+            quarantined.reference,
+        )
+        if added:
+            await desk.event(
+                stored.id,
+                "credential.reset",
+                cause="quarantined",
+                shard=quarantined.shard,
+                entry=quarantined.entry,
+            )
+    await stored.gate(desk).release(quarantined.shard, quarantined.uin, quarantined.reference)

@@ -1,0 +1,119 @@
+"""`ballot status`: how a ballot stands; turnout and books, never a choice."""
+
+import asyncio
+import json
+from typing import Any
+
+import click
+
+from ballot.encoding import format_time
+from scrutineer import ballots, bookkeeping
+from scrutineer.closing import backlog
+from scrutineer.session import Desk, run_desk
+
+WATCH_S = 2.0
+
+
+@click.command()
+@click.argument("ballot")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--watch", is_flag=True, help="Print again every two seconds until Ctrl-C.")
+def status(ballot: str, as_json: bool, watch: bool) -> None:
+    """Show state, turnout by method, queue depth and books of BALLOT."""
+
+    async def body(desk: Desk) -> None:
+        while True:
+            told = await read(desk, ballot)
+            click.echo(json.dumps(told) if as_json else render(told))
+            if not watch:
+                return
+            await asyncio.sleep(WATCH_S)
+            click.echo()
+
+    run_desk(body)
+
+
+async def read(desk: Desk, ballot: str) -> dict[str, Any]:
+    """Give everything `status` shows."""
+    stored = await ballots.load(desk, ballot)
+    armed = await ballots.armed(desk, ballot)
+    held = await ballots.keys(desk, ballot)
+    states = await stored.gate(desk).states()
+    if not states:
+        state = "arming" if armed else "created"
+    elif all(one.closed for one in states):
+        state = "closed"
+    else:
+        state = "open" if any(one.state == "open" for one in states) else "scheduled"
+    definition = stored.definition
+    opens_us = states[0].opens_us if states else definition.opens_us
+    closes_us = max((one.closes_us for one in states), default=definition.closes_us)
+    behind = [await backlog(desk, stored, shard) for shard in range(stored.shards)]
+    found = await bookkeeping.account(desk, stored)
+    differences = found.differences()
+    return {
+        "ballot": ballot,
+        "kind": definition.kind,
+        "state": state,
+        "opens": format_time(opens_us),
+        "closes": format_time(closes_us),
+        "definition_sha256": definition.sha256.hex(),
+        "shards": stored.shards,
+        "keys": {"threshold": held.threshold, "shares": held.shares, "rehearsals": held.rehearsals}
+        if held
+        else None,
+        "entitled": found.books.entitled,
+        "voters_without_code": await _without_current_code(desk, ballot),
+        "turnout": await _turnout(desk, ballot),
+        "queue_depth": sum(one.entries for one in behind),
+        "queue_depth_by_shard": [one.entries for one in behind],
+        "books": found.books.to_dict(),
+        "quarantined": found.quarantined,
+        "differences": differences,
+        "balanced": not any(differences.values()),
+    }
+
+
+async def _turnout(desk: Desk, ballot: str) -> dict[str, dict[str, int]]:
+    rows = await desk.votes.fetch(
+        "SELECT side, method, sum(votes)::bigint AS votes FROM ballot.turnout WHERE ballot = $1 GROUP BY 1, 2",
+        ballot,
+    )
+    turnout: dict[str, dict[str, int]] = {"accepted": {}, "stored": {}}
+    for row in rows:
+        turnout[row["side"]][row["method"]] = row["votes"]
+    return turnout
+
+
+async def _without_current_code(desk: Desk, ballot: str) -> int:
+    """Count voters who hold no code that was not revoked: an issue or reissue has to be finished for them."""
+    return int(
+        await desk.votes.fetchval(
+            """SELECT count(*) FROM ballot.electorate e WHERE ballot = $1 AND NOT EXISTS (
+                   SELECT FROM ballot.register r LEFT JOIN ballot.revocations v USING (ballot, credential_digest)
+                    WHERE r.ballot = e.ballot AND r.uin = e.uin AND v.credential_digest IS NULL)""",
+            ballot,
+        )
+    )
+
+
+def render(told: dict[str, Any]) -> str:
+    """Lay it out for a person."""
+    keys = told["keys"]
+    lines = [
+        f"{told['ballot']} ({told['kind']}): {told['state']}",
+        f"  opens {told['opens']}, closes {told['closes']}",
+        f"  keys: any {keys['threshold']} of {keys['shares']}, {keys['rehearsals']} rehearsals"
+        if keys
+        else "  keys: none",
+        f"  entitled {told['entitled']:,}, without a working code {told['voters_without_code']:,}",
+        f"  queue depth {told['queue_depth']:,}",
+    ]
+    for side in ("accepted", "stored"):
+        counts = told["turnout"][side]
+        methods = ", ".join(f"{method} {votes:,}" for method, votes in sorted(counts.items())) or "none"
+        lines.append(f"  turnout {side}: {methods}")
+    lines.append("  books: " + ", ".join(f"{name} {value:,}" for name, value in told["books"].items()))
+    wrong = {name: value for name, value in told["differences"].items() if value}
+    lines.append("  the books balance" if not wrong else f"  THE BOOKS DO NOT BALANCE: {wrong}")
+    return "\n".join(lines)
