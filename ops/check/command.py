@@ -1,0 +1,165 @@
+"""`ballot check`: reads both sides, compares, prints; exit 0 only when every difference is 0."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.check import findings, receipts, report, roots, store_side, totals
+from ops.check.findings import Finding, Kind
+from ops.check.queue_side import QueueSide, ShardState
+from ops.check.scratch import Scratch, scratch
+from ops.check.signatures import Against, VoteVerifier
+from runtime import postgres, progress, valkey
+from runtime.home import Home
+from runtime.lifecycle import run_async
+from runtime.servers import servers
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from ballot.books import Books
+    from runtime.servers import Servers
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asked for."""
+
+    ballot: str
+    receipts: Path | None
+    signatures: bool
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was found; `counts` has every kind, zeros included, `named` the first of each."""
+
+    ballot: str
+    states: list[str]
+    books: Books
+    counts: dict[str, int] = field(default_factory=lambda: {kind.value: 0 for kind in Kind})
+    named: list[Finding] = field(default_factory=list)
+    notes: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def note(self, finding: Finding) -> None:
+        """Count a finding, and keep its name while there is room."""
+        self.counts[finding.kind.value] += 1
+        if self.counts[finding.kind.value] <= report.NAMED_MAX:
+            self.named.append(finding)
+
+    @property
+    def differences(self) -> int:
+        """Everything that is not as it should be; 0 passes."""
+        return sum(self.counts.values()) + sum(abs(value) for value in self.books.differences().values())
+
+
+@click.command()
+@click.argument("ballot")
+@click.option(
+    "--receipts",
+    "receipts_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Receipts that voters hold, one JSON object a line: each must have its vote.",
+)
+@click.option(
+    "--signatures", is_flag=True, help="Also verify every stored vote's signature and the register's roots."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(ballot: str, receipts_file: Path | None, *, signatures: bool, as_json: bool) -> None:
+    """Re-derive the books of BALLOT from queue and voter database, and name every vote that does not fit."""
+    home = Home.from_environment(os.environ)
+    wanted = Wanted(ballot, receipts_file, signatures)
+    with servers(home) as running, scratch(home.run) as tables:
+        outcome = run_async(lambda: _check(home, running, wanted, tables))
+    click.echo(report.as_json(outcome) if as_json else report.as_text(outcome))
+    raise SystemExit(0 if outcome.differences == 0 else 1)
+
+
+async def _check(home: Home, running: Servers, wanted: Wanted, tables: Scratch) -> Outcome:
+    """(1) what was acknowledged, (2) voterdb in one snapshot, (3) marks and stream, (4) compare."""
+    connection = await postgres.connect(running, "voterdb", store_side.ROLE)
+    client = valkey.connect(running, "checker", timeout_s=30.0)
+    early: list[Finding] = []
+    try:
+        record = await store_side.read_record(connection, wanted.ballot)
+        queue = QueueSide(client, wanted.ballot, record.shards)
+        await queue.read_before(tables)  # (1)
+        async with connection.transaction(isolation="repeatable_read", readonly=True):  # (2)
+            record = await store_side.read_record(connection, wanted.ballot)
+            early += await _read_store(connection, home, wanted, record, tables)
+            if wanted.signatures:
+                early += await roots.check_roots(
+                    connection,
+                    wanted.ballot,
+                    signed=home.desk / "roots" / f"{wanted.ballot}.jsonl",
+                    desk_public=receipts.pinned_key(home.public_key_file),
+                )
+        if wanted.receipts is not None:
+            public = receipts.pinned_key(home.public / "receipts.json")
+            early += receipts.read_receipts(wanted.receipts, wanted.ballot, public, tables)
+        states = await queue.read_after(tables)  # (3)
+        await _reread_missing_credentials(queue, tables)
+    finally:
+        await client.aclose()
+        await connection.close()
+    tables.index()
+    return _compare(wanted, record, tables, states, early)  # (4)
+
+
+async def _read_store(
+    connection: asyncpg.Connection,
+    home: Home,
+    wanted: Wanted,
+    record: store_side.BallotRecord,
+    tables: Scratch,
+) -> list[Finding]:
+    length = await store_side.count_votes(connection, wanted.ballot)
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress.bar(length=length, label="reading the stored votes"))
+        verifier = None
+        if wanted.signatures:
+            against = Against(wanted.ballot, record.definition_sha256, home.secret("credential-digest"))
+            verifier = stack.enter_context(VoteVerifier(against))
+        await store_side.read_store(connection, wanted.ballot, tables, verifier=verifier, advance=bar.update)
+        return verifier.finish() if verifier is not None else []
+
+
+async def _reread_missing_credentials(queue: QueueSide, tables: Scratch) -> None:
+    """Look again for codes that reached the gate after it was read: an issue writes the register first."""
+    missing: dict[int, set[bytes]] = {}
+    for digest, shard in tables.ask(
+        "SELECT digest, shard FROM register"
+        " WHERE digest NOT IN (SELECT digest FROM credentials) LIMIT 100000",
+    ):
+        missing.setdefault(shard, set()).add(digest)
+    for shard, digests in missing.items():
+        await queue.read_credentials(tables, shard, only=frozenset(digests))
+
+
+def _compare(
+    wanted: Wanted,
+    record: store_side.BallotRecord,
+    tables: Scratch,
+    states: list[ShardState],
+    early: list[Finding],
+) -> Outcome:
+    outcome = Outcome(wanted.ballot, [state.state for state in states], totals.books(tables, states))
+    for finding in early:
+        outcome.note(finding)
+    for shard, state in enumerate(states):
+        expected = (record.opens_us or 0, record.closes_us or 0)
+        if (state.opens_us, state.closes_us) != expected:
+            where = f"shard {shard}"
+            outcome.note(
+                Finding(Kind.WINDOW, where, "the gate's opening and closing are not those on record")
+            )
+    for finding in findings.find(tables, opens_us=record.opens_us, closes_us=record.closes_us):
+        outcome.note(finding)
+    outcome.notes = findings.notes(tables, with_receipts=wanted.receipts is not None, limit=report.NAMED_MAX)
+    return outcome

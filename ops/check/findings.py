@@ -1,0 +1,99 @@
+"""What does not fit, named: `findings.sql` holds one query a promise, naming each vote that breaks it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ops.check.scratch import Scratch
+
+QUERIES_FILE = Path(__file__).with_name("findings.sql")
+
+#: Later than any vote: the opening of a ballot that was never opened.
+NEVER_US = 1 << 62
+
+#: The note that makes sense only when receipts were handed in.
+UNCONFIRMED = "unconfirmed attempts"
+
+
+class Kind(enum.Enum):
+    """How something does not fit. Every one fails the check."""
+
+    LOST = "lost"
+    DOUBLED = "doubled"
+    ALTERED = "altered"
+    UNEXPLAINED = "unexplained"
+    WINDOW = "outside the window"
+    ELECTORATE = "not in the electorate"
+    REGISTER = "not as registered"
+    RECEIPT = "receipt not genuine"
+    SIGNATURE = "signature does not verify"
+    ROOTS = "register roots do not verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that does not fit: `where` is a reference, or a shard and entry, or a digest."""
+
+    kind: Kind
+    where: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The file's queries: views to make first, then what fails the check, then what only deserves a look."""
+
+    views: tuple[str, ...]
+    kinds: tuple[tuple[Kind, str], ...]
+    notes: tuple[tuple[str, str], ...]
+
+
+@cache
+def queries() -> Queries:
+    """The queries of `findings.sql`."""
+    views: list[str] = []
+    kinds: list[tuple[Kind, str]] = []
+    notes: list[tuple[str, str]] = []
+    for block in QUERIES_FILE.read_text("utf-8").split("\n\n"):
+        header, _, query = block.partition("\n")
+        label, _, value = header.removeprefix("-- ").partition(": ")
+        match label:
+            case "kind":
+                kinds.append((Kind[value], query))
+            case "note":
+                notes.append((value, query))
+            case "view":
+                views.append(query)
+            case _:
+                continue  # the file's opening remark
+    return Queries(tuple(views), tuple(kinds), tuple(notes))
+
+
+def find(tables: Scratch, *, opens_us: int | None, closes_us: int | None) -> Iterator[Finding]:
+    """Ask every query; a ballot never opened has an empty window, so any vote is outside it."""
+    window = {
+        "opens_us": NEVER_US if opens_us is None else opens_us,
+        "closes_us": NEVER_US if closes_us is None else closes_us,
+    }
+    for view in queries().views:
+        tables.make(view)
+    for kind, query in queries().kinds:
+        for where, what in tables.ask(query, window if ":opens_us" in query else None):
+            yield Finding(kind, str(where), what)
+
+
+def notes(tables: Scratch, *, with_receipts: bool, limit: int) -> dict[str, list[tuple[str, str]]]:
+    """What deserves a look and fails nothing, at most `limit` of each."""
+    return {
+        name: [(str(where), str(what)) for where, what in islice(tables.ask(query), limit)]
+        for name, query in queries().notes
+        if with_receipts or name != UNCONFIRMED
+    }

@@ -1,0 +1,125 @@
+"""All that was read, side by side in one file on disk, so that comparing a million votes takes no memory.
+
+A private SQLite file that lives as long as one check. It holds digests, UINs and references: no sealed vote,
+no credential, no IP address.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ROWS_PER_INSERT = 2000
+
+#: What each table holds; `INSERT OR REPLACE` on the keyed ones because HSCAN may return a field twice.
+TABLES = {
+    # From the queue.
+    "credentials": "digest BLOB PRIMARY KEY, uin BLOB, flag TEXT, shard INTEGER",
+    "marks": "uin BLOB PRIMARY KEY, method TEXT, sealed_sha256 BLOB, accepted_us INTEGER, reference TEXT,"
+    " shard INTEGER",
+    "refs": "reference TEXT PRIMARY KEY, state TEXT, shard INTEGER",
+    "entries": "shard INTEGER, entry TEXT, place INTEGER, kind TEXT, digest BLOB, reference TEXT,"
+    " accepted_us INTEGER, uin BLOB, method TEXT, won INTEGER, acknowledged INTEGER, late INTEGER",
+    "spans": "shard INTEGER PRIMARY KEY, first_place INTEGER",
+    "deleted": "shard INTEGER PRIMARY KEY, entry TEXT",
+    # From voterdb. No uniqueness is assumed: that is what is being checked.
+    "votes": "shard INTEGER, entry TEXT, place INTEGER, uin BLOB, reference TEXT, accepted_us INTEGER,"
+    " digest BLOB, stated_sha256 BLOB, actual_sha256 BLOB",
+    "quarantine": "shard INTEGER, entry TEXT, reason TEXT, reference TEXT, uin BLOB, digest BLOB,"
+    " accepted_us INTEGER",
+    "releases": "shard INTEGER, entry TEXT, uin BLOB, reference TEXT",
+    "returned": "shard INTEGER, entry TEXT, uin BLOB, method TEXT, counted INTEGER",
+    "electorate": "uin BLOB PRIMARY KEY",
+    "register": "digest BLOB, uin BLOB, shard INTEGER",
+    "revocations": "digest BLOB, revoked_us INTEGER",
+    # From voters.
+    "receipts": "line INTEGER, reference TEXT, accepted_us INTEGER, sealed_sha256 BLOB",
+}
+
+INDEXES = (
+    "marks (reference)",
+    "entries (shard, entry)",
+    "entries (reference)",
+    "entries (uin)",
+    "votes (uin)",
+    "votes (reference)",
+    "votes (digest)",
+    "votes (actual_sha256)",
+    "quarantine (shard, entry)",
+    "quarantine (reference)",
+    "releases (reference)",
+    "returned (uin)",
+    "returned (shard, entry)",
+    "register (digest)",
+    "revocations (digest)",
+    "receipts (reference)",
+)
+
+
+class Scratch:
+    """The tables above, filled in batches and asked in SQL."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path)
+        # A crash loses the file, and with it nothing: it is deleted in any case.
+        for statement in (
+            "PRAGMA journal_mode = OFF",
+            "PRAGMA synchronous = OFF",
+            "PRAGMA cache_size = -65536",
+        ):
+            self._database.execute(statement)
+        for name, columns in TABLES.items():
+            self._database.execute(f"CREATE TABLE {name} ({columns})")
+
+    def add(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Insert rows given in the order of the table's columns."""
+        width = TABLES[table].count(",") + 1
+        marks = ", ".join("?" * width)
+        self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608  #
+        our own names
+
+    def index(self) -> None:
+        """Make the indexes; once, after everything was added."""
+        for number, target in enumerate(INDEXES):
+            self._database.execute(f"CREATE INDEX index_{number} ON {target}")
+        self._database.execute("ANALYZE")
+
+    def make(self, statement: str) -> None:
+        """Make a view."""
+        self._database.execute(statement)
+
+    def ask(self, query: str, parameters: dict[str, Any] | None = None) -> Iterator[tuple[Any, ...]]:
+        """Run a query, row by row."""
+        yield from self._database.execute(query, parameters or {})
+
+    def count(self, query: str) -> int:
+        """Run a query whose answer is one number."""
+        return int(next(self.ask(query))[0])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+
+@contextmanager
+def scratch(directory: Path) -> Iterator[Scratch]:
+    """Give a new scratch in a directory of its own, removed at the end."""
+    with TemporaryDirectory(prefix="check-", dir=directory) as name:
+        tables = Scratch(Path(name) / "scratch.sqlite")
+        try:
+            yield tables
+        finally:
+            tables.close()
+
+
+def place(entry: str) -> int:
+    """Return a stream entry's id as one number that sorts as the ids do."""
+    milliseconds, _, sequence = entry.partition("-")
+    # The sequence restarts every millisecond; 20 bits leave a million a millisecond, and 63 are available.
+    return (int(milliseconds) << 20) + min(int(sequence), (1 << 20) - 1)

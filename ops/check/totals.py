@@ -1,0 +1,55 @@
+"""The terms of promise 12, each counted on the side that answers for it; the arithmetic is `ballot.books`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ballot.books import Books
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ops.check.queue_side import ShardState
+    from ops.check.scratch import Scratch
+
+#: Entries that came after the shard described itself are in none of the books, and neither are their marks.
+WAITING = """
+    FROM entries e WHERE e.kind = 'vote' AND NOT e.late
+     AND NOT EXISTS (SELECT 1 FROM votes v WHERE v.reference = e.reference)
+     AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.shard = e.shard AND q.entry = e.entry)
+"""
+
+USED = f"""
+    SELECT digest FROM votes
+    UNION SELECT q.digest FROM quarantine q WHERE q.digest IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM releases s WHERE s.shard = q.shard AND s.entry = q.entry)
+    UNION SELECT e.digest {WAITING}
+"""  # noqa: S608  # constants of this module
+
+LATE_REFERENCES = "SELECT reference FROM entries WHERE late AND reference IS NOT NULL"
+
+
+def books(tables: Scratch, states: Sequence[ShardState]) -> Books:
+    """Count every term: `accepted` and `released` are the gate's own counters, the rest are rows."""
+    return Books(
+        entitled=tables.count("SELECT count(*) FROM electorate"),
+        issued=tables.count("SELECT count(*) FROM register"),
+        used=tables.count(f"SELECT count(*) FROM ({USED})"),  # noqa: S608  # constants of this module
+        unused=_credentials(tables, "c"),
+        revoked=_credentials(tables, "r"),
+        accepted=sum(state.accepted for state in states),
+        unacknowledged=tables.count(f"SELECT count(*) {WAITING}"),  # constants of this module
+        stored=tables.count("SELECT count(*) FROM votes"),
+        quarantined=tables.count("SELECT count(*) FROM quarantine"),
+        released=sum(state.released for state in states),
+        voted_electronic=tables.count(
+            f"SELECT count(*) FROM marks WHERE method = 'electronic' AND reference NOT IN ({LATE_REFERENCES})",  # noqa: S608  # constants
+        ),
+        returned_other=tables.count("SELECT count(*) FROM returned WHERE counted"),
+    )
+
+
+def _credentials(tables: Scratch, flag: str) -> int:
+    return tables.count(
+        f"SELECT count(*) FROM credentials WHERE flag = '{flag}' AND digest NOT IN ({USED})",  # noqa: S608  # constants
+    )

@@ -1,0 +1,159 @@
+"""`ballot monitor`: what is connected to what."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+import click
+from prometheus_client import CollectorRegistry
+
+from ballot.encoding import b64decode
+from ops.monitor.codes import CodeStore, NoCodes, code_files
+from ops.monitor.gauges import Gauges
+from ops.monitor.journal import Journal
+from ops.monitor.service import Monitor, Ready
+from ops.monitor.voter import PROBE_BALLOT, Pace, ProbeFailed, Voter
+from ops.monitor.writer import Writer
+from runtime import lifecycle, logs, metrics
+from runtime.clock import SystemClock
+from runtime.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from runtime.lifecycle import Stop
+
+
+@click.command()
+@click.option(
+    "--url", default="http://127.0.0.1:8080", show_default=True, help="The public address, as voters use it."
+)
+@click.option("--metrics-port", default=9102, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--period",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 3600),
+    help="Seconds between probes.",
+)
+@click.option(
+    "--deadline", default=3.0, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds to a receipt."
+)
+@click.option(
+    "--store-deadline",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 600),
+    help="Seconds from the receipt until the vote is in the voter database.",
+)
+@click.option(
+    "--name", default="monitor", show_default=True, help="Whose record this is, where several monitors watch."
+)
+def monitor(
+    url: str, metrics_port: int, period: float, deadline: float, store_deadline: float, name: str
+) -> None:
+    """Cast a real vote on the probe ballot every few seconds and record availability.
+
+    Up means accepted within the deadline; slow, accepted but not stored in time; down, not accepted; unknown,
+    nobody looked. Intervals go to voterdb, and to a local journal while that is away.
+    """
+    home = Home.from_environment(os.environ)
+    pace = Pace(period_s=period, deadline_s=deadline, store_deadline_s=store_deadline)
+    directory = home.monitor
+    with _alone(directory):
+        status = lifecycle.run_service(
+            lambda stop: _serve(stop, home=home, url=url, pace=pace, name=name, metrics_port=metrics_port),
+        )
+    raise SystemExit(status)
+
+
+async def _serve(stop: Stop, *, home: Home, url: str, pace: Pace, name: str, metrics_port: int) -> int:
+    logs.configure("monitor", home)
+    log = logs.get("monitor")
+    registry = CollectorRegistry()
+    gauges = Gauges(registry)
+    directory = home.monitor
+    journal = Journal(directory)
+    clock = SystemClock()
+    writer = Writer(home, name=name, journal=journal, gauges=gauges, log=log)
+    served = metrics.serve(metrics_port, registry=registry)
+    # A connection of its own for each request: a new voter has none to reuse, and none to find broken.
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def prepare() -> Ready:
+            return await _prepare(home, session, url=url, pace=pace)
+
+        watch = Monitor(prepare=prepare, journal=journal, gauges=gauges, pace=pace, clock=clock, log=log)
+        log.info("monitor started", period_seconds=pace.period_s)
+        writing = asyncio.create_task(writer.run(stop))
+        try:
+            await watch.run(stop)
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await writer.finish()
+            served.close()
+    return 0
+
+
+async def _prepare(home: Home, session: aiohttp.ClientSession, *, url: str, pace: Pace) -> Ready:
+    """Raise NoCodes while `ballot probe prepare` has not finished, ProbeFailed without an answer."""
+    directory = home.monitor
+    desk_public = _pinned(home.public_key_file)
+    if desk_public is None or not code_files(directory):
+        raise NoCodes("the probe ballot is not prepared yet")
+    voter = Voter(
+        session,
+        url=url,
+        desk_public=desk_public,
+        pace=pace,
+        clock=SystemClock(),
+        receipts_public=_pinned(home.public / "receipts.json"),
+    )
+    try:
+        ballot = await voter.fetch_document()
+    except ProbeFailed as error:
+        if str(error) == "http 404":
+            raise NoCodes("the probe ballot is not open yet") from error
+        raise
+    shards = probe_shards(directory)
+    codes = CodeStore(
+        directory,
+        ballot_id=PROBE_BALLOT,
+        shards=shards,
+        digest_key=home.secret("credential-digest"),
+    )
+    await asyncio.to_thread(codes.load)
+    return Ready(voter, ballot, codes, shards=shards)
+
+
+def probe_shards(directory: Path) -> int:
+    """Return the shard count that `ballot probe prepare` noted at `create`; 1 if it noted none."""
+    path = directory / "shards"
+    return int(path.read_text()) if path.exists() else 1
+
+
+def _pinned(path: Path) -> bytes | None:
+    if not path.exists():
+        return None
+    return b64decode(str(json.loads(path.read_bytes())["public_key"]), length=32)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold the monitor's directory: two monitors on one home would use the same codes."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise click.ClickException("another monitor is already running on this BALLOT_HOME") from error
+        yield

@@ -1,0 +1,177 @@
+"""`ballot up`: everything that takes votes, in the foreground, until told to stop."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+
+import click
+
+from ops.probe import ProbeKeeper
+from ops.supervisor import ChildSpec, Supervisor, ballot_command
+from runtime.home import Home
+from runtime.servers import servers
+
+METRICS_PORTS = 3
+READY_POLL_SECONDS = 0.2
+PORT_TRIES_MAX = 50
+PORTS = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where voters and dashboards connect. Metrics: edges, then workers, then the monitor."""
+
+    host: str
+    port: int
+    metrics_port: int
+
+    @property
+    def local_host(self) -> str:
+        """Return a host by which this machine itself reaches the API."""
+        return "127.0.0.1" if self.host in {"", "0.0.0.0", "::"} else self.host  # noqa: S104  # compared,
+        not bound
+
+    @property
+    def url(self) -> str:
+        """Return the API's address as the monitor uses it."""
+        return f"http://{self.local_host}:{self.port}"
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address the API listens on.")
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option(
+    "--metrics-port",
+    default=9100,
+    show_default=True,
+    type=click.IntRange(0, 65533),
+    help="Edges' metrics; workers' on the next, the monitor's on the one after. 0 takes free ones.",
+)
+@click.option(
+    "--processes", type=click.IntRange(1, 64), help="Edge processes; as `ballot intake` decides if not given."
+)
+@click.option(
+    "--monitor/--no-monitor", "with_monitor", default=True, show_default=True, help="Probe votes every 5 s."
+)
+def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_monitor: bool) -> None:
+    """Run servers, intake, worker and monitor until Ctrl-C or SIGTERM; print `ready` once votes are taken."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    home = Home.from_environment(os.environ)
+    addresses = choose_addresses(host, port, metrics_port)
+    with servers(home, supervise=True) as running:
+        click.echo(f"BALLOT_HOME {home.path}")
+        click.echo(f"api         {addresses.url}")
+        for offset, name in enumerate(
+            ("intake", "worker", "monitor")[: METRICS_PORTS if with_monitor else 2]
+        ):
+            click.echo(f"metrics     http://127.0.0.1:{addresses.metrics_port + offset}/metrics ({name})")
+        announcer = threading.Thread(
+            target=_announce, args=(addresses, announced := threading.Event(), stop), daemon=True
+        )
+        announcer.start()
+        probe = ProbeKeeper(home)
+
+        def each_round() -> None:
+            if with_monitor and announced.is_set():
+                probe.tend()
+
+        try:
+            Supervisor(_children(home, addresses, processes, with_monitor=with_monitor), running).run(
+                stop,
+                each_round=each_round,
+            )
+        finally:
+            stop.set()
+            probe.stop()
+            announcer.join()
+
+
+def _children(
+    home: Home, addresses: Addresses, processes: int | None, *, with_monitor: bool
+) -> list[ChildSpec]:
+    """The children in the order they are stopped: no probe of a stopping edge, no edge without a worker."""
+    metrics = addresses.metrics_port
+    edge = ["intake", "--host", addresses.host, "--port", str(addresses.port), "--metrics-port", str(metrics)]
+    if processes is not None:
+        edge += ["--processes", str(processes)]
+    commands = [edge, ["worker", "--metrics-port", str(metrics + 1)]]
+    if with_monitor:
+        commands.insert(0, ["monitor", "--url", addresses.url, "--metrics-port", str(metrics + 2)])
+    logs = home.logs
+    return [
+        ChildSpec(name=command[0], command=ballot_command(*command), output=logs / f"{command[0]}.out")
+        for command in commands
+    ]
+
+
+def _announce(addresses: Addresses, announced: threading.Event, stop: threading.Event) -> None:
+    """Print `ready` once, as soon as the edge says that votes would be accepted."""
+    while not stop.wait(READY_POLL_SECONDS):
+        if is_ready(addresses.local_host, addresses.port):
+            click.echo("ready")
+            announced.set()
+            return
+
+
+def is_ready(host: str, port: int) -> bool:
+    """Ask the edge's own readiness check."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    with suppress(OSError, http.client.HTTPException):
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        finally:
+            connection.close()
+    return False
+
+
+def choose_addresses(host: str, port: int, metrics_port: int) -> Addresses:
+    """Return free addresses, or say in one sentence which is taken."""
+    if port == 0:
+        port = _any_free(host, run=1)
+    elif not _free(host, port):
+        raise click.ClickException(
+            f"port {port} on {host} is in use or not allowed; choose another with --port"
+        )
+    if metrics_port == 0:
+        metrics_port = _any_free("127.0.0.1", run=METRICS_PORTS)
+    for number in range(metrics_port, metrics_port + METRICS_PORTS):
+        if number == port or not _free("127.0.0.1", number):
+            raise click.ClickException(
+                f"port {number} for metrics is in use; choose others with --metrics-port"
+            )
+    return Addresses(host=host, port=port, metrics_port=metrics_port)
+
+
+def _any_free(host: str, *, run: int) -> int:
+    """Return the first of `run` free ports in a row."""
+    for _ in range(PORT_TRIES_MAX):
+        with socket.socket() as listener:
+            listener.bind((host, 0))
+            first = int(listener.getsockname()[1])
+        if first + run <= PORTS and all(_free(host, number) for number in range(first, first + run)):
+            return first
+    raise click.ClickException("found no free ports")
+
+
+def _free(host: str, port: int) -> bool:
+    with socket.socket() as listener:
+        # As servers do: a port whose last connections are still closing counts as free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except socket.gaierror as error:
+            raise click.ClickException(f"{host} is not an address of this machine") from error
+        except OSError:
+            return False
+    return True
