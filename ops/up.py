@@ -34,8 +34,8 @@ class Addresses:
     @property
     def local_host(self) -> str:
         """Return a host by which this machine itself reaches the API."""
-        return "127.0.0.1" if self.host in {"", "0.0.0.0", "::"} else self.host  # noqa: S104  # compared,
-        not bound
+        everywhere = {"", "0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+        return "127.0.0.1" if self.host in everywhere else self.host
 
     @property
     def url(self) -> str:

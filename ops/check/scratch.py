@@ -81,8 +81,8 @@ class Scratch:
         """Insert rows given in the order of the table's columns."""
         width = TABLES[table].count(",") + 1
         marks = ", ".join("?" * width)
-        self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608  #
-        our own names
+        insert = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"  # noqa: S608  # our own names
+        self._database.executemany(insert, rows)
 
     def index(self) -> None:
         """Make the indexes; once, after everything was added."""

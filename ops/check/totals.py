@@ -26,7 +26,10 @@ USED = f"""
     UNION SELECT e.digest {WAITING}
 """  # noqa: S608  # constants of this module
 
-LATE_REFERENCES = "SELECT reference FROM entries WHERE late AND reference IS NOT NULL"
+VOTED = """
+    SELECT count(*) FROM marks WHERE method = 'electronic'
+     AND reference NOT IN (SELECT reference FROM entries WHERE late AND reference IS NOT NULL)
+"""
 
 
 def books(tables: Scratch, states: Sequence[ShardState]) -> Books:
@@ -42,9 +45,7 @@ def books(tables: Scratch, states: Sequence[ShardState]) -> Books:
         stored=tables.count("SELECT count(*) FROM votes"),
         quarantined=tables.count("SELECT count(*) FROM quarantine"),
         released=sum(state.released for state in states),
-        voted_electronic=tables.count(
-            f"SELECT count(*) FROM marks WHERE method = 'electronic' AND reference NOT IN ({LATE_REFERENCES})",  # noqa: S608  # constants
-        ),
+        voted_electronic=tables.count(VOTED),
         returned_other=tables.count("SELECT count(*) FROM returned WHERE counted"),
     )
 
