@@ -47,7 +47,13 @@ def parse(entry_id: str, fields: Fields) -> Entry:
         method = _METHODS.get(fields.get(handoff.METHOD_FIELD, b""))
         received_us = microseconds(fields.get(handoff.RECEIVED_FIELD))
         won = fields.get(handoff.WON_FIELD)
-        if method and uin is not None and at_us is not None and received_us is not None and won in {b"0", b"1"}:
+        if (
+            method
+            and uin is not None
+            and at_us is not None
+            and received_us is not None
+            and won in {b"0", b"1"}
+        ):
             return Entry(entry_id, method, True, won == b"1", uin=uin, at_us=at_us, received_us=received_us)
         return Entry(entry_id, "vote", False, uin=uin)
     channel = handoff.CHANNELS.get(fields.get(handoff.CHANNEL_FIELD, b""))

@@ -1,0 +1,40 @@
+"""`ballot worker`: one worker process in the foreground."""
+
+import os
+
+import click
+
+from runtime import logs, metrics
+from runtime.home import Home
+from runtime.lifecycle import Stop, run_service
+from runtime.servers import servers
+from workers.metrics import WorkerMetrics
+from workers.service import Worker, WorkerSettings
+
+PORT_MAX = 65535
+
+
+@click.command()
+@click.option("--metrics-port", type=click.IntRange(0, PORT_MAX), help="Serve metrics on this port (0: any).")
+@click.option("--until-drained", is_flag=True, help="End once everything queued is stored and counted.")
+def worker(metrics_port: int | None, until_drained: bool) -> None:
+    """Store queued votes in the voter database and keep the turnout.
+
+    Several may run at once: each entry is stored once. A worker that dies leaves nothing undone that another, or its
+    next start, does not take over.
+    """
+    settings = WorkerSettings.of(os.environ)
+    home = Home.from_environment()
+    logs.configure("worker", home)
+    with servers(home) as found:
+        port = metrics.serve(metrics_port) if metrics_port is not None else None
+
+        async def main(stop: Stop) -> int:
+            return await Worker(found, settings, WorkerMetrics()).run(stop, until_drained=until_drained)
+
+        try:
+            code = run_service(main)
+        finally:
+            if port is not None:
+                port.close()
+    raise SystemExit(code)

@@ -1,0 +1,94 @@
+"""Which ballots there are: what the desk published in the queue, believed only with the desk's signature on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ballot import document, handoff
+from ballot.encoding import Malformed, b64decode, strict_json
+from ballot.limits import OBJECT_BYTES_MAX, SHARDS_MAX
+from ballot.suite import VERIFY_KEY_BYTES, SignatureInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedBallot:
+    """A ballot to serve: its name, the digest that voters signed, and its shards."""
+
+    id: str
+    definition_sha256: bytes
+    shards: int
+
+    @property
+    def votes(self) -> dict[str, int]:
+        """The shard of each votes stream."""
+        return {handoff.votes_key(self.id, shard): shard for shard in range(self.shards)}
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """The shard of each attempts stream."""
+        return {handoff.attempts_key(self.id, shard): shard for shard in range(self.shards)}
+
+
+def read(ballot: str, published: bytes, *, pinned: bytes | None) -> PublishedBallot:
+    """The ballot in its published form; Malformed or SignatureInvalid unless the desk signed it.
+
+    `pinned` is the desk's public key from our own disk; without it the published key must at least fit the signature.
+    """
+    value = strict_json(published, bytes_max=OBJECT_BYTES_MAX)
+    key = pinned if pinned is not None else _binary(value, "desk_public_key", VERIFY_KEY_BYTES)
+    signed = document.verify(_binary(value, "document"), _binary(value, "document_signature"), key)
+    shards = value.get("shards")
+    if type(shards) is not int or not 1 <= shards <= SHARDS_MAX:
+        raise Malformed("The published number of shards is not one.")
+    if signed.definition.id != ballot:
+        raise Malformed("The published document is another ballot's.")
+    return PublishedBallot(ballot, signed.definition.sha256, shards)
+
+
+def pinned_desk_key(path: "Path") -> bytes | None:
+    """The desk's public key in `path`; None if there is no such file. Malformed if it holds something else."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return _binary(strict_json(data, bytes_max=OBJECT_BYTES_MAX), "public_key", VERIFY_KEY_BYTES)
+
+
+class Catalogue:
+    """The ballots served so far, refreshed from what is published; each published text is checked once."""
+
+    def __init__(self, pinned_key_file: "Path") -> None:
+        self._pinned_key_file = pinned_key_file
+        self._checked: dict[str, tuple[bytes, PublishedBallot | None]] = {}
+
+    @property
+    def ballots(self) -> dict[str, PublishedBallot]:
+        """The ballots that may be served, by name."""
+        return {name: ballot for name, (_, ballot) in self._checked.items() if ballot is not None}
+
+    def refresh(self, published: Mapping[str, bytes]) -> tuple[list[str], dict[str, str]]:
+        """Take in what is published: the ballots that are new or changed, and what is wrong with refused ones."""
+        came: list[str] = []
+        refused: dict[str, str] = {}
+        for name, text in published.items():
+            if name in self._checked and self._checked[name][0] == text:
+                continue
+            try:
+                ballot = read(name, text, pinned=pinned_desk_key(self._pinned_key_file))
+            except (Malformed, SignatureInvalid) as error:
+                self._checked[name] = (text, None)
+                refused[name] = str(error)
+            else:
+                self._checked[name] = (text, ballot)
+                came.append(name)
+        return came, refused
+
+
+def _binary(value: Mapping[str, object], name: str, length: int | None = None) -> bytes:
+    text = value.get(name)
+    if not isinstance(text, str):
+        raise Malformed(f"The field {name} is not text.")
+    return b64decode(text, length=length)

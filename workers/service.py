@@ -1,0 +1,206 @@
+"""One worker process: storing, attempts and the trust check in one task, the turnout in another; each retries by itself."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from runtime import logs, postgres, valkey
+from runtime.clock import SystemClock
+from runtime.environment import Environment
+from runtime.lifecycle import Fatal, Retry, Stop
+from workers import backlog
+from workers.attempts import AttemptsReader
+from workers.consumer import Consumer, ConsumerSettings
+from workers.fuse import FuseBlownError
+from workers.metrics import WorkerMetrics
+from workers.opening import Keys
+from workers.published import Catalogue
+from workers.queue import Queue
+from workers.store import Store
+from workers.trust import Trust
+from workers.turnout import TurnoutReader
+from workers.verification import Verifier
+
+if TYPE_CHECKING:
+    from runtime.servers import Servers
+
+BACKOFF_FIRST_S: Final = 0.1
+BACKOFF_MAX_S: Final = 5.0
+LOOK_S: Final = 1.0
+TURNOUT_WAIT_S: Final = 0.25
+FORGET_S: Final = 300.0
+
+EXIT_FATAL: Final = 1
+EXIT_BUG: Final = 70
+
+_log = logs.get("worker")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """`processes` check signatures; another worker's entries are taken over after `claim_idle_s`."""
+
+    processes: int
+    claim_idle_s: float
+
+    @classmethod
+    def of(cls, env: Mapping[str, str]) -> "WorkerSettings":
+        """The settings in the environment; one ClickException for all that is wrong with them."""
+        settings = Environment(env)
+        found = cls(
+            processes=settings.integer("BALLOT_WORKER_PROCESSES", max(1, (os.cpu_count() or 2) // 2), 1, 64),
+            claim_idle_s=settings.seconds("BALLOT_WORKER_CLAIM_IDLE", 5.0, 0.5, 600.0),
+        )
+        settings.done()
+        return found
+
+
+class Worker:
+    """Composes the parts of one worker process on its own connections."""
+
+    def __init__(self, servers: "Servers", settings: WorkerSettings, metrics: WorkerMetrics) -> None:
+        self._metrics = metrics
+        self._clock = SystemClock()
+        self._catalogue = Catalogue(servers.home.public_key_file)
+        self._queue = Queue(valkey.connect(servers, "worker"))
+        self._store = Store(lambda: postgres.connect(servers, "voterdb", "ballot_worker"))
+        self._turnout_store = Store(lambda: postgres.connect(servers, "voterdb", "ballot_worker"))
+        self._trust_store = Store(lambda: postgres.connect(servers, "voterdb", "ballot_worker"))
+        self._verifier = Verifier(settings.processes)
+        keys = Keys.of(servers.home)
+        self._consumer = Consumer(
+            name=f"{socket.gethostname()}-{os.getpid()}",
+            queue=self._queue,
+            store=self._store,
+            verifier=self._verifier,
+            keys=keys,
+            catalogue=self._catalogue,
+            metrics=metrics,
+            clock=self._clock,
+            settings=ConsumerSettings(claim_idle_s=settings.claim_idle_s),
+        )
+        self._attempts = AttemptsReader(
+            queue=self._queue,
+            store=self._store,
+            keys=keys,
+            catalogue=self._catalogue,
+            metrics=metrics,
+            clock=self._clock,
+        )
+        self._trust = Trust(queue=self._queue, store=self._trust_store, metrics=metrics)
+        self._turnout = TurnoutReader(
+            queue=self._queue, store=self._turnout_store, catalogue=self._catalogue, metrics=metrics
+        )
+        self._looked_s = self._forgot_s = self._clock.monotonic() - LOOK_S
+
+    async def run(self, stop: Stop, *, until_drained: bool = False) -> int:
+        """Work until asked to stop, or with `until_drained` until nothing is left; the process's exit code."""
+        done = Stop()
+
+        async def store_votes() -> float:
+            handled = await self._store_round()
+            if until_drained and not handled and await self._drained():
+                done.request()
+            return 0.0
+
+        async def count_turnout() -> float:
+            return 0.0 if await self._turnout.run_once() else TURNOUT_WAIT_S
+
+        tasks = [
+            asyncio.create_task(self._repeat("store", store_votes, stop, done)),
+            asyncio.create_task(self._repeat("turnout", count_turnout, stop, done)),
+            asyncio.create_task(self._repeat("trust", self._judge_queue, stop, done)),
+        ]
+        try:
+            return max(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._close()
+
+    async def _store_round(self) -> int:
+        handled = await self._consumer.run_once()
+        handled += await self._attempts.run_once(self._consumer.name)
+        now_s = self._clock.monotonic()
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            waiting = await backlog.measure(self._queue, self._catalogue)
+            waiting.show(self._metrics, now_us=self._clock.now_us())
+        if now_s - self._forgot_s >= FORGET_S:
+            self._forgot_s = now_s
+            ballots = self._catalogue.ballots.values()
+            streams = [stream for ballot in ballots for stream in (*ballot.votes, *ballot.attempts)]
+            await self._queue.forget_dead(streams, but=self._consumer.name)
+        if not self._catalogue.ballots:
+            await self._clock.sleep(TURNOUT_WAIT_S)
+        return handled
+
+    async def _drained(self) -> bool:
+        return await backlog.drained(await backlog.measure(self._queue, self._catalogue), self._store)
+
+    async def _repeat(self, name: str, once: Callable[[], Awaitable[float]], stop: Stop, done: Stop) -> int:
+        """Run `once` again and again, after the pause it asks for; back off after Retry, end everything after anything worse."""
+        backoff_s = BACKOFF_FIRST_S
+        while not (stop.requested or done.requested):
+            try:
+                pause_s = await once()
+                backoff_s = BACKOFF_FIRST_S
+            except Retry as error:
+                self._metrics.retries.labels(task=name).inc()
+                _log.warning("retry", task=name, error=error, wait_s=backoff_s)
+                pause_s, backoff_s = backoff_s, min(BACKOFF_MAX_S, backoff_s * 2)
+            except Fatal as error:
+                await self._say_why(name, error)
+                done.request()
+                return EXIT_FATAL
+            except Exception as error:  # noqa: BLE001  # the process's one net: a bug ends it, loudly, and the next start recovers
+                _log.alarm("bug", task=name, error=type(error).__name__, where=_where(error))
+                done.request()
+                return EXIT_BUG
+            if pause_s:
+                await _first_of(stop, done, pause_s)
+        return 0
+
+    async def _judge_queue(self) -> float:
+        await self._trust.check()
+        return LOOK_S
+
+    async def _say_why(self, name: str, error: Fatal) -> None:
+        """The last words of a worker that must end; a blown fuse also goes to the audit log, if that can still be reached."""
+        _log.alarm("fatal", task=name, error=error)
+        if not isinstance(error, FuseBlownError):
+            return
+        try:
+            await self._store.event(None, "fuse", why=str(error))
+        except (Retry, Fatal) as unwritten:
+            _log.error("event_not_written", error=unwritten)
+
+    async def _close(self) -> None:
+        self._verifier.close()
+        for store in (self._store, self._turnout_store, self._trust_store):
+            await store.close()
+        await self._queue.close()
+
+
+async def _first_of(stop: Stop, done: Stop, seconds: float) -> None:
+    """Wait `seconds`, or less if asked to stop or done."""
+    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(done.wait())]
+    _, pending = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _where(error: BaseException) -> str:
+    """The innermost place of a failure: enough to find a bug, and no value of any variable."""
+    trace = error.__traceback__
+    place = ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        place = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} {code.co_name}"  # noqa: PTH119  # a name, not a file
+        trace = trace.tb_next
+    return place

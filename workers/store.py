@@ -1,0 +1,208 @@
+"""The workers' only door to the voter database: a handful of functions, because the role has no right on any table."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import astuple, dataclass, field, fields
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import orjson
+
+from runtime.lifecycle import Fatal, Retry
+
+T = TypeVar("T")
+
+STATEMENT_TIMEOUT_S: Final = 30.0
+"""A batch takes milliseconds; whoever waits this long waits for a database that is not there."""
+
+PASSING: Final = ("08", "40", "53", "55", "57", "58", "25006", "23505")
+"""SQLSTATEs (or classes) that time heals: connection, rollback, resources, lock, shutdown, disk, read-only. 23505 is a
+reference that another shard stored at the same moment: the next try finds it there and calls it a conflict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry as ballot.store_batch takes it; the fields are its arrays in their order."""
+
+    entry: str
+    kind: str
+    judged: str | None
+    counted: bool
+    uin: bytes | None = field(repr=False)
+    reference: str | None = field(repr=False)
+    digest: bytes | None = field(repr=False)
+    at_us: int | None
+    received_us: int | None
+    channel: str | None
+    credential: bytes | None = field(repr=False)
+    nonce: bytes | None = field(repr=False)
+    sealed: bytes | None = field(repr=False)
+    signature: bytes | None = field(repr=False)
+    event: bytes | None = field(repr=False)
+    sealed_ip: bytes | None = field(repr=False)
+    record: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an entry: `stored`, `redelivered` or a reason for quarantine; `fresh` if it happened just now."""
+
+    entry: str
+    status: str
+    fresh: bool
+    equal_sealed: bool
+
+    @property
+    def held(self) -> bool:
+        """Whether the entry is in quarantine."""
+        return self.status not in {"stored", "redelivered"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far `side` (stored, turnout) has come in a shard; `electronic` is the whole ballot's stored electronic votes."""
+
+    ballot: str
+    shard: int
+    side: str
+    entry: str
+    entries: int
+    electronic: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt as ballot.store_attempts takes it; the fields are its arrays in their order."""
+
+    entry: str
+    kind: str
+    outcome: str
+    digest: bytes = field(repr=False)
+    sealed_ip: bytes = field(repr=False)
+    at_us: int
+
+
+_PLACES: Final = ", ".join(f"${number}" for number in range(1, len(fields(Row)) + 3))
+_STORE_BATCH: Final = f"SELECT * FROM ballot.store_batch({_PLACES})"  # noqa: S608  # placeholders only
+_STORE_ATTEMPTS: Final = "SELECT ballot.store_attempts($1, $2, $3, $4, $5, $6, $7, $8)"
+_TURNOUT_ADD: Final = "SELECT ballot.turnout_add($1, $2, $3, $4, $5, $6, $7, $8)"
+
+
+class Store:
+    """One connection, made when needed and made again after it is lost; for one task at a time.
+
+    Every method raises Retry while the database is away, and Fatal for a failure that time does not heal.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[Any]]) -> None:
+        self._connect = connect
+        self._connection: Any = None
+
+    async def store_batch(
+        self, ballot: str, shard: int, rows: Sequence[Row], *, judge: Callable[[list[Outcome]], None]
+    ) -> list[Outcome]:
+        """Store one shard's batch in one transaction. `judge` sees the outcomes before the commit; if it raises, nothing happened."""
+        columns = _columns([astuple(row) for row in rows])
+
+        async def work(connection: Any) -> list[Outcome]:
+            async with connection.transaction():
+                records = await connection.fetch(
+                    _STORE_BATCH, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S
+                )
+                outcomes = [Outcome(*record) for record in records]
+                assert [o.entry for o in outcomes] == [r.entry for r in rows], (len(outcomes), len(rows))
+                judge(outcomes)
+            return outcomes
+
+        return await self._with_connection(work)
+
+    async def store_attempts(self, ballot: str, shard: int, attempts: Sequence[Attempt]) -> int:
+        """Store attempts; how many were new."""
+        columns = _columns([astuple(attempt) for attempt in attempts])
+        return int(await self._value(_STORE_ATTEMPTS, ballot, shard, *columns))
+
+    async def turnout_add(
+        self,
+        ballot: str,
+        shard: int,
+        *,
+        begin: str,
+        end: str,
+        entries: int,
+        counts: dict[tuple[int, str], int],
+    ) -> bool:
+        """Add `counts` by (minute, method) for the entries after `begin` up to `end`; false if the mark is not at `begin`."""
+        minutes = [minute for minute, _ in counts]
+        methods = [method for _, method in counts]
+        votes = list(counts.values())
+        return bool(
+            await self._value(_TURNOUT_ADD, ballot, shard, begin, end, entries, minutes, methods, votes)
+        )
+
+    async def marks(self) -> list[Mark]:
+        """How far storing and turnout have come, in every shard of every ballot."""
+
+        async def work(connection: Any) -> list[Mark]:
+            records = await connection.fetch(
+                "SELECT * FROM ballot.worker_marks()", timeout=STATEMENT_TIMEOUT_S
+            )
+            return [Mark(*record) for record in records]
+
+        return await self._with_connection(work)
+
+    async def event(self, ballot: str | None, kind: str, **detail: object) -> None:
+        """Write one line to the audit log."""
+        await self._value(
+            "SELECT ballot.worker_event($1, $2, $3)", ballot, kind, orjson.dumps(detail).decode()
+        )
+
+    async def take_turnout_place(self) -> bool:
+        """Whether this connection is the one turnout reader's."""
+        return bool(await self._value("SELECT ballot.worker_turnout_place()"))
+
+    async def forget_plans(self) -> None:
+        """Plan anew: a ballot has come whose register was not there when the plans were made."""
+        await self._value("DISCARD PLANS")
+
+    async def close(self) -> None:
+        """End the connection, if there is one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await connection.close(timeout=5.0)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection.terminate()
+
+    async def _value(self, query: str, *arguments: object) -> Any:
+        async def work(connection: Any) -> Any:
+            return await connection.fetchval(query, *arguments, timeout=STATEMENT_TIMEOUT_S)
+
+        return await self._with_connection(work)
+
+    async def _with_connection(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        try:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._connect()
+            return await work(self._connection)
+        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+            self._drop()
+            raise Retry(f"voter database: {type(error).__name__}") from error
+        except asyncio.CancelledError:
+            self._drop()
+            raise
+        except asyncpg.PostgresError as error:
+            # The message may quote a row; the code says enough.
+            state = str(error.sqlstate)
+            if state.startswith(PASSING):
+                self._drop()
+                raise Retry(f"voter database: {state} {type(error).__name__}") from error
+            raise Fatal(f"voter database: {state} {type(error).__name__}") from error
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            connection.terminate()
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

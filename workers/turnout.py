@@ -1,0 +1,96 @@
+"""The streaming turnout: votes and returns as the gate accepted them, by method and minute. Never choices.
+
+A second reader of the votes streams, outside the group: it keeps its own mark, in the same transaction as the counts, so a
+vote is counted exactly once however often the reader dies.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from ballot import handoff
+from runtime import logs
+from workers.entry import Fields, order, parse
+from workers.metrics import WorkerMetrics
+from workers.published import Catalogue
+from workers.queue import Queue
+from workers.store import Mark, Store
+
+ENTRIES_MAX: Final = 5000
+MINUTE_US: Final = 60_000_000
+BEGINNING: Final = "0-0"
+METHODS: Final = {"vote": "electronic", "postal": "postal", "workplace": "workplace"}
+
+_log = logs.get("turnout")
+
+
+def counts(entries: Iterable[tuple[str, Fields]]) -> dict[tuple[int, str], int]:
+    """Accepted votes and counted returns by (minute in microseconds, method)."""
+    found: Counter[tuple[int, str]] = Counter()
+    for entry_id, fields in entries:
+        entry = parse(entry_id, fields)
+        # A vote is accepted when the gate says so, even if a worker then finds that it cannot be read.
+        accepted = entry.whole or fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE
+        if accepted and entry.counted and entry.at_us is not None:
+            found[entry.at_us - entry.at_us % MINUTE_US, METHODS[entry.kind]] += 1
+    return dict(found)
+
+
+class TurnoutReader:
+    """Counts while it holds the one place; `store` must be its own, for the place is the connection's."""
+
+    def __init__(self, *, queue: Queue, store: Store, catalogue: Catalogue, metrics: WorkerMetrics) -> None:
+        self._queue = queue
+        self._store = store
+        self._catalogue = catalogue
+        self._metrics = metrics
+        self._marks: dict[tuple[str, int], str] | None = None
+
+    async def run_once(self) -> int:
+        """Count one round of entries and tell how many; 0 as long as another worker has the place."""
+        if self._marks is None and not await self._take_place():
+            return 0
+        counted = 0
+        try:
+            for ballot in self._catalogue.ballots.values():
+                for stream, shard in ballot.votes.items():
+                    counted += await self._count(ballot.id, shard, stream)
+        except BaseException:
+            # The place may have gone with the connection: ask for it, and for the marks, again.
+            self._marks = None
+            self._metrics.turnout_reader.set(0)
+            raise
+        return counted
+
+    async def _take_place(self) -> bool:
+        if not await self._store.take_turnout_place():
+            return False
+        marks = await self._store.marks()
+        self._marks = {(m.ballot, m.shard): m.entry for m in marks if m.side == "turnout"}
+        self._metrics.turnout_reader.set(1)
+        _log.info("turnout_place_taken")
+        return True
+
+    async def _count(self, ballot: str, shard: int, stream: str) -> int:
+        if self._marks is None:
+            return 0
+        begin = self._marks.get((ballot, shard), BEGINNING)
+        entries = await self._queue.read_after(stream, begin, count=ENTRIES_MAX)
+        if not entries:
+            return 0
+        end = entries[-1][0]
+        added = await self._store.turnout_add(
+            ballot, shard, begin=begin, end=end, entries=len(entries), counts=counts(entries)
+        )
+        if not added:
+            _log.warning("turnout_mark_moved", ballot=ballot, shard=shard)
+            self._marks = None
+            return 0
+        self._marks[ballot, shard] = end
+        return len(entries)
+
+
+def caught_up(marks: Iterable[Mark], last_ids: dict[tuple[str, int], str]) -> bool:
+    """Whether every shard's turnout has come to the end of its stream."""
+    counted = {(m.ballot, m.shard): m.entry for m in marks if m.side == "turnout"}
+    return all(order(counted.get(place, BEGINNING)) >= order(last) for place, last in last_ids.items())
