@@ -8,22 +8,18 @@ used or stopped.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import random
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import click
 import orjson
 
 from runtime import home as home_files
-from runtime import processes
+from runtime import locks, ports, starting
 from runtime.addresses import ADMIN, CLUSTERS, OWNER, PostgresAddress, ValkeyAddress
 from runtime.postgres_server import PostgresServer
 from runtime.preparation import (
@@ -38,64 +34,14 @@ from runtime.processes import Process
 from runtime.valkey_server import ValkeyServer
 
 if TYPE_CHECKING:
-    import signal
-    from collections.abc import Iterator
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
     from runtime.home import Home
+    from runtime.starting import Server
 
-LOOPBACK = "127.0.0.1"
-# Below the range that Linux draws outgoing connections' ports from: a port stays free between two starts.
-PORT_LOW, PORT_HIGH = 20_000, 32_000
-PORT_DRAWS_MAX = 200
-LOCK_WAIT_S = 180.0
-LOCK_POLL_S = 0.02
-START_WAIT_S = 60.0
-START_ATTEMPTS = 3
-LINGER_WAIT_S = 3.0
-STOP_WAIT_S = 20.0
 SUPERVISOR_WAIT_S = 5.0  # a short command leaves within this, so that the servers can be our own children
-READY_POLL_S = 0.01
-LOG_TAIL_BYTES = 4_000
-
-
-class Server(Protocol):
-    """What one kind of server knows about itself."""
-
-    @property
-    def name(self) -> str:
-        """Name of its data directory, log and records."""
-
-    @property
-    def data(self) -> Path:
-        """Its data directory, which is its working directory too."""
-
-    @property
-    def executable(self) -> Path:
-        """The program its processes run."""
-
-    @property
-    def user(self) -> int | None:
-        """The user it must run as, if not ours."""
-
-    @property
-    def stop_signal(self) -> signal.Signals:
-        """The signal that stops it in good order."""
-
-    def holds_data(self) -> bool:
-        """Whether its data directory was ever filled."""
-
-    def prepare(self, port: int) -> None:
-        """Make what it needs before it starts."""
-
-    def command(self, port: int) -> list[str]:
-        """How to start it in the foreground."""
-
-    def ready(self, process: Process, port: int) -> bool:
-        """Whether this process of it serves."""
-
-    def answers(self, port: int) -> bool:
-        """Whether it answers to our own password."""
+JOIN_POLL_S = 0.02
+PORT_ATTEMPTS = 5
 
 
 class Embedded:
@@ -116,17 +62,17 @@ class Embedded:
         """Become a user: start or adopt the servers and bring them up to date."""
         deadline = time.monotonic() + (SUPERVISOR_WAIT_S if self._supervise else 0.0)
         while not self._join(patiently=time.monotonic() < deadline):
-            time.sleep(LOCK_POLL_S)
+            time.sleep(JOIN_POLL_S)
 
     def _join(self, *, patiently: bool) -> bool:
         """Join; when `patiently`, only if nobody else is using the servers. Say whether it did."""
         with self._start_lock():
-            users = _open_lock(self._home.run / "users.lock")
-            alone = _try_lock(users, fcntl.LOCK_EX)
+            users = locks.opened(self._home.run / "users.lock")
+            alone = locks.try_alone(users)
             if patiently and not alone:
                 os.close(users)
                 return False
-            fcntl.flock(users, fcntl.LOCK_SH)
+            locks.share(users)
             self._users = users
             try:
                 if alone:
@@ -167,21 +113,8 @@ class Embedded:
 
     # Locks
 
-    @contextmanager
-    def _start_lock(self) -> Iterator[None]:
-        descriptor = _open_lock(self._home.run / "start.lock")
-        deadline = time.monotonic() + LOCK_WAIT_S
-        try:
-            while not _try_lock(descriptor, fcntl.LOCK_EX):
-                if time.monotonic() > deadline:
-                    raise click.ClickException(
-                        f"Another command has been starting or stopping the servers of {self._home.path} "
-                        f"for {LOCK_WAIT_S:.0f} s; end it and try again."
-                    )
-                time.sleep(LOCK_POLL_S)
-            yield
-        finally:
-            os.close(descriptor)
+    def _start_lock(self) -> AbstractContextManager[None]:
+        return locks.exclusive(self._home.run / "start.lock")
 
     def _drop(self) -> None:
         """Give up our share (start.lock is held) and stop the servers if nobody else has one."""
@@ -189,7 +122,7 @@ class Embedded:
         if descriptor is None:
             return
         try:
-            if _try_lock(descriptor, fcntl.LOCK_EX):
+            if locks.try_alone(descriptor):
                 self._stop_all()
         finally:
             os.close(descriptor)
@@ -240,74 +173,45 @@ class Embedded:
             if process is None or not process.alive:
                 continue
             if self._supervise or not server.answers(self.port(server.name)):
-                processes.stop(process, server.stop_signal, wait_s=STOP_WAIT_S)
+                starting.stop(server, process)
                 self._record(server.name, None)
 
     def _start_missing(self) -> tuple[str, ...]:
+        """Start what is not running; a port that was taken between our look and our start is drawn again."""
         missing = self._dead()
-        if not missing:
-            return ()
-        ports = {server.name: self._free_port(server.name) for server in missing}
-        with ThreadPoolExecutor(len(missing)) as pool:
-            faults = list(pool.map(lambda server: self._start(server, ports[server.name]), missing))
-        for fault in faults:
-            if fault is not None:
-                raise fault
+        for _ in range(PORT_ATTEMPTS):
+            dead = self._dead()
+            if not dead:
+                break
+            chosen, faults = self._start(dead)
+            lost_port = any(not ports.is_free(chosen[server.name]) for server in self._dead())
+            for fault in faults:
+                if fault is not None and not lost_port:
+                    raise fault
+        else:
+            raise click.ClickException("The servers could not be started: their ports were taken each time.")
         return tuple(server.name for server in missing)
 
-    def _start(self, server: Server, port: int) -> click.ClickException | None:
-        """Start one server and wait until it serves; a fault is returned, the others go on starting."""
-        try:
-            self._refuse_lost_data(server)
-            for _ in range(START_ATTEMPTS):
-                self._wait_for_lingering(server)
-                server.prepare(port)
-                process = processes.spawn(
-                    server.command(port),
-                    log=self._home.logs / f"{server.name}.log",
-                    directory=server.data,
-                    as_user=server.user,
+    def _start(self, missing: list[Server]) -> tuple[dict[str, int], list[click.ClickException | None]]:
+        chosen = {server.name: self._free_port(server.name) for server in missing}
+        with ThreadPoolExecutor(len(missing)) as pool:
+            faults = list(
+                pool.map(
+                    lambda server: starting.start(
+                        server, chosen[server.name], home=self._home, record=self._record
+                    ),
+                    missing,
                 )
-                self._record(server.name, process)
-                if _wait_ready(server, process, port):
-                    (self._home.run / f"{server.name}.generation").touch(0o600)
-                    return None
-                processes.stop(process, server.stop_signal, wait_s=STOP_WAIT_S)
-        except click.ClickException as fault:
-            return fault
-        except OSError as error:
-            return click.ClickException(f"{server.name} could not be started: {error}.")
-        reason = _last_line(self._home.logs / f"{server.name}.log")
-        return click.ClickException(f"{server.name} could not be started: {reason}")
-
-    def _refuse_lost_data(self, server: Server) -> None:
-        """Never start on an empty directory that once held data: a promise made on it could not be kept."""
-        if (self._home.run / f"{server.name}.generation").exists() and not server.holds_data():
-            raise click.ClickException(
-                f"{server.name} has held data but {server.data} is empty, so it was not started; "
-                "`ballot recover` says what can be done."
             )
-
-    def _wait_for_lingering(self, server: Server) -> None:
-        """Wait for the children that a killed server leaves behind for a moment.
-
-        What does not go by itself is a server whose starter was killed before it wrote the record: stop it.
-        """
-        deadline = time.monotonic() + LINGER_WAIT_S
-        while lingering := processes.in_directory(server.data, executable=server.executable):
-            if time.monotonic() > deadline:
-                for process in lingering:
-                    processes.stop(process, server.stop_signal, wait_s=STOP_WAIT_S)
-                return
-            time.sleep(LOCK_POLL_S)
+        return chosen, faults
 
     def _free_port(self, name: str) -> int:
         """Return the server's port: the same as last time unless somebody else has taken it."""
-        ports = self._read("ports.json")
-        port = ports.get(name)
-        if not isinstance(port, int) or not _is_free(port):
-            port = _draw_port(taken=set(ports.values()))
-            self._write("ports.json", {**ports, name: port})
+        known = self._read("ports.json")
+        port = known.get(name)
+        if not isinstance(port, int) or not ports.is_free(port):
+            port = ports.draw(taken=set(known.values()))
+            self._write("ports.json", {**known, name: port})
         return port
 
     # Bringing up to date
@@ -323,7 +227,7 @@ class Embedded:
         databases = [
             Database.at(
                 cluster,
-                PostgresAddress(LOOPBACK, self.port(cluster), cluster),
+                PostgresAddress(ports.LOOPBACK, self.port(cluster), cluster),
                 user=OWNER,
                 password=self._home.password(f"{cluster}-{OWNER}"),
                 create=True,
@@ -333,7 +237,7 @@ class Embedded:
         ]
         apply_migrations(self._home, databases)
         if wanted["valkey"] != applied.get("valkey"):
-            address = ValkeyAddress(LOOPBACK, self.port("valkey"))
+            address = ValkeyAddress(ports.LOOPBACK, self.port("valkey"))
             ValkeyServer(self._home).prepare(address.port)
             password = self._home.password(f"valkey-{ADMIN}")
             load_functions(address, user=ADMIN, password=password, reload_users=True)
@@ -346,23 +250,8 @@ class Embedded:
         running = [server for server in self._servers if server.name in recorded]
         if running:
             with ThreadPoolExecutor(len(running)) as pool:
-                list(pool.map(lambda server: _stop(server, recorded[server.name]), running))
+                list(pool.map(lambda server: starting.stop(server, recorded[server.name]), running))
         self._write("servers.json", {})
-
-
-def _stop(server: Server, process: Process) -> None:
-    processes.stop(process, server.stop_signal, wait_s=STOP_WAIT_S)
-
-
-def _wait_ready(server: Server, process: Process, port: int) -> bool:
-    deadline = time.monotonic() + START_WAIT_S
-    while time.monotonic() < deadline:
-        if not process.alive:
-            return False
-        if server.ready(process, port):
-            return True
-        time.sleep(READY_POLL_S)
-    return False
 
 
 def _stamp(name: str, process: Process) -> str:
@@ -371,43 +260,3 @@ def _stamp(name: str, process: Process) -> str:
     files = [*function_files(), *VALKEY.glob("users.acl")] if valkey else migration_files(name)
     parts = [part for path in files for part in (path.name.encode(), path.read_bytes())]
     return home_files.digest(process.started.encode(), str(process.pid).encode(), *parts)
-
-
-def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
-
-
-def _draw_port(*, taken: set[object]) -> int:
-    for _ in range(PORT_DRAWS_MAX):
-        port = random.randrange(PORT_LOW, PORT_HIGH)  # noqa: S311  # nothing secret about a port
-        if port not in taken and _is_free(port):
-            return port
-    raise click.ClickException(f"No free port was found on {LOOPBACK} from {PORT_LOW} to {PORT_HIGH}.")
-
-
-def _last_line(log: Path) -> str:
-    try:
-        text = log.read_bytes()[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
-    except OSError:
-        text = ""
-    lines = text.strip().splitlines()
-    faults = [line for line in lines if "FATAL" in line or "# " in line]
-    return (faults or lines or ["its log is empty"])[-1]

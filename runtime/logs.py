@@ -102,18 +102,23 @@ def shown(value: object) -> object:  # noqa: PLR0911  # one line a type reads be
     if isinstance(value, Redacted):
         return repr(value)
     if isinstance(value, BaseException):
-        return f"{type(value).__name__}: {value}"[:TEXT_CHARACTERS_MAX]
+        return _text(f"{type(value).__name__}: {value}")
     if isinstance(value, str):
-        return value[:TEXT_CHARACTERS_MAX]
+        return _text(value)
     if isinstance(value, dict):
-        return {str(key): shown(item) for key, item in value.items()}
+        return {_text(str(key)): shown(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [shown(item) for item in value]
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else str(value)
-    return str(value)[:TEXT_CHARACTERS_MAX]
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    """Return `text` cut to a bearable length, and without what UTF-8 cannot spell."""
+    return text[:TEXT_CHARACTERS_MAX].encode("utf-8", "replace").decode()
 
 
 def _stderr() -> int | None:

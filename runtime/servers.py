@@ -18,7 +18,8 @@ from runtime.addresses import (
     ValkeyAddress,
     configured,
 )
-from runtime.embedded import LOOPBACK, Embedded
+from runtime.embedded import Embedded
+from runtime.ports import LOOPBACK
 from runtime.preparation import Database, apply_migrations, load_functions
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ def way() -> Way:
         command = [unshare, *NAMESPACE[1:], "true"]
         tried = subprocess.run(command, capture_output=True, check=False, timeout=PROBE_WAIT_S)
         if tried.returncode == 0:
-            # Seen from inside we are nobody; to the kernel the files stay root's, so 0700 parents are no obstacle.
+            # Seen from inside we are nobody; to the kernel we stay root, so a 0700 parent is no obstacle.
             return Way(prefix=(unshare, *NAMESPACE[1:]))
     try:
         return Way(user=pwd.getpwnam("nobody").pw_uid)

@@ -1,0 +1,142 @@
+"""Start one embedded server until it serves, and stop it: what Valkey and PostgreSQL have in common."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from runtime import processes
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from runtime.home import Home
+    from runtime.processes import Process
+
+START_WAIT_S = 60.0  # a queue of a national ballot's size loads within this
+START_ATTEMPTS = 3
+LINGER_WAIT_S = 3.0
+STOP_WAIT_S = 20.0
+POLL_S = 0.01
+LOG_TAIL_BYTES = 4_000
+
+
+class Server(Protocol):
+    """What one kind of server knows about itself."""
+
+    @property
+    def name(self) -> str:
+        """Name of its data directory, log and records."""
+
+    @property
+    def data(self) -> Path:
+        """Its data directory, which is its working directory too."""
+
+    @property
+    def executable(self) -> Path:
+        """The program its processes run."""
+
+    @property
+    def user(self) -> int | None:
+        """The user it must run as, if not ours."""
+
+    @property
+    def stop_signal(self) -> signal.Signals:
+        """The signal that stops it in good order."""
+
+    def holds_data(self) -> bool:
+        """Whether its data directory was ever filled."""
+
+    def prepare(self, port: int) -> None:
+        """Make what it needs before it starts."""
+
+    def command(self, port: int) -> list[str]:
+        """How to start it in the foreground."""
+
+    def ready(self, process: Process, port: int) -> bool:
+        """Whether this process of it serves."""
+
+    def answers(self, port: int) -> bool:
+        """Whether it answers to our own password."""
+
+
+def start(
+    server: Server, port: int, *, home: Home, record: Callable[[str, Process], None]
+) -> click.ClickException | None:
+    """Start one server and wait until it serves; a fault is returned, for the others go on starting.
+
+    Each process is recorded the moment it exists, so that whoever comes after us finds it.
+    """
+    log = home.logs / f"{server.name}.log"
+    generation = home.run / f"{server.name}.generation"
+    try:
+        _refuse_lost_data(server, generation)
+        for _ in range(START_ATTEMPTS):
+            _wait_for_lingering(server)
+            server.prepare(port)
+            command = server.command(port)
+            process = processes.spawn(command, log=log, directory=server.data, as_user=server.user)
+            record(server.name, process)
+            if _wait_ready(server, process, port):
+                generation.touch(0o600)
+                return None
+            stop(server, process)
+    except click.ClickException as fault:
+        return fault
+    except OSError as error:
+        return click.ClickException(f"{server.name} could not be started: {error}.")
+    return click.ClickException(f"{server.name} could not be started: {_reason(log)}")
+
+
+def stop(server: Server, process: Process) -> None:
+    """Stop a process of `server` in good order, or kill it when that takes too long."""
+    processes.stop(process, server.stop_signal, wait_s=STOP_WAIT_S)
+
+
+def _refuse_lost_data(server: Server, generation: Path) -> None:
+    """Never start on an empty directory that once held data: a promise made on it could not be kept."""
+    if generation.exists() and not server.holds_data():
+        raise click.ClickException(
+            f"{server.name} has held data but {server.data} is empty, so it was not started; "
+            "`ballot recover` says what can be done."
+        )
+
+
+def _wait_for_lingering(server: Server) -> None:
+    """Wait for the children that a killed server leaves behind for a moment.
+
+    What does not go by itself is a server whose starter was killed before it wrote the record: stop it.
+    """
+    deadline = time.monotonic() + LINGER_WAIT_S
+    while lingering := processes.in_directory(server.data, executable=server.executable):
+        if time.monotonic() > deadline:
+            for process in lingering:
+                stop(server, process)
+            return
+        time.sleep(POLL_S)
+
+
+def _wait_ready(server: Server, process: Process, port: int) -> bool:
+    deadline = time.monotonic() + START_WAIT_S
+    while time.monotonic() < deadline:
+        if not process.alive:
+            return False
+        if server.ready(process, port):
+            return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _reason(log: Path) -> str:
+    """Return the line of the server's log that most likely says why it did not start."""
+    try:
+        text = log.read_bytes()[-LOG_TAIL_BYTES:].decode("utf-8", "replace")
+    except OSError:
+        text = ""
+    lines = text.strip().splitlines()
+    faults = [line for line in lines if "FATAL" in line or "# " in line]
+    return (faults or lines or ["its log is empty"])[-1]
