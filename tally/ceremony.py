@@ -117,13 +117,15 @@ def make_key(
     """
     secret = new_secret(random)  # (1)
     word_lists = split(secret, threshold=threshold, shares=shares)
-    files = tuple(directory / share_files.file_name(number) for number in range(1, shares + 1))
+    files: list[Path] = []
     try:
-        for number, (path, words) in enumerate(zip(files, word_lists, strict=True), start=1):  # (2)
+        for number, words in enumerate(word_lists, start=1):  # (2)
             content = share_files.text(
                 words, ballot=ballot, number=number, threshold=threshold, shares=shares
             )
+            path = directory / share_files.file_name(number)
             share_files.write(path, content)
+            files.append(path)
         share_files.sync_directory(directory)
         read_back = _read_back(files, secret, ballot=ballot, threshold=threshold, random=random)  # (3)
         keys = derive(read_back, ballot=ballot)
@@ -131,7 +133,7 @@ def make_key(
     except BaseException:
         remove(files)
         raise
-    return MadeKey(keys.public_key, keys.result_key, threshold, rehearsal, files)
+    return MadeKey(keys.public_key, keys.result_key, threshold, rehearsal, tuple(files))
 
 
 def _read_back(files: Sequence[Path], secret: bytes, *, ballot: str, threshold: int, random: Random) -> bytes:

@@ -68,11 +68,18 @@ def text(words: Sequence[str], *, ballot: str, number: int, threshold: int, shar
 
 def write(path: Path, content: str) -> None:
     """Write one share file that only its owner can read, on disk before this returns."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as fault:
+        raise click.ClickException(f"{path} cannot be written: {fault.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as fault:
+        path.unlink()
+        raise click.ClickException(f"{path} cannot be written: {fault.strerror}") from None
 
 
 def sync_directory(directory: Path) -> None:
