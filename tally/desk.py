@@ -13,8 +13,8 @@ import orjson
 def run(arguments: Sequence[str], *, given: bytes = b"", allow_progress: bool = False) -> bytes:
     """Run `ballot` with `arguments` and `given` on its standard input, and return what it printed.
 
-    When it fails, its own one line is passed on as ours. `allow_progress` leaves its error output on the
-    terminal instead, for commands that take long enough to show a progress bar.
+    When it fails, what it said is passed on as ours; when it warns, it is shown. `allow_progress` leaves its
+    error output on the terminal instead, for commands that take long enough to show a progress bar.
     """
     done = subprocess.run(
         [*_program(), *arguments],
