@@ -17,7 +17,12 @@ SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
     sys.executable,
     "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+    """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('up', flush=True)
+time.sleep(60)
+""",
 ]
 WAIT_S = 10
 
@@ -59,7 +64,7 @@ def test_it_runs_in_a_session_of_its_own(sleeper: Process) -> None:
 def test_no_descriptor_leaks_into_it(tmp_path: Path) -> None:
     """A server inherits standard input, output and error only, so it cannot keep our locks alive."""
     held = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
-    os.set_inheritable(held, True)
+    os.set_inheritable(held, True)  # noqa: FBT003  # takes no keyword
     process = spawn(SLEEPER, log=tmp_path / "log", directory=tmp_path)
     open_files = {link.readlink() for link in Path(f"/proc/{process.pid}/fd").iterdir()}
     stop(process, signal.SIGTERM, wait_s=WAIT_S)
