@@ -1,4 +1,4 @@
-"""Real servers for every test that asks: one embedded set a session, in a directory of its own, stopped at the end."""
+"""Real servers for every test that asks: one embedded set a session, in a directory of its own."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class RunBallot(Protocol):
     def __call__(
         self,
         *args: str | Path,
-        input: str | bytes | None = None,
-        check: bool = True,  # noqa: A002  # as subprocess.run
+        input: str | bytes | None = None,  # noqa: A002  # as subprocess.run
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Return what it wrote, as text; with `check` a non-zero exit fails the test and shows it."""
 
@@ -76,8 +76,8 @@ def run_ballot(stack: Stack) -> RunBallot:
 
     def run(
         *args: str | Path,
-        input: str | bytes | None = None,
-        check: bool = True,  # noqa: A002  # as subprocess.run
+        input: str | bytes | None = None,  # noqa: A002  # as subprocess.run
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         given = input.decode() if isinstance(input, bytes) else input
         done = subprocess.run(
