@@ -11,7 +11,7 @@ def client_address(peer: str | None, forwarded_for: Sequence[str], *, proxy_hops
     """The client's address in canonical text.
 
     Each proxy appends the address it was called from, so with n proxies of ours the nth entry from the right
-    is the last one that a proxy of ours wrote; everything left of it was sent by the client and is not believed.
+    is the last one that a proxy of ours wrote; what is left of it the client sent and is not believed.
     A header that is too short or holds no address there came past the proxies: then the peer is the client.
     """
     if proxy_hops > 0:

@@ -1,8 +1,8 @@
 """Group commit: while one call to the queue is under way, votes wait; then all that wait go together.
 
-Nothing waits on purpose. An idle edge sends a lone vote at once, in one round trip; a slow queue makes batches
-larger, not the line longer. What is bounded: how many wait (beyond that, an immediate refusal that says it is
-safe to try again), how long each waits, and how many go in one call.
+Nothing waits on purpose. An idle edge sends a lone vote at once, in one round trip; a slow queue makes
+batches larger, not the line longer. What is bounded: how many wait (beyond that, an immediate
+refusal that says it is safe to try again), how long each waits, and how many go in one call.
 """
 
 import asyncio
@@ -128,7 +128,8 @@ class Batcher:
             expiry.cancel()
             with suppress(asyncio.CancelledError):
                 await expiry
-            self._set_ready(ready=False, reason="stopping")
+            metrics.READY.set(0)
+            self.ready, self.reason = False, "stopping"
             await self._queue.drop()
             for item in self._by_age:
                 self._answer(item, None)

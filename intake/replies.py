@@ -22,7 +22,7 @@ STATUS: Final = {
 }
 """Every rejection that a request can meet; those of the workers and the tally are never an HTTP answer."""
 
-HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "ballot"}
 JSON: Final = "application/json"
 RETRY_AFTER_S: Final = (1, 5)
 """Spread, so that those turned away together do not come back together."""

@@ -37,8 +37,8 @@ class Intake:
         """POST votes: 201 with a receipt, 200 with the same reference again, or a refusal.
 
         (1) type, size, time; (2) the ballot; (3) the vote's shape; (4) encrypted for the queue, for a worker
-        to open; (5) the gate decides, and answers when the vote is on disk; (6) the receipt. The vote's signature
-        is checked by the workers: a badly signed one only harms the voter whose credential it carries.
+        to open; (5) the gate decides, and answers when the vote is on disk; (6) the receipt. Workers check
+        the vote's signature: a badly signed one only harms the voter whose credential it carries.
         """
         body = await admission.read_json(request, timeout_s=self.settings.body_s)  # (1)
         started_s = self.clock.monotonic()

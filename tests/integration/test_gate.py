@@ -1,0 +1,328 @@
+"""The gate on a real Valkey: one voter one vote, window, latch, other methods, nothing half done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.exceptions import NoPermissionError, ResponseError
+
+from ballot import handoff
+from ballot.receipt import draw_reference
+from runtime import valkey
+from tests.integration.intake_rig import HOUR_US, Booth, booth, now_us, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.conftest import Stack
+
+SEALED = b"s" * 32
+STATE_NAMES = (
+    *("opens_us", "closes_us", "state", "now_us", "accepted", "repeated", "released"),
+    *("voted_e", "voted_p", "voted_w", "credentials", "votes_last_id", "votes_length"),
+)
+
+
+@pytest.fixture
+async def gate(stack: Stack, ballot_id: str) -> AsyncIterator[Booth]:
+    """One shard of an open ballot."""
+    async with booth(stack.servers, ballot_id) as found:
+        await found.arm()
+        yield found
+
+
+async def cast(gate: Booth, digest: bytes, *, identity: bytes = b"i" * 16) -> list[Any]:
+    """Cast one vote and return its row."""
+    reference = draw_reference(0, 1, random=os.urandom)
+    reply = await gate.call("ballot_cast", digest, identity, reference, b"record", SEALED, b"ip")
+    return list(reply[3])
+
+
+async def state(gate: Booth) -> dict[str, str]:
+    """Return what `ballot_state` says, by name."""
+    reply = await gate.call("ballot_state")
+    return {name: value.decode() for name, value in zip(STATE_NAMES, reply, strict=True)}
+
+
+async def test_one_vote_a_voter_and_the_same_again(gate: Booth) -> None:
+    """The first vote is accepted, the identical one gets the same answer, another is refused and logged."""
+    (voter,) = await gate.issue()
+
+    first = await cast(gate, voter.digest)
+    again = await cast(gate, voter.digest)
+    other = await cast(gate, voter.digest, identity=b"j" * 16)
+
+    assert first[0] == b"accepted"
+    assert again == [b"repeated", *first[1:]]
+    assert other == [b"not_accepted", b"", b"", b""]
+    (entry,) = await gate.stored()
+    assert entry[handoff.REFERENCE_FIELD] == first[1]
+    assert entry[handoff.UIN_FIELD] == voter.uin
+    assert [item[handoff.OUTCOME_FIELD] for item in await gate.attempts()] == [b"repeated", b"used"]
+    assert (await state(gate))["voted_e"] == "1"
+
+
+async def test_votes_of_one_voter_in_one_call(gate: Booth) -> None:
+    """Within one call, too, only the first of a voter's votes counts, also with two codes."""
+    (old,) = await gate.issue()
+    (new,) = await gate.issue(uin=old.uin)
+    args: list[bytes | str] = []
+    for digest, identity in ((old.digest, b"a" * 16), (new.digest, b"b" * 16), (old.digest, b"a" * 16)):
+        args += [digest, identity, draw_reference(0, 1, random=os.urandom), b"record", SEALED, b"ip"]
+
+    reply = await gate.call("ballot_cast", *args)
+
+    assert [row[0] for row in reply[3:]] == [b"accepted", b"not_accepted", b"repeated"]
+    assert len(await gate.stored()) == 1
+
+
+async def test_a_reference_is_never_given_twice(gate: Booth) -> None:
+    """A reference in use is refused before anything is written, so that the next try can draw another."""
+    one, two = await gate.issue(2)
+    reference = draw_reference(0, 1, random=os.urandom)
+    await gate.call("ballot_cast", one.digest, b"i" * 16, reference, b"r", SEALED, b"ip")
+
+    reply = await gate.call("ballot_cast", two.digest, b"i" * 16, reference, b"r", SEALED, b"ip")
+
+    assert reply[3][0] == b"taken"
+    assert (await cast(gate, two.digest))[0] == b"accepted"
+
+
+async def test_a_revoked_code_is_dead_at_once_but_its_vote_is_still_confirmed(gate: Booth) -> None:
+    """A revoked code casts nothing; the vote it cast before is still answered with its reference."""
+    voted, fresh = await gate.issue(2)
+    first = await cast(gate, voted.digest)
+
+    revoked_us, *existed = await gate.call("ballot_revoke", voted.digest, fresh.digest, b"n" * 32)
+
+    assert existed == [1, 1, 0]
+    assert int(revoked_us) > int(first[2])
+    assert (await cast(gate, fresh.digest))[0] == b"not_accepted"
+    assert await cast(gate, voted.digest) == [b"repeated", *first[1:]]
+    outcomes = [item[handoff.OUTCOME_FIELD] for item in await gate.attempts()]
+    assert outcomes == [b"revoked", b"repeated"]
+
+
+async def test_issuing_again_revives_nothing_and_never_moves_a_code(gate: Booth) -> None:
+    """Issue is idempotent, leaves a revoked code revoked, and refuses to give a code to a second voter."""
+    (voter,) = await gate.issue()
+    await gate.call("ballot_revoke", voter.digest)
+
+    assert await gate.call("ballot_issue", voter.digest, voter.uin, "e") == 0
+    assert (await cast(gate, voter.digest))[0] == b"not_accepted"
+    with pytest.raises(ResponseError, match="CONFLICT"):
+        await gate.call("ballot_issue", b"n" * 32, voter.uin, "e", voter.digest, os.urandom(16), "e")
+    assert (await state(gate))["credentials"] == "1"
+
+
+async def test_unknown_credentials_are_only_counted(gate: Booth) -> None:
+    """A credential nobody was issued leaves no entry, only a count by minute, and the minutes are bounded."""
+    key = handoff.unknown_key(gate.id, 0)
+    await gate.desk.hset(key, mapping={str(minute): 1 for minute in range(2_000)})
+
+    await cast(gate, b"n" * 32)
+    await gate.call("ballot_access", b"n" * 32, b"ip")
+
+    counts: Any = await gate.worker.hgetall(key)
+    assert len(counts) == 1_500
+    assert list(counts.values())[-1] in {b"1", b"2"}
+    assert max(int(minute) for minute in counts) > 2_000
+    assert not await gate.attempts()
+
+
+async def test_the_window_is_decided_by_the_queue_and_latched(stack: Stack, ballot_id: str) -> None:
+    """No vote before opens, none from closes on, and extending or re-arming never reopens a closed ballot."""
+    async with booth(stack.servers, ballot_id) as gate:
+        (voter,) = await gate.issue()
+        assert (await cast(gate, voter.digest))[0] == b"not_found"
+        opens_us = now_us() + 300_000
+        await gate.arm(opens_us=opens_us, closes_us=opens_us + HOUR_US)
+
+        assert (await cast(gate, voter.digest))[0] == b"not_open"
+        accepted = await until(lambda: _accepted(gate, voter.digest))
+        assert opens_us <= int(accepted[2])
+
+        done, now, name, previous = await gate.call("ballot_set_closes", now_us() + 200_000)
+        assert (done, name, int(previous)) == (1, b"open", opens_us + HOUR_US)
+        assert int(now) < now_us() + 200_000
+        await until(lambda: _closed(gate))
+        assert (await gate.call("ballot_set_closes", now_us() + HOUR_US))[0] == 0
+        assert (await cast(gate, voter.digest))[0] == b"repeated"
+        assert (await cast(gate, voter.digest, identity=b"j" * 16))[0] == b"not_open"
+        assert (await gate.call("ballot_latch"))[2] == b"closed"
+        with pytest.raises(ResponseError, match="ARMED"):
+            await gate.arm(opens_us=opens_us, closes_us=opens_us + HOUR_US)
+
+
+async def _accepted(gate: Booth, digest: bytes) -> list[Any] | None:
+    row = await cast(gate, digest)
+    return row if row[0] == b"accepted" else None
+
+
+async def _closed(gate: Booth) -> bool:
+    return (await state(gate))["state"] == "closed"
+
+
+async def test_a_clock_that_steps_back_moves_nothing_back(gate: Booth) -> None:
+    """The gate's time never falls below the last it saw; revoking still comes after every acceptance."""
+    (voter, other) = await gate.issue(2)
+    ahead_us = now_us() + 600_000_000
+    await gate.desk.hset(handoff.gate_key(gate.id, 0), "last_us", str(ahead_us))
+
+    accepted = await cast(gate, voter.digest)
+    revoked_us = (await gate.call("ballot_revoke", other.digest))[0]
+
+    assert int(accepted[2]) == ahead_us
+    assert int(revoked_us) == ahead_us + 1
+    assert int((await state(gate))["now_us"]) == ahead_us + 1
+
+
+async def test_other_methods_and_electronic_exclude_each_other(gate: Booth) -> None:
+    """Whatever is recorded first counts; a lost return goes to the stream once, a repeated one never."""
+    online, paper = await gate.issue(2)
+    await cast(gate, online.digest)
+    rows = (online.uin, "postal", now_us(), paper.uin, "postal", now_us(), paper.uin, "workplace", now_us())
+
+    first = await gate.call("ballot_return", *rows)
+    again = await gate.call("ballot_return", *rows)
+
+    assert first == [[b"lost", b"electronic"], [b"recorded", b"postal"], [b"lost", b"postal"]]
+    assert again == [[b"lost", b"electronic"], [b"repeated", b"postal"], [b"lost", b"postal"]]
+    assert (await cast(gate, paper.digest))[0] == b"not_accepted"
+    returns = [entry for entry in await gate.stored() if entry[handoff.KIND_FIELD] == handoff.KIND_RETURN]
+    assert [entry[handoff.WON_FIELD] for entry in returns] == [b"0", b"1", b"0"]
+    assert [item[handoff.OUTCOME_FIELD] for item in await gate.attempts()] == [b"already_voted"]
+    marks = await gate.call("ballot_voted", online.uin, paper.uin, b"n" * 16)
+    assert [mark[:1] for mark in marks] == [b"e", b"p", b""]
+
+
+async def test_release_takes_back_only_that_vote(gate: Booth) -> None:
+    """Only the electronic mark with that reference is released, once; then a new code votes."""
+    (voter,) = await gate.issue()
+    first = await cast(gate, voter.digest)
+
+    assert await gate.call("ballot_release", voter.uin, "0000-0000-0000-0000") == 0
+    assert await gate.call("ballot_release", voter.uin, first[1]) == 1
+    assert await gate.call("ballot_release", voter.uin, first[1]) == 0
+
+    (reissued,) = await gate.issue(uin=voter.uin)
+    assert (await cast(gate, reissued.digest))[0] == b"accepted"
+    found = await state(gate)
+    assert (found["accepted"], found["released"], found["voted_e"]) == ("2", "1", "1")
+
+
+async def test_access_uses_nothing_up(gate: Booth) -> None:
+    """Asking as often as one likes answers ready until the vote, and each try is logged."""
+    (voter,) = await gate.issue()
+
+    answers = [(await gate.call("ballot_access", voter.digest, b"ip"))[3][0] for _ in range(3)]
+    await cast(gate, voter.digest)
+    answers.append((await gate.call("ballot_access", voter.digest, b"ip"))[3][0])
+
+    assert answers == [b"ready", b"ready", b"ready", b"not_accepted"]
+    logged = [item[handoff.OUTCOME_FIELD] for item in await gate.attempts()]
+    assert logged == [b"ready", b"ready", b"ready", b"used"]
+
+
+async def test_simultaneous_casts_have_one_winner(gate: Booth) -> None:
+    """Of two hundred distinct votes with one code over many connections exactly one is accepted."""
+    (voter,) = await gate.issue()
+
+    connections = asyncio.Semaphore(30)
+
+    async def one() -> list[Any]:
+        async with connections:
+            return await cast(gate, voter.digest, identity=os.urandom(16))
+
+    rows = await asyncio.gather(*(one() for _ in range(200)))
+
+    assert sorted({row[0] for row in rows}) == [b"accepted", b"not_accepted"]
+    assert sum(row[0] == b"accepted" for row in rows) == 1
+    assert len(await gate.attempts()) == 199
+
+
+WRONG_CALLS: dict[str, tuple[str, tuple[bytes | str | int, ...]]] = {
+    "no votes": ("ballot_cast", ()),
+    "half a vote": ("ballot_cast", (b"d" * 32, b"i" * 16)),
+    "short digest": ("ballot_cast", (b"d" * 31, b"i" * 16, "r" * 19, b"w", SEALED, b"")),
+    "short identity": ("ballot_cast", (b"d" * 32, b"i" * 15, "r" * 19, b"w", SEALED, b"")),
+    "empty record": ("ballot_cast", (b"d" * 32, b"i" * 16, "r" * 19, b"", SEALED, b"")),
+    "huge record": ("ballot_cast", (b"d" * 32, b"i" * 16, "r" * 19, b"w" * 131_073, SEALED, b"")),
+    "too many": ("ballot_access", (b"d" * 32, b"") * 1_025),
+    "closes before opens": ("ballot_arm", (5, 4)),
+    "time in hexadecimal": ("ballot_arm", ("0x1", "0x2")),
+    "time with exponent": ("ballot_set_closes", ("1e15",)),
+    "unknown method": ("ballot_return", (b"u" * 16, "pigeon", 1)),
+    "short code": ("ballot_issue", (b"d" * 32, b"u" * 15, "e")),
+    "short revocation": ("ballot_revoke", (b"d" * 31,)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+async def test_a_wrong_call_changes_nothing(gate: Booth, name: str) -> None:
+    """Arguments are checked whole before anything is written."""
+    function, args = WRONG_CALLS[name]
+    before = await state(gate)
+
+    with pytest.raises(ResponseError, match="ARGUMENT"):
+        await gate.call(function, *args)
+
+    assert {**await state(gate), "now_us": ""} == {**before, "now_us": ""}
+
+
+async def test_the_attempt_log_has_a_budget(gate: Booth) -> None:
+    """Tries are trimmed at their budget; votes never are."""
+    (voter,) = await gate.issue()
+    await cast(gate, voter.digest)
+    row = (voter.digest, b"ip")
+
+    for _ in range(110):
+        await gate.call("ballot_access", *(row * 1_000))
+
+    assert await gate.worker.xlen(handoff.attempts_key(gate.id, 0)) <= 100_200
+    assert len(await gate.stored()) == 1
+
+
+FORBIDDEN: dict[str, tuple[str, tuple[str, ...]]] = {
+    "the edge reads no stream": ("intake", ("XRANGE", "{b:00}:votes", "-", "+")),
+    "the edge deletes no key": ("intake", ("DEL", "{b:00}:voted")),
+    "the edge gives no trust": ("intake", ("SET", "ballot:trust", "x")),
+    "the edge publishes nothing": ("intake", ("HSET", "ballot:published", "b", "x")),
+    "the edge changes no setting": ("intake", ("CONFIG", "SET", "appendfsync", "no")),
+    "the edge loads no function": ("intake", ("FUNCTION", "FLUSH")),
+    "the worker appends nothing": ("worker", ("XADD", "{b:00}:votes", "*", "k", "v")),
+    "the desk gives no trust": ("desk", ("SET", "ballot:trust", "x")),
+    "the checker writes nothing": ("checker", ("HSET", "{b:00}:gate", "state", "open")),
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+async def test_each_user_has_only_its_verbs(stack: Stack, name: str) -> None:
+    """What a process has no business doing, its user is not allowed to do."""
+    user, command = FORBIDDEN[name]
+    client = valkey.connect(stack.servers, user)
+
+    with pytest.raises(NoPermissionError):
+        await client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    await client.aclose()
+
+
+@pytest.mark.parametrize("user", ["worker", "checker"])
+async def test_worker_and_checker_cannot_cast(stack: Stack, gate: Booth, user: str) -> None:
+    """A function runs with its caller's rights: worker's and checker's cast nothing, not even half."""
+    (voter,) = await gate.issue()
+    client = valkey.connect(stack.servers, user)
+    keys = handoff.shard_keys(gate.id, 0)
+    reference = draw_reference(0, 1, random=os.urandom)
+
+    with pytest.raises(ResponseError):
+        await client.fcall(
+            "ballot_cast", len(keys), *keys, voter.digest, b"i" * 16, reference, b"r", SEALED, b"ip"
+        )
+
+    await client.aclose()
+    assert (await cast(gate, voter.digest))[0] == b"accepted"
