@@ -11,12 +11,14 @@ from typing import Final
 
 from ballot import limits
 from ballot.rejection import Rejected, Rejection
-from ballot.suite import AEAD_NONCE_BYTES, AeadKey, Unreadable
+from ballot.suite import AEAD_NONCE_BYTES, SIGNATURE_BYTES, VERIFY_KEY_BYTES, AeadKey, Unreadable
+from ballot.vote import NONCE_BYTES
 
 RECORD_LABEL: Final = b"strike-ballot/v1/queue-record"
 IP_LABEL: Final = b"strike-ballot/v1/queue-ip"
 
-_HEAD: Final = struct.Struct(f">32s16s64sQ{limits.IP_BYTES_MAX}s")
+_LENGTHS: Final = (VERIFY_KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES)
+_HEAD: Final = struct.Struct(">{}s{}s{}sQ{}s".format(*_LENGTHS, limits.IP_BYTES_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,9 @@ def wrap(
     random: Callable[[int], bytes],
 ) -> bytes:
     """`record` encrypted, to be opened only for this ballot, credential digest and reference."""
+    lengths = (len(record.credential), len(record.nonce), len(record.signature))
+    if lengths != _LENGTHS:  # struct would cut or fill them without a word
+        raise ValueError(f"A queued vote's fields have the lengths {_LENGTHS}, not {lengths}.")
     head = _HEAD.pack(
         record.credential, record.nonce, record.signature, record.received_us, _ip_bytes(record.ip)
     )

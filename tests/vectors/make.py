@@ -1,8 +1,8 @@
 """Byte-exact vectors for every format that others build against.
 
 `make.py` writes them, `make.py --check` compares. Everything follows from the seeds below, except the sealed
-vote: sealing draws its own randomness, so the ciphertext in vote.json was made once and is kept; the check opens
-it and re-derives everything around it.
+vote: sealing draws its own randomness, so the ciphertext in vote.json was made once and is kept; the check
+opens it and re-derives everything around it.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Access codes: every slip is caught, the credential follows from the code alone, and the code never shows."""
+"""Access codes: every slip is caught, the credential follows from the code, the code never shows."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Receipts and trees: every path leads to the root, one signature covers a batch, and a reference tells only the shard."""
+"""Receipts and trees: every path leads to the root, a reference tells only the shard."""
 
 import os
 from typing import Any

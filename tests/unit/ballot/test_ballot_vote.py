@@ -1,4 +1,4 @@
-"""Sealed votes: what is written is read, anything else gets one sentence, and a vote verifies in one place only."""
+"""Sealed votes: what is written is read, anything else gets one sentence, no vote verifies elsewhere."""
 
 import os
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from tests.vectors import make
 
 DEFINITION = make.DEFINITION
 SIZE = DEFINITION.padded_size
+SEALED = SEAL_OVERHEAD_BYTES + SIZE
 KEY = make.code("voter 1").signing_key(DEFINITION.id)
 CAST = sealing.seal(make.DOCUMENT, KEY, {"strike": ["yes"]}, random=os.urandom)
 
@@ -135,11 +136,11 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "short sealed": (
         put("sealed", b64encode(CAST.sealed[:-1])),
-        f'The field "sealed" must be {SEAL_OVERHEAD_BYTES + SIZE} bytes, not {SEAL_OVERHEAD_BYTES + SIZE - 1}.',
+        f'The field "sealed" must be {SEALED} bytes, not {SEALED - 1}.',
     ),
     "empty sealed": (
         put("sealed", ""),
-        f'The field "sealed" must be {SEAL_OVERHEAD_BYTES + SIZE} bytes, not 0.',
+        f'The field "sealed" must be {SEALED} bytes, not 0.',
     ),
     "deep": (put("nonce", [[[[[[[[[1]]]]]]]]]), "This JSON is nested too deeply: at most 8 levels are read."),
 }
