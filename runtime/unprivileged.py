@@ -1,4 +1,4 @@
-"""How PostgreSQL, which refuses to be root, runs when we are root: a user namespace, else the user nobody."""
+"""How PostgreSQL, which refuses root and the nameless, still runs: a user namespace, else the user nobody."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Way:
 @cache
 def way() -> Way:
     """Return how to start PostgreSQL as whoever we are."""
-    if os.geteuid() != 0:
+    root = os.geteuid() == 0
+    if not root and _has_name():
         return Way()
     unshare = shutil.which(NAMESPACE[0])
     if unshare is not None:
@@ -41,12 +42,25 @@ def way() -> Way:
         if tried.returncode == 0:
             # Seen from inside we are nobody; to the kernel we stay root, so a 0700 parent is no obstacle.
             return Way(prefix=(unshare, *NAMESPACE[1:]))
+    if not root:
+        raise click.ClickException(
+            f"PostgreSQL wants a user name, and user id {os.geteuid()} has none; add one to /etc/passwd."
+        )
     try:
         return Way(user=pwd.getpwnam("nobody").pw_uid)
     except KeyError:
         raise click.ClickException(
             "PostgreSQL does not run as root, and here are neither user namespaces nor a user nobody."
         ) from None
+
+
+def _has_name() -> bool:
+    """Whether our user id is in the list of users; in some containers it is not, and initdb then refuses."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return True
 
 
 def check_doors(program: Path, *, home: Path) -> None:
