@@ -9,7 +9,7 @@ from typing import Any
 from ballot import receipt as receipts
 from ballot.encoding import b64decode
 from ballot.receipt import Receipt
-from loadtests.crowd import Booking, Crowd
+from loadtests.crowd import USERS, Booking, Crowd
 from loadtests.door import HttpDoor
 from loadtests.plan import Plan
 from loadtests.scenario import SPOILT, Scenario
@@ -43,11 +43,14 @@ def nothing(_stage: Stage, _crowd: Crowd) -> None:
 class Life:
     """One ballot on one stage. The steps are to be called in the order in which they stand."""
 
-    def __init__(self, stage: Stage, scenario: Scenario, plan: Plan, *, seed: int | None = None) -> None:
+    def __init__(
+        self, stage: Stage, scenario: Scenario, plan: Plan, *, seed: int | None = None, users: int = USERS
+    ) -> None:
         self.stage = stage
         self.scenario = scenario
         self.plan = plan
         self.seed = seed
+        self.users = users
         self.ballot = scenario.ballot
         self.files = stage.files / scenario.ballot
         self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,13 +87,14 @@ class Life:
         """Let the voters vote, reissue codes in the middle, and do `during` as well."""
         reissued = self.files / "reissued.csv"
         booking = Booking(
-            scenario=self.scenario.name,
+            scenario=self.scenario.file,
             url=self.stage.url,
             codes=self.codes,
             desk_key=self.stage.desk_key,
             out=self.files / "voters",
             reissued=reissued if self.plan.reissues else None,
             seed=self.seed,
+            users=self.users,
         )
         with Crowd(booking, progress=progress) as crowd:
             crowd.wait_for(int(len(self.plan.voters) * REISSUE_AFTER))

@@ -43,6 +43,7 @@ class Scenario:
     """One published ballot; `published` is question -> option or `spoilt` -> votes, in paper order."""
 
     name: str
+    file: str
     title: str
     source: str
     entitled: int
@@ -99,6 +100,7 @@ def _parse(name: str, data: Mapping[str, Any], *, folder: Path) -> Scenario:
     definition = parse_toml(definition_toml)
     return Scenario(
         name=name,
+        file=str(folder / f"{name}.toml"),
         title=head["title"],
         source=head["source"],
         definition=definition,

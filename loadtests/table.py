@@ -36,13 +36,11 @@ def differences(figures: Sequence[Figure]) -> int:
 
 def books_lines(books: Mapping[str, Any]) -> str:
     """The books, one term a line."""
-    width = max(map(len, books), default=0)
-    return "\n".join(
-        f"  {term.replace('_', ' ').ljust(width)}  {value:,}"
-        if isinstance(value, int)
-        else f"  {term}: {value}"
-        for term, value in books.items()
-    )
+    terms = [(term.replace("_", " "), value) for term, value in books.items() if isinstance(value, int)]
+    for question, sums in books.get("questions", {}).items():
+        terms += [(f"{question}, {term}", value) for term, value in sums.items()]
+    width = max((len(term) for term, _ in terms), default=0)
+    return "\n".join(f"  {term.ljust(width)}  {value:>9,}" for term, value in terms)
 
 
 def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:

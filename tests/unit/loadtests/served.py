@@ -78,7 +78,7 @@ class ServedBallot:
                 )
 
     def _vote(self, body: bytes) -> Answer:
-        """The same again gets the same receipt; another vote of that credential, or an unknown one, is refused."""
+        """The same again gets the same receipt; another vote, or an unknown credential, is refused."""
         vote = json.loads(body)
         credential = b64decode(vote["credential"])
         if credential in self.voted:

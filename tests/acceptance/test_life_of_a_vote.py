@@ -1,0 +1,95 @@
+"""The life of a vote, as the README tells it and in its order, on a deployment of its own."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ballot import receipt as receipts
+from ballot.receipt import Receipt
+from loadtests.plan import Paper
+from loadtests.stage import Stage, wait_until
+from loadtests.voter import Refused, access_body
+from tests.acceptance.small_ballot import STORED_SECONDS_MAX, SmallBallot, yes
+
+YES, NO = yes("yes", "yes"), yes("no", "yes")
+BLANK_STRIKE = Paper(answers=(("strike", ()), ("asos", ("no",))), legal=True)
+
+
+def test_life_of_a_vote(stage: Stage) -> None:
+    """From the letter with the code to the signed result, each step as a person would take it."""
+    # The scrutineer sets the ballot up: definition, key in shares, roll, codes; then it opens.
+    ballot = SmallBallot(stage, "life-of-a-vote")
+    ballot.set_up()
+
+    # 1. The voter's device fetches the ballot document and checks the desk's signature, by the pinned key.
+    booth = ballot.booth()
+    code = ballot.code("A-1")
+
+    # 2. It asks whether the code is good here, by the credential's digest only. Nothing is used up by asking.
+    for _ in range(2):
+        assert ballot.post(access_body(booth, code), to="access") == (200, {"state": "ready"})
+
+    # 3. The voter answers. The device pads, seals to the ballot's key, binds to the credential, signs once.
+    vote = ballot.seal(code, YES)
+
+    # 4. and 5. The edge takes it to the queue, whose one function decides; the answer comes after the fsync.
+    status, fields = ballot.post(vote.to_json())
+    assert status == 201
+
+    # 6. From here the voter has voted: the receipt is signed by a published key, for exactly what was sent.
+    receipt = Receipt.from_dict(fields)
+    receipts.verify(receipt, booth.receipt_keys[receipt.key_id])
+    assert receipt.sealed_sha256 == vote.sealed_sha256
+    # A retry is safe: the identical vote gets the same reference. Another choice is refused.
+    status, fields = ballot.post(vote.to_json())
+    assert (status, Receipt.from_dict(fields).leaf) == (200, receipt.leaf)
+    with pytest.raises(Refused, match="contact"):
+        ballot.cast(ballot.seal(code, NO))
+    # Others vote too: a no, a question left blank, and one who lost the letter and has a new code.
+    others = [ballot.cast(ballot.seal(ballot.code("B-2"), NO))]
+    others.append(ballot.cast(ballot.seal(ballot.code("C-3"), BLANK_STRIKE)))
+    new_code = ballot.reissued_code("D-4")
+    with pytest.raises(Refused):
+        ballot.cast(ballot.seal(ballot.code("D-4"), NO))
+    others.append(ballot.cast(ballot.seal(new_code, YES)))
+
+    # 7. A worker checks signature and register, and stores the vote as cast.
+    for reference in (receipt.reference, *(other.reference for other in others)):
+        ballot.wait_for_state(reference, "stored")
+
+    # 8. The desk sees the turnout, and never a choice.
+    turnout = {"accepted": {"electronic": 4}, "stored": {"electronic": 4}}
+    wait_until(
+        lambda: status_of(stage, ballot)["turnout"] == turnout, seconds=STORED_SECONDS_MAX, what="the turnout"
+    )
+    assert "yes" not in json.dumps(status_of(stage, ballot))
+
+    # 9. At close the stream drains; a late vote is told so, and a late retry still gets its reference.
+    stage.run("close", ballot.ballot)
+    late = ballot.seal(ballot.code("E-5"), YES)
+    status, fields = ballot.post(late.to_json())
+    assert (status, fields["error"]) == (409, "not_open")
+    status, fields = ballot.post(vote.to_json())
+    assert (status, fields["reference"]) == (200, receipt.reference)
+
+    # 10. The desk exports the votes, shuffled and without identifiers; two key holders open and count them.
+    result = ballot.tally()
+
+    # 11. The result is signed with the key that only the shares can make, and its books balance.
+    stage.run("verify", ballot.result_file)
+    assert (result["entitled"], result["votes_cast"], result["by_method"]["electronic"]) == (5, 4, 4)
+    counted = {question["id"]: (question["counts"], question["spoilt"]) for question in result["questions"]}
+    assert counted == {"strike": ({"yes": 2, "no": 1}, 1), "asos": ({"yes": 3, "no": 1}, 0)}
+    assert not any(result["set_aside"].values())
+    assert not any(result["quarantined"].values())
+    kept = ballot.files / "receipts.jsonl"
+    kept.write_text("".join(json.dumps(one.to_dict()) + "\n" for one in (receipt, *others)), encoding="utf-8")
+    stage.run("verify", kept, "--key", ballot.published_key("receipts"))
+    stage.run("check", ballot.ballot, "--receipts", kept, "--signatures")
+
+
+def status_of(stage: Stage, ballot: SmallBallot) -> dict[str, Any]:
+    """`ballot status --json`."""
+    told: dict[str, Any] = json.loads(stage.run("status", ballot.ballot, "--json"))
+    return told
