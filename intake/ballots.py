@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logs.get("ballots")
 
-LIST_S: Final = 0.25
-"""How old the list of published ids may be: asking for unpublished ones costs four reads a second at most."""
+LIST_S: Final = 0.05
+"""Asking for ballots that nobody published waits this long, and costs twenty reads a second at most."""
 
 WINDOW_S: Final = 1.0
 BALLOTS_MAX: Final = 4_096
@@ -83,6 +83,7 @@ class Ballots:
         self._desk_key_file = desk_key_file
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._window_lock = asyncio.Lock()
         self._ids: frozenset[str] = frozenset()
         self._listed_s = float("-inf")
         self._published: dict[str, Published] = {}
@@ -104,8 +105,9 @@ class Ballots:
         known = self._published.get(ballot)
         if known is not None:
             return known
+        asked_s = self._clock.monotonic()
         async with self._lock:
-            if ballot not in await self._list():
+            if ballot not in self._ids and ballot not in await self._list(asked_s):
                 raise replies.not_found()
             if ballot not in self._published:
                 self._published[ballot] = await self._load(ballot)
@@ -113,8 +115,9 @@ class Ballots:
 
     async def all(self) -> Sequence[Published]:
         """Every published ballot whose document verifies."""
+        asked_s = self._clock.monotonic()
         async with self._lock:
-            ids = sorted(await self._list())
+            ids = sorted(await self._list(asked_s))
         found = []
         for ballot in ids:
             try:
@@ -127,7 +130,7 @@ class Ballots:
         """The window as the first shard has it, at most a second old; Rejected when it was never armed."""
         window = self._windows.get(published.id)
         if window is None or self._clock.monotonic() - window.read_s >= WINDOW_S:
-            async with self._lock:
+            async with self._window_lock:
                 window = self._windows.get(published.id)
                 if window is None or self._clock.monotonic() - window.read_s >= WINDOW_S:
                     window = await self._read_window(published.id)
@@ -149,12 +152,17 @@ class Ballots:
             raise replies.not_found()
         return RECEIPT_STATES[value]
 
-    async def _list(self) -> frozenset[str]:
-        if self._clock.monotonic() - self._listed_s >= LIST_S:
+    async def _list(self, asked_s: float) -> frozenset[str]:
+        """The published ids, read after `asked_s`: all who ask at once share one read; reads are rationed."""
+        if self._listed_s <= asked_s:
+            wait_s = self._listed_s + LIST_S - self._clock.monotonic()
+            if wait_s > 0:
+                await self._clock.sleep(wait_s)
+            started_s = self._clock.monotonic()
             with _unreachable_as_rejected():
                 names: list[Any] = await self._client.hkeys(handoff.PUBLISHED_KEY)
             self._ids = frozenset(name.decode() for name in names[:BALLOTS_MAX])
-            self._listed_s = self._clock.monotonic()
+            self._listed_s = started_s
         return self._ids
 
     async def _load(self, ballot: str) -> Published:
