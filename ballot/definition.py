@@ -86,6 +86,7 @@ class Definition:
 
 def parse_toml(text: str) -> Definition:
     """The definition in a TOML `text`; DefinitionFaults with every fault and its line otherwise."""
+    text = text.removeprefix("\ufeff")  # some editors put it before everything they save
     if len(text.encode(errors="replace")) > limits.DEFINITION_BYTES_MAX:
         raise DefinitionFaults((Fault(1, f"a definition has at most {limits.DEFINITION_BYTES_MAX} bytes"),))
     try:

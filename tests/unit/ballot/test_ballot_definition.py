@@ -64,6 +64,35 @@ def test_languages_and_absent_fields() -> None:
     assert from_canonical(parsed.canonical) == parsed
 
 
+def test_other_editors_give_the_same_definition() -> None:
+    """A byte order mark and other line ends change nothing, lines of faults included."""
+    saved = "\ufeff" + GOOD.replace("\n", "\r\n")
+
+    assert parse_toml(saved).sha256 == parse_toml(GOOD).sha256
+    assert faults(saved.replace('"single"', '"x"', 1)) == faults(GOOD.replace('"single"', '"x"', 1))
+
+
+def test_lines_are_found_in_every_spelling_of_toml() -> None:
+    """Quoted and dotted keys, strings over several lines, comments and brackets mislead nothing."""
+    text = r'''# [ballot] "
+"ballot".id = "a]b" # {
+ballot.'title' = '[[question]]'
+ballot.kind = """
+= [ ' {
+\" ] # """
+ballot.union = "\"]"
+ballot.methods = [
+    "postal", # ]
+    "fax",
+]
+ballot.extra = { a.b = [1, [2]], "c" = "}" }
+'''
+    lines = {fault.message.split()[0]: fault.line for fault in faults(text)}
+
+    absent = dict.fromkeys(("employer", "scrutineer", "contact", "opens", "closes"), 2)
+    assert lines == absent | {"there": 1, "id": 2, "kind": 4, "methods": 8, '"extra"': 12}
+
+
 def test_text_is_normalised() -> None:
     """The same letters typed in another Unicode form give the same definition."""
     assert parse_toml(COMMITTEE.replace("Siân", "Sia\u0302n")).sha256 == parse_toml(COMMITTEE).sha256
