@@ -1,4 +1,4 @@
-"""Attempts that were not accepted votes: from their stream to the voter database, their IP addresses sealed anew."""
+"""Attempts that were not accepted votes: from their stream to the voter database, IP sealed anew."""
 
 import secrets
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _log = logs.get("attempts")
 
 
 class AttemptsReader:
-    """Stores attempts after the votes, as they come; a lost one would be a line less in the log, never a vote."""
+    """Stores attempts, after the votes: a lost one would be a line less in the log, never a vote."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from workers.turnout import caught_up
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Entries waiting by shard number, the oldest one's time, attempts waiting, and where each votes stream ends."""
+    """Entries waiting by shard, the oldest one's time, attempts waiting, and where each votes stream ends."""
 
     votes: dict[int, int]
     oldest_ms: int | None

@@ -20,8 +20,8 @@ PORT_MAX = 65535
 def worker(metrics_port: int | None, until_drained: bool) -> None:
     """Store queued votes in the voter database and keep the turnout.
 
-    Several may run at once: each entry is stored once. A worker that dies leaves nothing undone that another, or its
-    next start, does not take over.
+    Several may run at once: each entry is stored once. What a worker that dies leaves undone is taken over by
+    another, or by its next start.
     """
     settings = WorkerSettings.of(os.environ)
     home = Home.from_environment()

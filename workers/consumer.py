@@ -24,7 +24,7 @@ SHARD_ENTRIES_MIN: Final = 16
 BLOCK_MS: Final = 200
 REFRESH_S: Final = 1.0
 NAME_KEPT_S: Final = 60.0
-"""A process that slept longer than this takes a new consumer name: its old one may be about to be forgotten as dead."""
+"""A process that slept longer takes a new consumer name: its old one may be about to be forgotten as dead."""
 
 STATE_STORED: Final = "s"
 STATE_HELD: Final = "h"
@@ -52,7 +52,7 @@ class ConsumerSettings:
 
 
 class Consumer:
-    """Stores the votes of every published ballot. `run_once` is all there is: recovery is its first step, every time."""
+    """Stores the votes of every published ballot; recovery is the first step of every `run_once`."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Consumer:
         streams = self._streams()
         if not streams:
             return 0
-        # Whatever goes wrong from here on, entries may have been given to us: the next round asks for them first.
+        # If anything goes wrong from here on, entries may have been given to us: the next round asks first.
         unsure, self._unsure = self._unsure, True
         deliveries, again = await self._next(streams, unsure=unsure)
         handled = 0
@@ -155,7 +155,7 @@ class Consumer:
         """Store one shard's entries, then acknowledge them."""
         there = {entry_id: fields for entry_id, fields in deliveries if fields is not None}
         if len(there) < len(deliveries):
-            # Only a trimmer that ran ahead of us could do this; the trust check and the books say what is missing.
+            # Only a trimmer that ran ahead of us could do this; the books say what is missing.
             _log.alarm(
                 "entries_vanished", ballot=ballot.id, shard=shard, entries=len(deliveries) - len(there)
             )
@@ -184,7 +184,7 @@ class Consumer:
     async def _check_and_store(
         self, ballot: PublishedBallot, shard: int, entries: dict[str, Entry], raw: dict[str, bytes]
     ) -> list[Outcome]:
-        """(1) Open each entry, (2) verify each signature, (3) store them all in one transaction that the fuse may forbid."""
+        """(1) Open each entry, (2) verify each signature, (3) store all unless the fuse forbids."""
         opened = [self._open(ballot, entry, raw[entry_id]) for entry_id, entry in entries.items()]  # (1)
         signed = await self._verify(ballot, opened)  # (2)
         rows = [self._row(ballot.id, each, signed=signed.get(each.entry.id, True)) for each in opened]

@@ -1,4 +1,4 @@
-"""What one entry of a votes stream says outside its encryption; whatever cannot be read is named, never raised."""
+"""What one entry of a votes stream says outside its encryption; what is unreadable is named, never raised."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,8 @@ _METHODS: Final[dict[bytes, Kind]] = {b"postal": "postal", b"workplace": "workpl
 class Entry:
     """One entry. `whole` is false if any field is missing or odd; what could be read is there all the same.
 
-    `at_us` is when the gate accepted the vote or recorded the return, `counted` false only for a return that came too late.
+    `at_us` is when the gate accepted the vote or recorded the return; `counted` is false only for a return
+    that came after another vote.
     """
 
     id: str
@@ -54,8 +55,16 @@ def parse(entry_id: str, fields: Fields) -> Entry:
             and received_us is not None
             and won in {b"0", b"1"}
         ):
-            return Entry(entry_id, method, True, won == b"1", uin=uin, at_us=at_us, received_us=received_us)
-        return Entry(entry_id, "vote", False, uin=uin)
+            return Entry(
+                entry_id,
+                method,
+                whole=True,
+                counted=won == b"1",
+                uin=uin,
+                at_us=at_us,
+                received_us=received_us,
+            )
+        return Entry(entry_id, "vote", whole=False, uin=uin)
     channel = handoff.CHANNELS.get(fields.get(handoff.CHANNEL_FIELD, b""))
     reference = _reference(fields.get(handoff.REFERENCE_FIELD))
     digest = _exact(fields.get(handoff.DIGEST_FIELD), DIGEST_BYTES)
@@ -64,7 +73,7 @@ def parse(entry_id: str, fields: Fields) -> Entry:
     return Entry(
         entry_id,
         "vote",
-        whole,
+        whole=whole,
         uin=uin,
         reference=reference,
         digest=digest,

@@ -20,7 +20,7 @@ IP_LABEL: Final = b"strike-ballot/v1/ip"
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What a worker may open: the queue's wrapping, the IP addresses; and the key of the credentials' digests."""
+    """What a worker may open: the queue's wrapping and the IP addresses; and the key of the digests."""
 
     queue: AeadKey
     ip: AeadKey
@@ -39,8 +39,8 @@ class Keys:
 def open_entry(keys: Keys, entry: Entry, *, ballot: str) -> QueueRecord:
     """The record in a vote's entry, its credential the one that the gate let in; else Rejected.
 
-    (1) every field is there, (2) the wrapping opens here and nowhere else: UNREADABLE; (3) the credential inside has the
-    digest by which the gate knew it: NOT_IN_REGISTER, for that credential was issued to nobody.
+    (1) Every field is there, (2) the wrapping opens, here and nowhere else: UNREADABLE. (3) The credential
+    inside has the digest by which the gate knew it: NOT_IN_REGISTER, for that credential was issued to nobody.
     """
     if not entry.whole or entry.wrapped is None or entry.digest is None or entry.reference is None:  # (1)
         raise Rejected(Rejection.UNREADABLE, "The entry lacks a field.")
@@ -58,7 +58,7 @@ def open_entry(keys: Keys, entry: Entry, *, ballot: str) -> QueueRecord:
 
 
 def seal_ip(key: AeadKey, ip: str, *, ballot: str, place: bytes, random: Callable[[int], bytes]) -> bytes:
-    """An IP address under the workers' own key, at one length, to be opened only for this ballot and place."""
+    """An IP address under the workers' own key, at one length, bound to this ballot and place."""
     padded = ip.encode("ascii", errors="replace")[: limits.IP_BYTES_MAX].ljust(limits.IP_BYTES_MAX, b"\x00")
     return key.seal(padded, aad=_aad(ballot, place), nonce=random(AEAD_NONCE_BYTES))
 

@@ -1,4 +1,4 @@
-"""Which ballots there are: what the desk published in the queue, believed only with the desk's signature on it."""
+"""Which ballots there are: what the desk published, believed only with the desk's signature on it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class PublishedBallot:
 def read(ballot: str, published: bytes, *, pinned: bytes | None) -> PublishedBallot:
     """The ballot in its published form; Malformed or SignatureInvalid unless the desk signed it.
 
-    `pinned` is the desk's public key from our own disk; without it the published key must at least fit the signature.
+    `pinned` is the desk's public key from our own disk; without it the published key must fit the signature.
     """
     value = strict_json(published, bytes_max=OBJECT_BYTES_MAX)
     key = pinned if pinned is not None else _binary(value, "desk_public_key", VERIFY_KEY_BYTES)
@@ -49,7 +49,7 @@ def read(ballot: str, published: bytes, *, pinned: bytes | None) -> PublishedBal
 
 
 def pinned_desk_key(path: "Path") -> bytes | None:
-    """The desk's public key in `path`; None if there is no such file. Malformed if it holds something else."""
+    """The desk's public key in `path`; None if there is none, Malformed if the file is odd."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -70,7 +70,7 @@ class Catalogue:
         return {name: ballot for name, (_, ballot) in self._checked.items() if ballot is not None}
 
     def refresh(self, published: Mapping[str, bytes]) -> tuple[list[str], dict[str, str]]:
-        """Take in what is published: the ballots that are new or changed, and what is wrong with refused ones."""
+        """Take in what is published; the ballots that came, and what is wrong with refused ones."""
         came: list[str] = []
         refused: dict[str, str] = {}
         for name, text in published.items():

@@ -1,5 +1,6 @@
 """The workers' side of the queue: read, claim, acknowledge. A worker cannot append, so it cannot cast."""
 
+import contextlib
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -75,10 +76,8 @@ class Queue:
         for stream in streams:
             if stream in self._grouped:
                 continue
-            try:
+            with contextlib.suppress(BusyGroupError):
                 await self._run(self._client.xgroup_create(stream, handoff.GROUP, id="0", mkstream=True))
-            except BusyGroupError:
-                pass
             self._grouped.add(stream)
 
     async def read_new(
@@ -96,7 +95,7 @@ class Queue:
     async def claim_stale(
         self, streams: Sequence[str], consumer: str, *, idle_ms: int, count: int
     ) -> dict[str, list[Delivery]]:
-        """Entries that some consumer was given at least `idle_ms` ago and has not acknowledged: ours from now on."""
+        """Entries given to some consumer at least `idle_ms` ago and not acknowledged: ours from now on."""
         pipeline = self._client.pipeline(transaction=False)
         for stream in streams:
             pipeline.xautoclaim(stream, handoff.GROUP, consumer, min_idle_time=idle_ms, count=count)
@@ -127,7 +126,7 @@ class Queue:
         return [(i, f) for _, entries in answer or [] for i, f in _deliveries(entries) if f is not None]
 
     async def extent(self, stream: str) -> tuple[str, int]:
-        """The last id a stream ever gave and how many entries it ever took; nothing at all for one that is gone."""
+        """The last id a stream ever gave and how many entries it ever took; nothing for one that is gone."""
         try:
             info = await self._run(self._client.xinfo_stream(stream))
         except NoStreamError:
@@ -188,7 +187,8 @@ class Queue:
             if text.startswith("BUSYGROUP"):
                 raise BusyGroupError(text) from error
             if "NOGROUP" in text or "no such key" in text:
-                self._grouped.clear()  # the queue has lost a stream: make its group again, and let the trust check speak
+                # The queue has lost a stream: make its group again, and let the trust check speak.
+                self._grouped.clear()
                 raise NoStreamError(text) from error
             raise Retry(f"queue: {text.split(' ', 1)[0]}") from error
         except (exceptions.RedisError, OSError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""One worker process: storing, attempts and the trust check in one task, the turnout in another; each retries by itself."""
+"""One worker process: storing, turnout and the trust check, each a task that retries by itself."""
 
 import asyncio
 import os
@@ -97,7 +97,7 @@ class Worker:
         self._looked_s = self._forgot_s = self._clock.monotonic() - LOOK_S
 
     async def run(self, stop: Stop, *, until_drained: bool = False) -> int:
-        """Work until asked to stop, or with `until_drained` until nothing is left; the process's exit code."""
+        """Work until asked to stop, or with `until_drained` until nothing is left; the exit code."""
         done = Stop()
 
         async def store_votes() -> float:
@@ -143,7 +143,7 @@ class Worker:
         return await backlog.drained(await backlog.measure(self._queue, self._catalogue), self._store)
 
     async def _repeat(self, name: str, once: Callable[[], Awaitable[float]], stop: Stop, done: Stop) -> int:
-        """Run `once` again and again, after the pause it asks for; back off after Retry, end everything after anything worse."""
+        """Run `once` again after the pause it asks for; back off after Retry, end all after worse."""
         backoff_s = BACKOFF_FIRST_S
         while not (stop.requested or done.requested):
             try:
@@ -157,7 +157,7 @@ class Worker:
                 await self._say_why(name, error)
                 done.request()
                 return EXIT_FATAL
-            except Exception as error:  # noqa: BLE001  # the process's one net: a bug ends it, loudly, and the next start recovers
+            except Exception as error:  # noqa: BLE001  # the one net: a bug ends us, loudly
                 _log.alarm("bug", task=name, error=type(error).__name__, where=_where(error))
                 done.request()
                 return EXIT_BUG
@@ -170,7 +170,7 @@ class Worker:
         return LOOK_S
 
     async def _say_why(self, name: str, error: Fatal) -> None:
-        """The last words of a worker that must end; a blown fuse also goes to the audit log, if that can still be reached."""
+        """The last words of a worker that must end; a blown fuse also goes to the audit log, if possible."""
         _log.alarm("fatal", task=name, error=error)
         if not isinstance(error, FuseBlownError):
             return

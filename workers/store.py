@@ -1,4 +1,4 @@
-"""The workers' only door to the voter database: a handful of functions, because the role has no right on any table."""
+"""The workers' only door to the voter database: a few functions, for the role has no right on any table."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,8 +16,10 @@ STATEMENT_TIMEOUT_S: Final = 30.0
 """A batch takes milliseconds; whoever waits this long waits for a database that is not there."""
 
 PASSING: Final = ("08", "40", "53", "55", "57", "58", "25006", "23505")
-"""SQLSTATEs (or classes) that time heals: connection, rollback, resources, lock, shutdown, disk, read-only. 23505 is a
-reference that another shard stored at the same moment: the next try finds it there and calls it a conflict."""
+"""SQLSTATEs (or classes) that time heals: connection, rollback, resources, lock, shutdown, disk, read-only.
+
+23505 is a reference that another shard stored at the same moment: the next try finds it and says conflict.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an entry: `stored`, `redelivered` or a reason for quarantine; `fresh` if it happened just now."""
+    """What became of an entry: `stored`, `redelivered` or why it is held; `fresh` if it happened just now."""
 
     entry: str
     status: str
@@ -60,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far `side` (stored, turnout) has come in a shard; `electronic` is the whole ballot's stored electronic votes."""
+    """How far `side` (stored, turnout) has come in a shard; `electronic` votes are the whole ballot's stored."""
 
     ballot: str
     shard: int
@@ -101,7 +103,10 @@ class Store:
     async def store_batch(
         self, ballot: str, shard: int, rows: Sequence[Row], *, judge: Callable[[list[Outcome]], None]
     ) -> list[Outcome]:
-        """Store one shard's batch in one transaction. `judge` sees the outcomes before the commit; if it raises, nothing happened."""
+        """Store one shard's batch in one transaction.
+
+        `judge` sees the outcomes before the commit; if it raises, nothing has happened.
+        """
         columns = _columns([astuple(row) for row in rows])
 
         async def work(connection: Any) -> list[Outcome]:
@@ -110,7 +115,8 @@ class Store:
                     _STORE_BATCH, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S
                 )
                 outcomes = [Outcome(*record) for record in records]
-                assert [o.entry for o in outcomes] == [r.entry for r in rows], (len(outcomes), len(rows))
+                if [outcome.entry for outcome in outcomes] != [row.entry for row in rows]:
+                    raise Fatal("voter database: the outcomes are not those of the entries sent")
                 judge(outcomes)
             return outcomes
 
@@ -131,7 +137,10 @@ class Store:
         entries: int,
         counts: dict[tuple[int, str], int],
     ) -> bool:
-        """Add `counts` by (minute, method) for the entries after `begin` up to `end`; false if the mark is not at `begin`."""
+        """Add `counts` by (minute, method) of the entries after `begin` to `end`.
+
+        False, and nothing is added, if the mark is not at `begin`.
+        """
         minutes = [minute for minute, _ in counts]
         methods = [method for _, method in counts]
         votes = list(counts.values())

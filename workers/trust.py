@@ -1,4 +1,4 @@
-"""After every start of the queue: has it lost anything that was stored? Only a worker's word lets edges take votes again."""
+"""After every start of the queue: has it lost what was stored? Only a worker's word reopens the edges."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ class Trust:
         self._judged: str | None = None
 
     async def check(self) -> None:
-        """Judge this run of the queue if it has not been judged; a refused one stays closed and is judged again."""
+        """Judge this run of the queue unless it was judged; a refused one is judged again."""
         run_id = await self._queue.run_id()
         if run_id == self._judged:
             return

@@ -1,7 +1,7 @@
 """The streaming turnout: votes and returns as the gate accepted them, by method and minute. Never choices.
 
-A second reader of the votes streams, outside the group: it keeps its own mark, in the same transaction as the counts, so a
-vote is counted exactly once however often the reader dies.
+A second reader of the votes streams, outside the group: it keeps its own mark, in the same transaction as the
+counts, so a vote is counted exactly once however often the reader dies.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Checks signatures in processes of their own, so that 100 microseconds a vote never hold up the reading of the queue."""
+"""Checks signatures in processes of their own: 100 microseconds a vote never hold up the queue."""
 
 import asyncio
 import multiprocessing
@@ -21,7 +21,7 @@ CHUNK_VOTES: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A sealed vote and what is claimed of it: that this credential signed it for this ballot's definition."""
+    """A sealed vote and what is claimed: that this credential signed it for this ballot's definition."""
 
     ballot: str
     definition_sha256: bytes
@@ -59,7 +59,7 @@ class Verifier:
         self._pool = self._new_pool()
 
     async def signed(self, claims: Sequence[Claim]) -> list[bool]:
-        """Whether each claim holds, in the order given. Retry if a child died; its replacement is ready by then."""
+        """Whether each claim holds, in the order given; Retry if a child died, with its replacement ready."""
         loop = asyncio.get_running_loop()
         chunks = [claims[start : start + CHUNK_VOTES] for start in range(0, len(claims), CHUNK_VOTES)]
         try:

@@ -1,0 +1,488 @@
+"""Queue to voter database on real servers: stored as cast, once, or set aside with a reason; never lost, never blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from ballot import handoff, queue_record, vote
+from ballot.queue_record import QueueRecord
+from ballot.receipt import draw_reference
+from ballot.suite import SigningKey, Unreadable, keyed_digest
+from runtime import postgres, valkey
+from runtime.lifecycle import Fatal, Retry
+from tests.conftest import ballot_command
+from tests.integration.workers_ground import IP, Cast, Ground, LosesAcknowledgements, Voter, ground
+from workers.fuse import FuseBlownError
+from workers.opening import attempt_place, open_ip
+from workers.store import Store
+from workers.trust import Trust
+from workers.turnout import TurnoutReader
+from workers.verification import Verifier
+
+if TYPE_CHECKING:
+    from tests.conftest import RunBallot, Stack
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[Verifier]:
+    """One pool for the module: starting processes takes longer than the tests."""
+    pool = Verifier(1)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+async def one(stack: Stack, ballot_id: str) -> AsyncIterator[Ground]:
+    """A ballot of one shard."""
+    async with ground(stack, ballot_id) as made:
+        yield made
+
+
+async def test_a_vote_is_stored_exactly_as_cast(stack: Stack, ballot_id: str, verifier: Verifier) -> None:
+    """Every byte the voter sealed and signed is in the row, in whichever shard, and each receipt then says stored."""
+    async with ground(stack, ballot_id, shards=4) as made, made.worker(verifier) as rig:
+        casts = [await made.cast(voter) for voter in await made.voters(40)]
+
+        assert await rig.drain() == 40
+
+        rows = {row["uin"]: row for row in await made.rows("votes")}
+        for cast in casts:
+            row = rows[cast.voter.uin]
+            assert (
+                row["sealed"] == cast.sealed and row["sealed_sha256"] == hashlib.sha256(cast.sealed).digest()
+            )
+            assert (row["nonce"], row["signature"]) == (cast.record.nonce, cast.record.signature)
+            assert (row["credential"], row["reference"]) == (cast.record.credential, cast.reference)
+            assert (row["shard"], row["channel"]) == (cast.voter.shard, "email")
+            assert await made.state(cast) == b"s"
+        assert len(rows) == 40
+        assert await made.pending() == 0
+        assert await made.turnout("stored") == {"electronic": 40}
+        assert rig.value("ballot_stored_votes_total") == 40
+        assert rig.value("ballot_store_lag_seconds_count") == 40
+
+
+async def test_no_address_is_in_the_vote(one: Ground, verifier: Verifier) -> None:
+    """The IP address is in its own table only, and opens with the workers' key, for that event and nothing else."""
+    async with one.worker(verifier) as rig:
+        cast = await one.cast((await one.voters(1))[0])
+        await rig.drain()
+
+    (vote,) = await one.rows("votes")
+    (record,) = await one.rows("ip_records")
+    assert IP not in str(dict(vote)) and IP.encode() not in b"".join(v for v in vote if isinstance(v, bytes))
+    assert record["event"] == vote["event"]
+    assert open_ip(one.keys.ip, record["sealed_ip"], ballot=one.ballot, place=vote["event"]) == IP
+    for key, place in ((one.keys.queue, vote["event"]), (one.keys.ip, bytes(16))):
+        with pytest.raises(Unreadable):
+            open_ip(key, record["sealed_ip"], ballot=one.ballot, place=place)
+    assert cast.voter.uin == vote["uin"]
+
+
+async def test_a_commit_without_acknowledgement_is_harmless(one: Ground, verifier: Verifier) -> None:
+    """What was committed and not acknowledged is delivered again, changes nothing and is acknowledged then."""
+    casts = [await one.cast(voter) for voter in await one.voters(5)]
+    async with one.worker(verifier, queue_type=LosesAcknowledgements) as rig:
+        with pytest.raises(Retry):
+            await rig.consumer.run_once()
+        before = await one.rows("votes")
+        assert (len(before), await one.pending()) == (5, 5)
+
+        await rig.drain()
+
+        assert await one.rows("votes") == before
+        assert await one.pending() == 0
+        assert rig.value("ballot_redelivered_total") == 5
+    assert await one.turnout("stored") == {"electronic": 5}
+    assert {await one.state(cast) for cast in casts} == {b"s"}
+
+
+async def test_another_worker_takes_over_what_a_dead_one_held(one: Ground, verifier: Verifier) -> None:
+    """Entries given to a worker that never comes back are claimed by the next and stored once."""
+    for voter in await one.voters(3):
+        await one.cast(voter)
+    stream = handoff.votes_key(one.ballot, 0)
+    await one.admin.xgroup_create(stream, handoff.GROUP, id="0")
+    await one.admin.xreadgroup(handoff.GROUP, "dead", {stream: ">"})
+
+    async with one.worker(verifier, claim_idle_s=0.05) as rig:
+        async with asyncio.timeout(10):
+            while await one.pending():
+                await rig.consumer.run_once()
+
+    assert len(await one.rows("votes")) == 3
+
+
+async def test_two_workers_store_each_entry_once(stack: Stack, ballot_id: str, verifier: Verifier) -> None:
+    """Two workers that are given the very same entries at the same time store each vote once and agree on it."""
+    async with ground(stack, ballot_id, shards=2) as made:
+        casts = [await made.cast(voter) for voter in await made.voters(120)]
+        async with (
+            made.worker(verifier, claim_idle_s=0.0, batch=32) as first,
+            made.worker(verifier, claim_idle_s=0.0, batch=32) as second,
+        ):
+            await asyncio.gather(first.drain(), second.drain())
+            stored = [rig.value("ballot_stored_votes_total") for rig in (first, second)]
+
+        assert sum(stored) == 120
+        assert len(await made.rows("votes")) == len(await made.rows("ip_records")) == len(casts)
+        assert await made.turnout("stored") == {"electronic": 120}
+        assert await made.rows("quarantine") == []
+        marks = [row["entries"] for row in await made.rows("marks") if row["side"] == "stored"]
+        assert sum(marks) == 120
+
+
+async def test_a_conflict_keeps_both_votes_visible(one: Ground, verifier: Verifier) -> None:
+    """A second vote of one UIN is quarantined whole, in one batch or two; the first stays stored."""
+    voter, other = await one.voters(2)
+    first, unrelated = await one.cast(voter), await one.cast(other)
+    second = _another_vote(one, first)
+    async with one.worker(verifier) as rig:
+        await one.append(second)
+        await rig.drain()
+        await one.append(_another_vote(one, first))
+        await rig.drain()
+        assert rig.value("ballot_quarantined_total", reason="conflict") == 2
+
+    assert {row["reference"] for row in await one.rows("votes")} == {first.reference, unrelated.reference}
+    held = await one.rows("quarantine")
+    assert [(row["reason"], row["uin"]) for row in held] == [("conflict", voter.uin)] * 2
+    assert second.reference in {row["reference"] for row in held}
+    assert await one.state(second) == b"h"
+    assert await one.state(first) == b"s"
+
+
+async def test_each_reason_for_quarantine(one: Ground, verifier: Verifier) -> None:
+    """What cannot be read, is badly signed or was never issued is set aside with its reason, and blocks nothing."""
+    voters = await one.voters(5)
+    casts = {
+        "bad_signature": await one.cast(voters[0], signer=SigningKey.from_seed(bytes(32))),
+        "unreadable": await one.cast(voters[1], wrapped=secrets.token_bytes(200)),
+    }
+    strange = _another_vote(one, await one.cast(voters[2]))
+    strange.voter = _stranger(one)
+    strange.record = _signed(one, strange.voter.key)
+    await one.append(strange)
+    await one.append(_another_vote(one, strange), u=b"short", t=b"yesterday")
+    good = await one.cast(voters[3])
+
+    async with one.worker(verifier) as rig:
+        await rig.drain()
+
+        reasons = {row["reference"]: row["reason"] for row in await one.rows("quarantine")}
+        assert {reason: reasons[cast.reference] for reason, cast in casts.items()} == {r: r for r in casts}
+        assert reasons[strange.reference] == "not_in_register"
+        assert sorted(reasons.values()) == ["bad_signature", "not_in_register", "unreadable", "unreadable"]
+        assert await one.state(good) == b"s" and await one.state(casts["unreadable"]) == b"h"
+        assert await one.pending() == 0
+        events = [row["detail"] for row in await one.rows("events") if row["kind"] == "quarantined"]
+        assert len(events) == 4
+        assert rig.value("ballot_quarantined_total", reason="bad_signature") == 1
+    (record,) = [r["record"] for r in await one.rows("quarantine") if r["reference"] == strange.reference]
+    assert b'"ref":' in record
+
+
+async def test_a_credential_revoked_before_acceptance_is_not_in_the_register(
+    one: Ground, verifier: Verifier
+) -> None:
+    """Revoked at or before the acceptance time is quarantined; revoked later leaves the vote good."""
+    early, late = await one.voters(2)
+    casts = [await one.cast(early), await one.cast(late)]
+    entries = await one.admin.xrange(handoff.votes_key(one.ballot, 0))
+    accepted = {fields[b"u"]: int(fields[b"t"]) for _, fields in entries}
+    for position, (voter, delay) in enumerate(((early, 0), (late, 1))):
+        await one.owner.execute(
+            "INSERT INTO ballot.revocations VALUES ($1, $2, $3, 7, $4)",
+            one.ballot,
+            voter.digest,
+            accepted[voter.uin] + delay,
+            position,
+        )
+
+    async with one.worker(verifier) as rig:
+        await rig.drain()
+
+    assert [row["uin"] for row in await one.rows("votes")] == [late.uin]
+    assert [row["reason"] for row in await one.rows("quarantine")] == ["not_in_register"]
+    assert [await one.state(cast) for cast in casts] == [b"h", b"s"]
+
+
+async def test_the_fuse_stops_the_worker_and_rolls_the_batch_back(one: Ground, verifier: Verifier) -> None:
+    """A hundred unreadable votes say that the fault is ours: nothing of the batch is kept and the worker must end."""
+    for voter in await one.voters(100):
+        await one.cast(voter, wrapped=secrets.token_bytes(200))
+
+    async with one.worker(verifier) as rig:
+        with pytest.raises(FuseBlownError):
+            await rig.drain()
+
+    assert await one.rows("quarantine") == []
+    assert await one.rows("votes") == []
+    assert await one.pending() == 100
+
+
+async def test_hostile_voters_cannot_trip_the_fuse(one: Ground, verifier: Verifier) -> None:
+    """A thousand badly signed votes are quarantined one by one, and the honest vote behind them is stored."""
+    *hostile, honest = await one.voters(1001)
+    forger = SigningKey.from_seed(bytes(32))
+    for voter in hostile:
+        await one.cast(voter, signer=forger)
+    cast = await one.cast(honest)
+
+    async with one.worker(verifier) as rig:
+        assert await rig.drain() == 1001
+        assert rig.value("ballot_quarantined_total", reason="bad_signature") == 1000
+
+    assert await one.state(cast) == b"s"
+
+
+async def test_the_database_away_then_back(one: Ground, stack: Stack, verifier: Verifier) -> None:
+    """While the database is away nothing is acknowledged or lost; when it is back everything is stored."""
+    for voter in await one.voters(4):
+        await one.cast(voter)
+    away = True
+
+    async def connect() -> Any:
+        if away:
+            with socket.socket() as closed:
+                closed.bind(("127.0.0.1", 0))
+                return await asyncpg.connect(
+                    host="127.0.0.1", port=closed.getsockname()[1], user="x", timeout=2
+                )
+        return await postgres.connect(stack.servers, "voterdb", "ballot_worker")
+
+    async with one.worker(verifier, store=Store(connect)) as rig:
+        for _ in range(3):
+            with pytest.raises(Retry):
+                await rig.consumer.run_once()
+        away = False
+        await rig.drain()
+        assert len(await one.rows("votes")) == 4
+        await one.owner.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ballot_worker'"
+        )
+        cast = await one.cast((await one.voters(1))[0])
+        with contextlib.suppress(Retry):
+            await rig.drain()
+        await rig.drain()
+
+    assert await one.state(cast) == b"s"
+    assert await one.pending() == 0
+
+
+async def test_the_turnout_is_exact_across_restarts(stack: Stack, ballot_id: str, verifier: Verifier) -> None:
+    """However often the reader starts again, accepted equals what the gate let in, by method, returns included."""
+    async with ground(stack, ballot_id, shards=2) as made:
+        voters = await made.voters(12)
+        for voter in voters[:9]:
+            await made.cast(voter)
+        for voter in voters[8:]:
+            await made.fcall("ballot_return", voter.shard, voter.uin, "postal", "1750000000000000")
+
+        for _ in range(3):
+            async with made.worker(verifier) as rig:
+                await rig.drain()
+                await _take_place_and_count(rig.turnout)
+        await made.fcall("ballot_return", voters[0].shard, voters[0].uin, "workplace", "1750000000000000")
+        async with made.worker(verifier) as rig:
+            await rig.drain()
+            await _take_place_and_count(rig.turnout)
+
+        assert await made.turnout("accepted") == {"electronic": 9, "postal": 3}
+        assert await made.turnout("stored") == {"electronic": 9, "postal": 3}
+        counted = sorted((row["method"], row["counted"]) for row in await made.rows("returns"))
+        assert counted == [("postal", False), *[("postal", True)] * 3, ("workplace", False)]
+
+
+async def test_a_turnout_batch_counts_once(one: Ground, stack: Stack) -> None:
+    """The same step of the turnout given twice is added once."""
+    store = Store(lambda: postgres.connect(stack.servers, "voterdb", "ballot_worker"))
+    counts = {(60_000_000, "electronic"): 3}
+
+    for expected in (True, False):
+        assert expected == await store.turnout_add(
+            one.ballot, 0, begin="0-0", end="5-1", entries=3, counts=counts
+        )
+    with pytest.raises(Fatal):
+        await store.turnout_add(one.ballot, 0, begin="5-1", end="5-0", entries=1, counts=counts)
+    await store.close()
+
+    assert await one.turnout("accepted") == {"electronic": 3}
+
+
+async def test_attempts_are_stored_and_leave_the_queue(one: Ground, verifier: Verifier) -> None:
+    """An attempt is kept with its outcome and sealed address; an entry that is not one never stops the rest."""
+    (voter,) = await one.voters(1)
+    sealed = queue_record.wrap_ip(
+        one.keys.queue, IP, ballot_id=one.ballot, credential_digest=voter.digest, random=secrets.token_bytes
+    )
+    await one.fcall("ballot_access", 0, voter.digest, sealed)
+    stream = handoff.attempts_key(one.ballot, 0)
+    await one.admin.xadd(stream, {"k": "nonsense"})
+
+    async with one.worker(verifier) as rig:
+        await rig.consumer.run_once()
+        assert await rig.attempts.run_once(rig.consumer.name) == 2
+        assert await rig.attempts.run_once(rig.consumer.name) == 0
+
+    (row,) = await one.rows("attempts")
+    assert (row["kind"], row["outcome"], row["credential_digest"]) == ("access", "ready", voter.digest)
+    place = attempt_place(0, row["entry"])
+    assert open_ip(one.keys.ip, row["sealed_ip"], ballot=one.ballot, place=place) == IP
+    assert await one.admin.xlen(stream) == 0
+
+
+async def test_a_queue_that_lost_votes_is_not_trusted(one: Ground, stack: Stack, verifier: Verifier) -> None:
+    """With an entry stored that the stream no longer reaches, the trust mark is refused; with all there it is given."""
+    for voter in await one.voters(2):
+        await one.cast(voter)
+    async with one.worker(verifier) as rig:
+        await rig.drain()
+        queue = rig.queue
+        trust = Trust(queue=queue, store=rig.store, metrics=rig.consumer._metrics)
+        await trust.check()
+        assert await queue.trusted_run_id() == await queue.run_id()
+
+        await one.owner.execute(
+            "UPDATE ballot.marks SET entry = '99999999999999-0' WHERE ballot = $1 AND side = 'stored'",
+            one.ballot,
+        )
+        await one.admin.set(handoff.TRUST_KEY, "an earlier run")
+        with pytest.raises(Retry):
+            await Trust(queue=queue, store=rig.store, metrics=rig.consumer._metrics).check()
+        assert await queue.trusted_run_id() == "an earlier run"
+
+        await one.owner.execute("DELETE FROM ballot.marks WHERE ballot = $1", one.ballot)
+        await Trust(queue=queue, store=rig.store, metrics=rig.consumer._metrics).check()
+        assert await queue.trusted_run_id() == await queue.run_id()
+
+
+async def test_a_document_that_the_desk_did_not_sign_is_not_served(one: Ground, verifier: Verifier) -> None:
+    """Without the desk's signature on the document no signature of a voter could be judged: nothing is read."""
+    await one.cast((await one.voters(1))[0])
+    published = await one.admin.hget(handoff.PUBLISHED_KEY, one.ballot)
+    await one.admin.hset(
+        handoff.PUBLISHED_KEY, one.ballot, published.replace(b'"document":"ey', b'"document":"eY')
+    )
+
+    async with one.worker(verifier) as rig:
+        assert await rig.consumer.run_once() == 0
+
+    assert [row["kind"] for row in await one.rows("events")] == ["document_refused"]
+    assert await one.rows("votes") == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT count(*) FROM ballot.votes",
+        "INSERT INTO ballot.events (kind, actor) VALUES ('x', 'x')",
+        "UPDATE ballot.votes SET uin = uin",
+        "DELETE FROM ballot.votes",
+        "TRUNCATE ballot.votes",
+        "SELECT count(*) FROM ballot.ip_records",
+        "SELECT ballot.worker_event(null, 'armed', '{}')",
+    ],
+)
+async def test_the_worker_role_has_no_right_on_a_table(stack: Stack, statement: str) -> None:
+    """As the worker's role every verb on a table is refused, and so is another's kind of event."""
+    connection = await postgres.connect(stack.servers, "voterdb", "ballot_worker")
+    try:
+        with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.RaiseError)):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_the_worker_cannot_cast(stack: Stack, one: Ground) -> None:
+    """The worker's queue user reads and acknowledges; the gate does not take a vote from it."""
+    (voter,) = await one.voters(1)
+    client = valkey.connect(stack.servers, "worker")
+    try:
+        keys = handoff.shard_keys(one.ballot, 0)
+        row = (voter.digest, bytes(16), "0000-0000-0000-0000", b"x", bytes(32), b"")
+        with pytest.raises(Exception, match="(?i)no permission|ACL"):
+            await client.fcall("ballot_cast", 7, *keys, *row)  # type: ignore[misc]
+    finally:
+        await client.aclose()
+    assert await one.admin.xlen(handoff.votes_key(one.ballot, 0)) == 0
+
+
+async def test_the_command_drains_and_ends(one: Ground, run_ballot: RunBallot) -> None:
+    """`ballot worker --until-drained` stores everything, counts the turnout, gives the trust mark and exits 0."""
+    casts = [await one.cast(voter) for voter in await one.voters(20)]
+
+    done = await asyncio.to_thread(run_ballot, "worker", "--until-drained", "--metrics-port", "0")
+
+    assert done.returncode == 0
+    assert len(await one.rows("votes")) == 20
+    assert await one.turnout("accepted") == {"electronic": 20}
+    for cast in casts:
+        assert cast.reference not in done.stderr and cast.voter.uin.hex() not in done.stderr
+
+
+async def test_killed_workers_change_nothing(stack: Stack, ballot_id: str, run_ballot: RunBallot) -> None:
+    """Worker processes killed while they store leave nothing undone and nothing double; their children end too."""
+    async with ground(stack, ballot_id, shards=2) as made:
+        voters = await made.voters(600)
+        env = {**stack.env, "BALLOT_WORKER_CLAIM_IDLE": "0.5"}
+        killed = []
+        for start in range(0, 600, 200):
+            process = subprocess.Popen([ballot_command(), "worker"], env=env, stderr=subprocess.DEVNULL)
+            for voter in voters[start : start + 200]:
+                await made.cast(voter)
+            async with asyncio.timeout(30):
+                while not await made.rows("votes"):
+                    await asyncio.sleep(0.01)
+            process.kill()
+            killed.append(await asyncio.to_thread(process.wait))
+
+        await asyncio.to_thread(run_ballot, "worker", "--until-drained")
+
+        assert killed == [-signal.SIGKILL] * 3
+        assert {row["uin"] for row in await made.rows("votes")} == {voter.uin for voter in voters}
+        assert len(await made.rows("ip_records")) == 600
+        assert await made.rows("quarantine") == []
+        assert await made.turnout("accepted") == await made.turnout("stored") == {"electronic": 600}
+        assert await made.pending() == 0
+
+
+def _signed(made: Ground, key: SigningKey) -> QueueRecord:
+    """A fresh vote, signed by `key`."""
+    sealed, nonce = secrets.token_bytes(1264), secrets.token_bytes(16)
+    message = vote.signed_message(made.ballot, made.definition.sha256, nonce, hashlib.sha256(sealed).digest())
+    return QueueRecord(key.public, nonce, sealed, key.sign(message), IP, 1)
+
+
+def _another_vote(made: Ground, cast: Cast) -> Cast:
+    """Another, well-signed vote of the same voter."""
+    reference = draw_reference(cast.voter.shard, made.shards, random=secrets.token_bytes)
+    record = _signed(made, cast.voter.key)
+    return Cast(cast.voter, reference, record.sealed, record)
+
+
+def _stranger(made: Ground) -> Voter:
+    """Somebody to whom no code was issued."""
+    key = SigningKey.from_seed(secrets.token_bytes(32))
+    digest = keyed_digest(made.keys.digest, hashlib.sha256(key.public).digest())
+    return Voter(secrets.token_bytes(16), key, digest, 0)
+
+
+async def _take_place_and_count(turnout: TurnoutReader) -> None:
+    """Count to the end, waiting for the place of a reader whose connection has only just gone."""
+    async with asyncio.timeout(10):
+        while not await turnout._store.take_turnout_place():
+            await asyncio.sleep(0.02)
+        while await turnout.run_once():
+            pass
