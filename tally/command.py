@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def _papers(sealed: SealedExport, hand_count: tuple[Path, str] | None) -> Papers
     if hand_count is None:
         if returned:
             raise click.ClickException(
-                f"{returned} papers were returned by post or at the workplace: give their count with --papers"
+                f"papers came back by post or at the workplace ({returned}): give their count with --papers"
             )
         return papers.none_of(definition)
     path, content = hand_count
@@ -134,9 +135,12 @@ def _count(sealed: SealedExport, *, keys: BallotKeys, processes: int) -> Count:
     with click.progressbar(
         length=sealed.manifest.votes, label="Opening votes", file=stderr, hidden=not stderr.isatty()
     ) as bar:
-        for votes, part in parts:
-            total.merge(part)
-            bar.update(votes)
+        try:
+            for votes, part in parts:
+                total.merge(part)
+                bar.update(votes)
+        except BrokenExecutor:
+            raise click.ClickException("a process that opens votes was killed; count again") from None
     total.set_aside.sort()
     return total
 

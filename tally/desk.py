@@ -23,13 +23,13 @@ def run(arguments: Sequence[str], *, given: bytes = b"", allow_progress: bool = 
         stderr=None if allow_progress else subprocess.PIPE,
         check=False,
     )
+    said = (done.stderr or b"").decode(errors="replace").strip()
     if done.returncode == 0:
+        if said:
+            click.echo(said, err=True)
         return done.stdout
-    lines = [line for line in (done.stderr or b"").decode(errors="replace").splitlines() if line.strip()]
-    reason = (
-        lines[-1].removeprefix("ballot: ").removeprefix("Error: ") if lines else "it said no more than that"
-    )
-    raise click.ClickException(f"`ballot {arguments[0]} {arguments[1]}` failed: {reason}")
+    reason = said.removeprefix("ballot: ") or "its reason is above"
+    raise click.ClickException(f"`ballot {arguments[0]}` failed: {reason}")
 
 
 def run_json(arguments: Sequence[str]) -> dict[str, Any]:

@@ -81,14 +81,19 @@ def _register(ballot: str, made: ceremony.MadeKey) -> None:
     else:
         return
     try:
-        registered = desk.run_json(["keyring", "show", ballot, "--json"])["public_key"]
+        held = desk.run_json(["keyring", "show", ballot, "--json"])
     except click.ClickException:
         raise click.ClickException(
             f"{reason}; whether the keys were registered is not known, so the share files were kept"
         ) from None
-    if registered is None or b64decode(registered) != made.public_key:
+    if held["public_key"] is None or b64decode(held["public_key"]) != made.public_key:
         ceremony.remove(made.files)
         raise click.ClickException(f"{reason}; no ballot uses these keys, so the share files were removed")
+    if not held["rehearsals"]:
+        raise click.ClickException(
+            f"{reason}; the keys are registered and the share files were kept: prove them with `ballot keys test`"
+        )
+    # The desk has taken in everything after all; it was its answer that was lost.
 
 
 @keys.command()

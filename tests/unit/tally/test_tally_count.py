@@ -396,4 +396,4 @@ def test_papers_must_be_given_if_any_came_back(sealed: SealedBallot, invoke: Inv
     """Five papers came back: a count without them is not the result."""
     printed, _ = with_papers(sealed, invoke, tmp_path, None)
 
-    assert "5 papers were returned by post or at the workplace: give their count with --papers" in printed
+    assert "papers came back by post or at the workplace (5): give their count with --papers" in printed
