@@ -1,0 +1,322 @@
+"""The checker sees: each way to lose, double, change or slip in a vote is named, and fails."""
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from ballot import receipt
+from ballot.suite import SigningKey
+from tests.conftest import Stack
+from tests.integration.check_ballot import CAST, VOTERS, SmallBallot, build, run, without_keys
+
+Tamper = Callable[[SmallBallot, asyncpg.Connection, Any], Awaitable[object]]
+
+
+@pytest.fixture(scope="module")
+def small(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> SmallBallot:
+    """Twelve voters, eight stored votes, nothing wrong."""
+    return build(stack, tmp_path_factory.mktemp("check"))
+
+
+def check(small: SmallBallot, *options: str | Path) -> tuple[int, dict[str, Any]]:
+    """The checker's exit status and report."""
+    done = run(small.stack, "check", small.id, "--json", *options, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def named(report: dict[str, Any]) -> set[tuple[str, str]]:
+    """What was found, as (kind, where)."""
+    return {(found["kind"], found["where"]) for found in report["findings"]}
+
+
+def test_an_untouched_ballot_balances(small: SmallBallot, tmp_path: Path) -> None:
+    """With nothing wrong every difference is 0, signatures, roots and receipts included."""
+    receipts = small.write_receipts(tmp_path / "receipts.jsonl")
+
+    status, report = check(small, "--signatures", "--receipts", receipts)
+
+    assert (status, report["differences"], report["findings"]) == (0, 0, [])
+    books = report["books"]
+    assert (books["entitled"], books["issued"], books["used"], books["unused"]) == (
+        VOTERS,
+        VOTERS,
+        CAST,
+        VOTERS - CAST,
+    )
+    assert (books["accepted"], books["stored"], books["voted_electronic"]) == (CAST, CAST, CAST)
+
+
+def test_the_text_report_ends_in_the_difference(small: SmallBallot) -> None:
+    """A person reads the books and one last line."""
+    done = run(small.stack, "check", small.id)
+
+    assert done.stdout.splitlines()[-1] == "differences: 0"
+    assert f"issued {VOTERS} = used {CAST} + unused {VOTERS - CAST} + revoked 0; difference 0" in done.stdout
+
+
+def test_an_unknown_ballot_is_one_plain_sentence(stack: Stack) -> None:
+    """A mistyped name is said to be one."""
+    done = run(stack, "check", "nothing-here", check=False)
+
+    assert done.returncode == 1
+    assert "there is no ballot 'nothing-here'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def sql(statement: str) -> Tamper:
+    """Tamper by one statement as the owner; `@vote` selects the first vote, `$3` is the second's reference."""
+    statement = statement.replace("@vote", "WHERE ballot = $1 AND reference = $2")
+
+    async def tamper(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
+        references = [given.reference for given in small.receipts[: statement.count("$") and 2]]
+        used = [value for number, value in enumerate([small.id, *references], 1) if f"${number}" in statement]
+        return await owner.execute(statement, *used)
+
+    return tamper
+
+
+async def drop_stored_entry(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
+    """Delete the first vote's entry from the stream."""
+    [(entry, _)] = await queue.xrange(small.keys[4], count=1)
+    return await queue.xdel(small.keys[4], entry)
+
+
+async def drop_unstored_entry(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
+    """Delete the first vote's entry from the stream before it was stored."""
+    await drop_stored_entry(small, owner, queue)
+    reference = small.receipts[0].reference
+    return await owner.execute(
+        "DELETE FROM ballot.votes WHERE ballot = $1 AND reference = $2", small.id, reference
+    )
+
+
+async def drop_mark(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
+    """Take the gate's mark of the first vote away, so that the voter could vote again."""
+    uin = await owner.fetchval(
+        "SELECT uin FROM ballot.votes WHERE ballot = $1 AND reference = $2",
+        small.id,
+        small.receipts[0].reference,
+    )
+    return await queue.hdel(small.keys[2], uin)
+
+
+async def mark_an_abstainer(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
+    """Mark a voter who did not vote, under the first vote's reference."""
+    marks = await queue.hgetall(small.keys[2])
+    uin = await owner.fetchval(
+        "SELECT uin FROM ballot.electorate WHERE ballot = $1 AND NOT uin = ANY($2)", small.id, list(marks)
+    )
+    value = next(value for value in marks.values() if value.endswith(small.receipts[0].reference.encode()))
+    return await queue.hset(small.keys[2], uin, value[:65] + b"0000-0000-0000-0000")
+
+
+async def slip_in_a_credential(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
+    """Let the gate know a credential that nobody issued."""
+    return await queue.hset(small.keys[1], bytes(32), bytes(16) + b"ce")
+
+
+async def forget_a_credential(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
+    """Take an issued credential from the gate, so that its voter is turned away."""
+    digest = next(iter(await queue.hkeys(small.keys[1])))
+    return await queue.hdel(small.keys[1], digest)
+
+
+FIRST = object()
+
+TAMPERINGS: dict[str, tuple[str, object, Tamper]] = {
+    "a stored vote deleted": ("lost", FIRST, sql("DELETE FROM ballot.votes @vote")),
+    "an entry dropped before it was stored": ("lost", FIRST, drop_unstored_entry),
+    "an entry dropped after it was stored": ("unexplained", FIRST, drop_stored_entry),
+    "stored bytes altered": (
+        "altered",
+        FIRST,
+        sql("UPDATE ballot.votes SET sealed = set_byte(sealed, 5, (get_byte(sealed, 5) + 1) % 256) @vote"),
+    ),
+    "bytes and digest altered together": (
+        "altered",
+        FIRST,
+        sql("UPDATE ballot.votes SET sealed = 'x', sealed_sha256 = sha256('x') @vote"),
+    ),
+    "the acceptance time altered": (
+        "altered",
+        FIRST,
+        sql("UPDATE ballot.votes SET accepted_us = accepted_us + 1 @vote"),
+    ),
+    "a time before opening": (
+        "outside the window",
+        FIRST,
+        sql("UPDATE ballot.votes SET accepted_us = 1 @vote"),
+    ),
+    "the mark taken away": ("unexplained", FIRST, drop_mark),
+    "a vote nobody cast": (
+        "unexplained",
+        "ZZZZ-0000-0000-0000",
+        sql(
+            """INSERT INTO ballot.votes SELECT ballot,
+                 (SELECT uin FROM ballot.electorate e WHERE e.ballot = v.ballot
+                     AND uin NOT IN (SELECT uin FROM ballot.votes w WHERE w.ballot = v.ballot) LIMIT 1),
+                 'ZZZZ-0000-0000-0000', accepted_us, credential_digest, channel, credential, nonce, sealed,
+                 signature, sealed_sha256, decode(md5(random()::text), 'hex'), shard, '1-1' FROM ballot.votes v
+                WHERE ballot = $1 AND reference = $2"""
+        ),
+    ),
+    "a voter not on the roll": (
+        "not in the electorate",
+        FIRST,
+        sql("UPDATE ballot.votes SET uin = decode(repeat('00', 16), 'hex') @vote"),
+    ),
+    "a vote moved to another voter's code": (
+        "not as registered",
+        FIRST,
+        sql(
+            "UPDATE ballot.votes SET credential_digest = (SELECT o.credential_digest FROM ballot.votes o"
+            " WHERE o.ballot = $1 AND o.reference = $3) @vote"
+        ),
+    ),
+    "a voter marked who never voted": ("lost", "0000-0000-0000-0000", mark_an_abstainer),
+    "a credential slipped in at the gate": (
+        "not as registered",
+        f"credential {'00' * 32}",
+        slip_in_a_credential,
+    ),
+    "a vote by a code revoked before": (
+        "not as registered",
+        FIRST,
+        sql(
+            "INSERT INTO ballot.revocations SELECT ballot, credential_digest, accepted_us, 99, 0"
+            " FROM ballot.votes @vote"
+        ),
+    ),
+    "a vote counted by post as well": (
+        "doubled",
+        FIRST,
+        sql(
+            "INSERT INTO ballot.returns SELECT ballot, uin, 'postal', 1, 1, true, 0, '9-9'"
+            " FROM ballot.votes @vote"
+        ),
+    ),
+    "a vote quarantined as well": (
+        "doubled",
+        FIRST,
+        sql(
+            "INSERT INTO ballot.quarantine SELECT ballot, shard, entry, 'bad_signature', reference, uin,"
+            " credential_digest, accepted_us, '' FROM ballot.votes @vote"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERINGS, ids=lambda what: what.replace(" ", "-"))
+async def test_tampering_is_named(small: SmallBallot, what: str) -> None:
+    """Each is named by reference, or by what else identifies it, and the exit is not 0."""
+    kind, where, tamper = TAMPERINGS[what]
+    async with small.restored():
+        async with small.owner() as owner, small.queue() as queue:
+            await tamper(small, owner, queue)
+
+        status, report = check(small)
+
+    assert status == 1
+    assert report["differences"] > 0
+    assert (kind, small.receipts[0].reference if where is FIRST else where) in named(report)
+
+
+async def test_swapped_votes_are_both_named(small: SmallBallot) -> None:
+    """Two voters' sealed votes exchanged, with all that goes with them: neither is what its voter cast."""
+    first, second = small.receipts[0].reference, small.receipts[1].reference
+    swap = """
+        UPDATE ballot.votes v SET credential = o.credential, nonce = o.nonce, sealed = o.sealed,
+               signature = o.signature, sealed_sha256 = o.sealed_sha256
+          FROM ballot.votes o
+         WHERE v.ballot = $1 AND o.ballot = $1
+           AND ((v.reference = $2 AND o.reference = $3) OR (v.reference = $3 AND o.reference = $2))"""
+    async with small.restored():
+        async with small.owner() as owner:
+            await owner.execute(swap, small.id, first, second)
+
+        status, report = check(small, "--signatures")
+
+    assert status == 1
+    assert {("altered", first), ("altered", second)} <= named(report)
+    assert {("signature does not verify", first), ("signature does not verify", second)} <= named(report)
+
+
+async def test_a_vote_stored_twice_is_named(small: SmallBallot) -> None:
+    """Without the database's constraints a double would get in; the checker does not rely on them."""
+    reference = small.receipts[0].reference
+    async with without_keys(small.stack), small.restored():
+        async with small.owner() as owner:
+            await owner.execute(
+                "INSERT INTO ballot.votes SELECT * FROM ballot.votes WHERE ballot = $1 AND reference = $2",
+                small.id,
+                reference,
+            )
+
+        status, report = check(small)
+
+    assert status == 1
+    assert ("doubled", reference) in named(report)
+    assert report["books_differences"]["accepted"] == -1
+
+
+async def test_a_code_missing_at_the_gate_is_named(small: SmallBallot) -> None:
+    """A voter who would be turned away shows before they complain."""
+    async with small.restored():
+        async with small.owner() as owner, small.queue() as queue:
+            await forget_a_credential(small, owner, queue)
+
+        status, report = check(small)
+
+    assert status == 1
+    assert report["counts"]["not as registered"] == 1
+
+
+async def test_a_changed_register_does_not_have_the_signed_root(small: SmallBallot) -> None:
+    """A database administrator who adds or changes a code is found by the desk's signed roots."""
+    async with small.restored():
+        async with small.owner() as owner:
+            await owner.execute(
+                "UPDATE ballot.register SET issued_us = issued_us + 1 WHERE ballot = $1 AND position = 3",
+                small.id,
+            )
+
+        status, report = check(small, "--signatures")
+
+    assert status == 1
+    assert named(report) == {("register roots do not verify", "batch 1")}
+
+
+def test_a_receipt_without_its_vote_is_lost(small: SmallBallot, tmp_path: Path) -> None:
+    """A genuine receipt for a vote that is nowhere is named; a compromised edge signs such."""
+    leaf = receipt.Leaf(small.id, "ABCD-EFGH-JKMN-PQRS", small.receipts[0].accepted_us, bytes(32))
+    [signed] = receipt.issue([leaf], SigningKey.from_seed(small.stack.home.secret("receipts")))
+
+    status, report = check(small, "--receipts", small.write_receipts(tmp_path / "r", signed.to_dict()))
+
+    assert (status, named(report)) == (1, {("lost", "ABCD-EFGH-JKMN-PQRS")})
+
+
+def test_a_forged_receipt_is_named_and_not_believed(small: SmallBallot, tmp_path: Path) -> None:
+    """A changed receipt shows as not genuine, and as nothing else."""
+    forged = small.receipts[0].to_dict() | {"reference": "ABCD-EFGH-JKMN-PQRS"}
+
+    status, report = check(small, "--receipts", small.write_receipts(tmp_path / "r", forged))
+
+    assert (status, named(report)) == (1, {("receipt not genuine", "ABCD-EFGH-JKMN-PQRS")})
+
+
+def test_a_vote_without_receipt_is_a_note_and_no_failure(small: SmallBallot, tmp_path: Path) -> None:
+    """Whose reply was lost on the way has voted all the same."""
+    path = small.write_receipts(tmp_path / "r")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+
+    status, report = check(small, "--receipts", path)
+
+    assert status == 0
+    notes = [note["where"] for note in report["notes"]["unconfirmed attempts"]]
+    assert notes == [small.receipts[0].reference]
