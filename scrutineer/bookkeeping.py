@@ -44,6 +44,7 @@ async def account(desk: Desk, stored: StoredBallot) -> Account:
 async def _account_once(desk: Desk, stored: StoredBallot) -> Account:
     states = await stored.gate(desk).states()
     waiting = await _unacknowledged_votes(desk, stored)
+    waiting_revoked = await _revoked_among(desk, stored, waiting)
     row = await desk.votes.fetchrow(
         """SELECT (SELECT count(*) FROM ballot.electorate WHERE ballot = $1) AS entitled,
                   (SELECT count(*) FROM ballot.register WHERE ballot = $1) AS issued,
@@ -68,11 +69,11 @@ async def _account_once(desk: Desk, stored: StoredBallot) -> Account:
     books = Books(
         entitled=row["entitled"],
         issued=row["issued"],
-        used=row["stored"] + set_apart - row["released"] + waiting,
+        used=row["stored"] + set_apart - row["released"] + len(waiting),
         unused=await _unused(desk, stored),
-        revoked=row["revoked"],
+        revoked=row["revoked"] - waiting_revoked,
         accepted=sum(state.accepted for state in states),
-        unacknowledged=waiting,
+        unacknowledged=len(waiting),
         stored=row["stored"],
         quarantined=set_apart,
         released=released_at_gate,
@@ -112,32 +113,40 @@ async def _unused(desk: Desk, stored: StoredBallot) -> int:
     return unused
 
 
-async def _unacknowledged_votes(desk: Desk, stored: StoredBallot) -> int:
-    """Count the electronic votes among the entries that the workers have not acknowledged."""
-    count = 0
+async def _unacknowledged_votes(desk: Desk, stored: StoredBallot) -> list[bytes]:
+    """Give the keyed digests of the electronic votes among the entries that the workers have not acknowledged."""
+    digests: list[bytes] = []
     for shard in range(stored.shards):
         if not (await backlog(desk, stored, shard)).entries:
             continue
         key = handoff.votes_key(stored.id, shard)
         groups = await desk.gate.xinfo_groups(key)
         mine = next((group for group in groups if group["name"] == handoff.GROUP.encode()), None)
-        delivered = bytes(mine["last-delivered-id"]) if mine else b"0-0"
-        pending: set[bytes] = set()
+        position = b"(" + (bytes(mine["last-delivered-id"]) if mine else b"0-0")
         if mine and mine["pending"]:
-            told = await desk.gate.xpending_range(key, handoff.GROUP, "-", "+", int(mine["pending"]))
-            pending = {bytes(entry["message_id"]) for entry in told}
-        position = b"(" + delivered
-        for entry in pending:
-            found = await desk.gate.xrange(key, min=entry, max=entry, count=1)
-            count += _votes(found)
+            for entry in await desk.gate.xpending_range(key, handoff.GROUP, "-", "+", int(mine["pending"])):
+                name = bytes(entry["message_id"])
+                digests += _digests(await desk.gate.xrange(key, min=name, max=name, count=1))
         while page := await desk.gate.xrange(key, min=position, max="+", count=PAGE_ENTRIES):
-            count += _votes(page)
+            digests += _digests(page)
             position = b"(" + bytes(page[-1][0])
+    return digests
+
+
+def _digests(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[bytes]:
+    votes = [fields for _, fields in entries if fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE]
+    return [fields[handoff.DIGEST_FIELD] for fields in votes]
+
+
+async def _revoked_among(desk: Desk, stored: StoredBallot, digests: Sequence[bytes]) -> int:
+    """Count codes that voted just before they were revoked and whose votes are not stored yet: they are used."""
+    count = 0
+    for block in chunks(digests, FETCH_ROWS):
+        statement = (
+            "SELECT count(*) FROM ballot.revocations WHERE ballot = $1 AND credential_digest = ANY($2)"
+        )
+        count += await desk.votes.fetchval(statement, stored.id, list(block))
     return count
-
-
-def _votes(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> int:
-    return sum(1 for _, fields in entries if fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE)
 
 
 async def missing_references(desk: Desk, stored: StoredBallot, states: Sequence[ShardState]) -> list[str]:

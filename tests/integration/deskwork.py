@@ -1,0 +1,176 @@
+"""What a scrutineer's morning looks like, for the desk's tests: a definition, a roll, keys, codes, and voters who cast."""
+
+import csv
+import hashlib
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, AsyncIterator, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from ballot import document, handoff, queue_record, receipt, sealing, suite
+from ballot.code import Code
+from ballot.encoding import b64encode, canonical_json
+from ballot.vote import CastVote
+from runtime import postgres, valkey
+from scrutineer import session
+from scrutineer.session import Desk
+from tests.conftest import RunBallot, Stack
+
+T = TypeVar("T")
+HEADER = ["member_id", "name", "email", "mobile", "address"]
+
+
+def definition(
+    ballot: str, *, closes_in: timedelta = timedelta(hours=1), kind: str = "industrial-action", more: str = ""
+) -> str:
+    """A definition with one question, open since an hour ago."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    methods = '["electronic"]' if kind == "probe" else '["electronic", "postal", "workplace"]'
+    return f"""
+[ballot]
+id = "{ballot}"
+title = "Pay"
+kind = "{kind}"
+union = "Union"
+employer = "Employer"
+scrutineer = "Scrutineer"
+contact = "help@scrutineer.example"
+opens = {(now - timedelta(hours=1)).isoformat()}
+closes = {(now + closes_in).isoformat()}
+methods = {methods}
+precedence = "first-recorded"
+
+[[question]]
+id = "strike"
+text = "Strike?"
+form = "single"
+options = [ {{id = "yes", text = "Yes"}}, {{id = "no", text = "No"}} ]
+{more}"""
+
+
+def write_roll(path: Path, rows: Iterable[list[str]]) -> Path:
+    """Write a roll with the usual header."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([HEADER, *rows])
+    return path
+
+
+def members(count: int, *, start: int = 0) -> list[list[str]]:
+    """Voters with an email, a mobile or an address each, in turn."""
+    rows = []
+    for number in range(start, start + count):
+        email = f"voter{number}@planted-mail.example" if number % 3 == 0 else ""
+        mobile = f"07700 9{number:05d}" if number % 3 == 1 else ""
+        address = f"{number} Planted Street\nPlantedtown" if number % 3 == 2 else ""  # noqa: PLR2004
+        rows.append([f"M-{number:05d}", f"Plantedname Number{number}", email, mobile, address])
+    return rows
+
+
+def key_registration(ballot: str, *, result_seed: bytes, shares_used: int = 2) -> dict[str, Any]:
+    """What the key holders' ceremony sends to the desk."""
+    result = suite.SigningKey.from_seed(result_seed)
+    mlkem = MLKEM768PrivateKey.generate().public_key().public_bytes_raw()
+    x25519 = X25519PrivateKey.generate().public_key().public_bytes_raw()
+    statement = canonical_json(
+        {
+            "ballot": ballot,
+            "rehearsed_at": "2026-01-01T00:00:00Z",
+            "shares_used": shares_used,
+            "test_vote_sha256": "00" * 32,
+        }
+    )
+    message = b"strike-ballot/v1/rehearsal\x00" + hashlib.sha256(statement).digest()
+    return {
+        "public_key": b64encode(mlkem + x25519),
+        "result_key": b64encode(result.public),
+        "threshold": 2,
+        "shares": 3,
+        "statement": b64encode(statement),
+        "signature": b64encode(result.sign(message)),
+    }
+
+
+def prepare(
+    run_ballot: RunBallot,
+    tmp_path: Path,
+    ballot: str,
+    *,
+    voters: int,
+    shards: int = 1,
+    kind: str = "industrial-action",
+) -> Path:
+    """Create a ballot, register keys, import a roll and issue codes; gives the dispatch file."""
+    file = tmp_path / f"{ballot}.toml"
+    file.write_text(definition(ballot, kind=kind))
+    run_ballot("create", file, "--shards", str(shards))
+    sent = json.dumps(key_registration(ballot, result_seed=secrets.token_bytes(32)))
+    run_ballot("keyring", "register", ballot, "-", input=sent)
+    run_ballot("roll", "import", ballot, write_roll(tmp_path / f"{ballot}.csv", members(voters)))
+    out = tmp_path / f"{ballot}-codes.csv"
+    run_ballot("codes", "issue", ballot, "--out", out)
+    return out
+
+
+def read_codes(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a dispatch file by member."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["member_id"]: row for row in csv.DictReader(file)}
+
+
+@asynccontextmanager
+async def desk_of(stack: Stack) -> AsyncIterator[Desk]:
+    """A desk on the session's servers, as a command has it."""
+    votes = await postgres.connect(stack.servers, "voterdb", "ballot_desk")
+    people = await postgres.connect(stack.servers, "userdb", "ballot_people")
+    gate = valkey.connect(stack.servers, "desk", timeout_s=30.0)
+    try:
+        yield Desk(stack.home, stack.servers, votes, people, gate, session.desk_key(stack.home))
+    finally:
+        await gate.aclose()
+        await people.close()
+        await votes.close()
+
+
+async def with_desk(stack: Stack, body: Callable[[Desk], Awaitable[T]]) -> T:
+    """Run `body` at a desk of its own, as one command would."""
+    async with desk_of(stack) as desk:
+        return await body(desk)
+
+
+def seal(stack: Stack, ballot: str, code: str, answer: str) -> CastVote:
+    """What a voter's device makes of a code and an answer."""
+    page = document.parse((stack.home.public / f"{ballot}.document").read_bytes())
+    key = Code.parse(code).signing_key(ballot)
+    return sealing.seal(page, key, {"strike": [answer]}, random=secrets.token_bytes)
+
+
+async def cast(stack: Stack, ballot: str, vote: CastVote, *, shards: int = 1) -> str:
+    """Hand one vote to the gate as the edge does; gives the outcome."""
+    digest = suite.keyed_digest(stack.home.secret("credential-digest"), vote.credential_sha256)
+    shard = receipt.shard_of_digest(digest, shards)
+    reference = receipt.draw_reference(shard, shards, random=secrets.token_bytes)
+    record = queue_record.QueueRecord(
+        vote.credential, vote.nonce, vote.sealed, vote.signature, "192.0.2.1", 1
+    )
+    wrapped = queue_record.wrap(
+        suite.AeadKey(stack.home.secret("queue")),
+        record,
+        ballot_id=ballot,
+        credential_digest=digest,
+        reference=reference,
+        random=secrets.token_bytes,
+    )
+    keys = handoff.shard_keys(ballot, shard)
+    client: Any = valkey.connect(stack.servers, "intake")
+    try:
+        arguments = [digest, vote.identity, reference, wrapped, vote.sealed_sha256, b""]
+        reply = await client.fcall("ballot_cast", len(keys), *keys, *arguments)
+    finally:
+        await client.aclose()
+    return str(reply[3][0].decode())
