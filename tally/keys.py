@@ -91,7 +91,7 @@ def _register(ballot: str, made: ceremony.MadeKey) -> None:
         raise click.ClickException(f"{reason}; no ballot uses these keys, so the share files were removed")
     if not held["rehearsals"]:
         raise click.ClickException(
-            f"{reason}; the keys are registered and the share files were kept: prove them with `ballot keys test`"
+            f"{reason}; the keys are registered and the share files kept: prove them with `ballot keys test`"
         )
     # The desk has taken in everything after all; it was its answer that was lost.
 

@@ -1,4 +1,4 @@
-"""When the desk cannot take the keys in, no share of an unused key is left, and none of a used one is lost."""
+"""When the desk cannot take the keys in, no share of an unused key is left, and none of a used one lost."""
 
 import json
 import sys
@@ -41,7 +41,7 @@ def desk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("none", "no ballot uses these keys, so the share files were removed", 0),
         ("away", "whether the keys were registered is not known, so the share files were kept", 3),
         ("ours", "wrote", 3),
-        ("ours, not rehearsed", "the share files were kept: prove them with `ballot keys test`", 3),
+        ("ours, not rehearsed", "the share files kept: prove them with `ballot keys test`", 3),
     ],
 )
 def test_registering_fails(
