@@ -213,11 +213,16 @@ def _command_line(pid: int) -> bytes:
 
 
 @contextmanager
-def edge(env: dict[str, str], *, processes: int = 1, **settings: str) -> Iterator[EdgeProcess]:
+def edge(
+    env: dict[str, str], *, processes: int = 1, settings: dict[str, str] | None = None
+) -> Iterator[EdgeProcess]:
     """Run `ballot intake` on free ports until the block ends."""
     command = [sys.executable, ballot_command(), "intake", "--port", "0", "--metrics-port", "0"]
     process = subprocess.Popen(
-        [*command, "--processes", str(processes)], env={**env, **settings}, stdout=subprocess.PIPE, text=True
+        [*command, "--processes", str(processes)],
+        env={**env, **(settings or {})},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None
