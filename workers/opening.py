@@ -39,8 +39,8 @@ class Keys:
 def open_entry(keys: Keys, entry: Entry, *, ballot: str) -> QueueRecord:
     """The record in a vote's entry, its credential the one that the gate let in; else Rejected.
 
-    (1) Every field is there, (2) the wrapping opens, here and nowhere else: UNREADABLE. (3) The credential
-    inside has the digest by which the gate knew it: NOT_IN_REGISTER, for that credential was issued to nobody.
+    (1) Every field is there, (2) the wrapping opens, here and nowhere else: UNREADABLE. (3) The
+    credential inside has the digest by which the gate knew it: else NOT_IN_REGISTER, it was issued to nobody.
     """
     if not entry.whole or entry.wrapped is None or entry.digest is None or entry.reference is None:  # (1)
         raise Rejected(Rejection.UNREADABLE, "The entry lacks a field.")

@@ -62,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far `side` (stored, turnout) has come in a shard; `electronic` votes are the whole ballot's stored."""
+    """How far `side` (stored, turnout) has come in a shard; `electronic` counts the ballot's stored votes."""
 
     ballot: str
     shard: int

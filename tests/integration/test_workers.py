@@ -1,4 +1,4 @@
-"""Queue to voter database on real servers: stored as cast, once, or set aside with a reason; never lost, never blocked."""
+"""Queue to voter database on real servers: stored as cast, once, or set aside with a reason; never lost."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import hashlib
 import secrets
 import signal
 import socket
-import subprocess
-from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -27,11 +25,13 @@ from workers.fuse import FuseBlownError
 from workers.opening import attempt_place, open_ip
 from workers.store import Store
 from workers.trust import Trust
-from workers.turnout import TurnoutReader
 from workers.verification import Verifier
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from tests.conftest import RunBallot, Stack
+    from workers.turnout import TurnoutReader
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ async def one(stack: Stack, ballot_id: str) -> AsyncIterator[Ground]:
 
 
 async def test_a_vote_is_stored_exactly_as_cast(stack: Stack, ballot_id: str, verifier: Verifier) -> None:
-    """Every byte the voter sealed and signed is in the row, in whichever shard, and each receipt then says stored."""
+    """Every byte the voter sealed and signed is in the row, and each receipt then says stored."""
     async with ground(stack, ballot_id, shards=4) as made, made.worker(verifier) as rig:
         casts = [await made.cast(voter) for voter in await made.voters(40)]
 
@@ -59,9 +59,8 @@ async def test_a_vote_is_stored_exactly_as_cast(stack: Stack, ballot_id: str, ve
         rows = {row["uin"]: row for row in await made.rows("votes")}
         for cast in casts:
             row = rows[cast.voter.uin]
-            assert (
-                row["sealed"] == cast.sealed and row["sealed_sha256"] == hashlib.sha256(cast.sealed).digest()
-            )
+            assert row["sealed"] == cast.sealed
+            assert row["sealed_sha256"] == hashlib.sha256(cast.sealed).digest()
             assert (row["nonce"], row["signature"]) == (cast.record.nonce, cast.record.signature)
             assert (row["credential"], row["reference"]) == (cast.record.credential, cast.reference)
             assert (row["shard"], row["channel"]) == (cast.voter.shard, "email")
@@ -74,14 +73,15 @@ async def test_a_vote_is_stored_exactly_as_cast(stack: Stack, ballot_id: str, ve
 
 
 async def test_no_address_is_in_the_vote(one: Ground, verifier: Verifier) -> None:
-    """The IP address is in its own table only, and opens with the workers' key, for that event and nothing else."""
+    """The IP address is in its own table only, and opens with the workers' key for that event alone."""
     async with one.worker(verifier) as rig:
         cast = await one.cast((await one.voters(1))[0])
         await rig.drain()
 
     (vote,) = await one.rows("votes")
     (record,) = await one.rows("ip_records")
-    assert IP not in str(dict(vote)) and IP.encode() not in b"".join(v for v in vote if isinstance(v, bytes))
+    assert IP not in str(dict(vote))
+    assert IP.encode() not in b"".join(v for v in vote if isinstance(v, bytes))
     assert record["event"] == vote["event"]
     assert open_ip(one.keys.ip, record["sealed_ip"], ballot=one.ballot, place=vote["event"]) == IP
     for key, place in ((one.keys.queue, vote["event"]), (one.keys.ip, bytes(16))):
@@ -91,7 +91,7 @@ async def test_no_address_is_in_the_vote(one: Ground, verifier: Verifier) -> Non
 
 
 async def test_a_commit_without_acknowledgement_is_harmless(one: Ground, verifier: Verifier) -> None:
-    """What was committed and not acknowledged is delivered again, changes nothing and is acknowledged then."""
+    """What was committed and not acknowledged comes again, changes nothing and is then acknowledged."""
     casts = [await one.cast(voter) for voter in await one.voters(5)]
     async with one.worker(verifier, queue_type=LosesAcknowledgements) as rig:
         with pytest.raises(Retry):
@@ -125,7 +125,7 @@ async def test_another_worker_takes_over_what_a_dead_one_held(one: Ground, verif
 
 
 async def test_two_workers_store_each_entry_once(stack: Stack, ballot_id: str, verifier: Verifier) -> None:
-    """Two workers that are given the very same entries at the same time store each vote once and agree on it."""
+    """Two workers given the very same entries at the same time store each vote once and agree on it."""
     async with ground(stack, ballot_id, shards=2) as made:
         casts = [await made.cast(voter) for voter in await made.voters(120)]
         async with (
@@ -164,7 +164,7 @@ async def test_a_conflict_keeps_both_votes_visible(one: Ground, verifier: Verifi
 
 
 async def test_each_reason_for_quarantine(one: Ground, verifier: Verifier) -> None:
-    """What cannot be read, is badly signed or was never issued is set aside with its reason, and blocks nothing."""
+    """What cannot be read, is badly signed or was never issued is set aside with its reason."""
     voters = await one.voters(5)
     casts = {
         "bad_signature": await one.cast(voters[0], signer=SigningKey.from_seed(bytes(32))),
@@ -184,7 +184,8 @@ async def test_each_reason_for_quarantine(one: Ground, verifier: Verifier) -> No
         assert {reason: reasons[cast.reference] for reason, cast in casts.items()} == {r: r for r in casts}
         assert reasons[strange.reference] == "not_in_register"
         assert sorted(reasons.values()) == ["bad_signature", "not_in_register", "unreadable", "unreadable"]
-        assert await one.state(good) == b"s" and await one.state(casts["unreadable"]) == b"h"
+        assert await one.state(good) == b"s"
+        assert await one.state(casts["unreadable"]) == b"h"
         assert await one.pending() == 0
         events = [row["detail"] for row in await one.rows("events") if row["kind"] == "quarantined"]
         assert len(events) == 4
@@ -219,7 +220,7 @@ async def test_a_credential_revoked_before_acceptance_is_not_in_the_register(
 
 
 async def test_the_fuse_stops_the_worker_and_rolls_the_batch_back(one: Ground, verifier: Verifier) -> None:
-    """A hundred unreadable votes say that the fault is ours: nothing of the batch is kept and the worker must end."""
+    """A hundred unreadable votes say that the fault is ours: nothing of it is kept, the worker ends."""
     for voter in await one.voters(100):
         await one.cast(voter, wrapped=secrets.token_bytes(200))
 
@@ -282,7 +283,7 @@ async def test_the_database_away_then_back(one: Ground, stack: Stack, verifier: 
 
 
 async def test_the_turnout_is_exact_across_restarts(stack: Stack, ballot_id: str, verifier: Verifier) -> None:
-    """However often the reader starts again, accepted equals what the gate let in, by method, returns included."""
+    """However often the reader starts again, accepted equals what the gate let in, by method."""
     async with ground(stack, ballot_id, shards=2) as made:
         voters = await made.voters(12)
         for voter in voters[:9]:
@@ -322,7 +323,7 @@ async def test_a_turnout_batch_counts_once(one: Ground, stack: Stack) -> None:
 
 
 async def test_attempts_are_stored_and_leave_the_queue(one: Ground, verifier: Verifier) -> None:
-    """An attempt is kept with its outcome and sealed address; an entry that is not one never stops the rest."""
+    """An attempt is kept with its outcome and sealed address; an odd entry never stops the rest."""
     (voter,) = await one.voters(1)
     sealed = queue_record.wrap_ip(
         one.keys.queue, IP, ballot_id=one.ballot, credential_digest=voter.digest, random=secrets.token_bytes
@@ -344,7 +345,7 @@ async def test_attempts_are_stored_and_leave_the_queue(one: Ground, verifier: Ve
 
 
 async def test_a_queue_that_lost_votes_is_not_trusted(one: Ground, stack: Stack, verifier: Verifier) -> None:
-    """With an entry stored that the stream no longer reaches, the trust mark is refused; with all there it is given."""
+    """With an entry stored that the stream no longer reaches, the trust mark is refused; else it is given."""
     for voter in await one.voters(2):
         await one.cast(voter)
     async with one.worker(verifier) as rig:
@@ -369,7 +370,7 @@ async def test_a_queue_that_lost_votes_is_not_trusted(one: Ground, stack: Stack,
 
 
 async def test_a_document_that_the_desk_did_not_sign_is_not_served(one: Ground, verifier: Verifier) -> None:
-    """Without the desk's signature on the document no signature of a voter could be judged: nothing is read."""
+    """Without the desk's signature on the document no voter's could be judged: nothing is read."""
     await one.cast((await one.voters(1))[0])
     published = await one.admin.hget(handoff.PUBLISHED_KEY, one.ballot)
     await one.admin.hset(
@@ -412,15 +413,15 @@ async def test_the_worker_cannot_cast(stack: Stack, one: Ground) -> None:
     try:
         keys = handoff.shard_keys(one.ballot, 0)
         row = (voter.digest, bytes(16), "0000-0000-0000-0000", b"x", bytes(32), b"")
-        with pytest.raises(Exception, match="(?i)no permission|ACL"):
-            await client.fcall("ballot_cast", 7, *keys, *row)  # type: ignore[misc]
+        with pytest.raises(Exception, match=r"(?i)no permission|ACL"):
+            await client.fcall("ballot_cast", 7, *keys, *row)
     finally:
         await client.aclose()
     assert await one.admin.xlen(handoff.votes_key(one.ballot, 0)) == 0
 
 
 async def test_the_command_drains_and_ends(one: Ground, run_ballot: RunBallot) -> None:
-    """`ballot worker --until-drained` stores everything, counts the turnout, gives the trust mark and exits 0."""
+    """`ballot worker --until-drained` stores everything, counts the turnout and exits 0."""
     casts = [await one.cast(voter) for voter in await one.voters(20)]
 
     done = await asyncio.to_thread(run_ballot, "worker", "--until-drained", "--metrics-port", "0")
@@ -429,24 +430,27 @@ async def test_the_command_drains_and_ends(one: Ground, run_ballot: RunBallot) -
     assert len(await one.rows("votes")) == 20
     assert await one.turnout("accepted") == {"electronic": 20}
     for cast in casts:
-        assert cast.reference not in done.stderr and cast.voter.uin.hex() not in done.stderr
+        assert cast.reference not in done.stderr
+        assert cast.voter.uin.hex() not in done.stderr
 
 
 async def test_killed_workers_change_nothing(stack: Stack, ballot_id: str, run_ballot: RunBallot) -> None:
-    """Worker processes killed while they store leave nothing undone and nothing double; their children end too."""
+    """Worker processes killed while they store leave nothing undone and nothing double."""
     async with ground(stack, ballot_id, shards=2) as made:
         voters = await made.voters(600)
         env = {**stack.env, "BALLOT_WORKER_CLAIM_IDLE": "0.5"}
         killed = []
         for start in range(0, 600, 200):
-            process = subprocess.Popen([ballot_command(), "worker"], env=env, stderr=subprocess.DEVNULL)
+            process = await asyncio.create_subprocess_exec(
+                ballot_command(), "worker", env=env, stderr=asyncio.subprocess.DEVNULL
+            )
             for voter in voters[start : start + 200]:
                 await made.cast(voter)
             async with asyncio.timeout(30):
-                while not await made.rows("votes"):
+                while not await made.rows("votes"):  # noqa: ASYNC110  # another process does it
                     await asyncio.sleep(0.01)
             process.kill()
-            killed.append(await asyncio.to_thread(process.wait))
+            killed.append(await process.wait())
 
         await asyncio.to_thread(run_ballot, "worker", "--until-drained")
 
@@ -482,7 +486,7 @@ def _stranger(made: Ground) -> Voter:
 async def _take_place_and_count(turnout: TurnoutReader) -> None:
     """Count to the end, waiting for the place of a reader whose connection has only just gone."""
     async with asyncio.timeout(10):
-        while not await turnout._store.take_turnout_place():
+        while not await turnout._store.take_turnout_place():  # noqa: ASYNC110  # the server frees it
             await asyncio.sleep(0.02)
         while await turnout.run_once():
             pass

@@ -1,11 +1,10 @@
-"""A published ballot with voters on the real servers, its votes let in by the real gate: what the worker tests stand on."""
+"""What the worker tests stand on: a published ballot on real servers, its votes let in by the real gate."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,8 @@ from workers.store import Store
 from workers.turnout import TurnoutReader
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+
     from tests.conftest import Stack
     from workers.verification import Verifier
 
@@ -60,7 +61,7 @@ options = [ {{id = "yes", text = "Yes"}}, {{id = "no", text = "No"}} ]
 
 
 class OneBallotQueue(Queue):
-    """The real queue, narrowed to one test's ballot, so that tests on the same servers keep out of each other's way."""
+    """The real queue narrowed to one test's ballot: tests on the same servers do not meet."""
 
     def __init__(self, client: Any, ballot: str) -> None:
         super().__init__(client)
@@ -133,7 +134,8 @@ class Ground:
         """Register, arm and publish the ballot, as the desk would."""
         desk = SigningKey.from_seed(self.stack.home.secret("desk"))
         await self.owner.execute(
-            "INSERT INTO ballot.ballots (ballot, kind, definition, definition_sha256, shards) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO ballot.ballots (ballot, kind, definition, definition_sha256, shards)"
+            " VALUES ($1, $2, $3, $4, $5)",
             self.ballot,
             self.definition.kind,
             self.definition.canonical,
@@ -230,7 +232,7 @@ class Ground:
     async def rows(self, table: str) -> list[Any]:
         """Every row of this ballot in a table."""
         return list(
-            await self.owner.fetch(f"SELECT * FROM ballot.{table} WHERE ballot = $1", self.ballot)  # noqa: S608  # our own names
+            await self.owner.fetch(f"SELECT * FROM ballot.{table} WHERE ballot = $1", self.ballot)  # noqa: S608  # ours
         )
 
     async def turnout(self, side: str) -> dict[str, int]:
@@ -259,7 +261,7 @@ class Ground:
         )
 
     async def forget(self) -> None:
-        """Take the ballot out of the queue, and its marks with it, so that no later worker of the session meets it."""
+        """Take the ballot out of the queue, and its marks with it: no later worker meets it."""
         await self.admin.hdel(handoff.PUBLISHED_KEY, self.ballot)
         for shard in range(self.shards):
             await self.admin.delete(*handoff.shard_keys(self.ballot, shard))
@@ -322,7 +324,7 @@ async def ground(stack: Stack, ballot: str, *, shards: int = 1) -> AsyncIterator
 
 
 class LosesAcknowledgements(OneBallotQueue):
-    """The real queue through a connection that breaks between the commit and the acknowledgement, `times` times."""
+    """The real queue, its connection breaking between commit and acknowledgement `times` times."""
 
     times = 1
 
