@@ -1,0 +1,106 @@
+"""Killing an edge or a worker in the middle of the voting changes no figure and no book."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loadtests import plan, scenario
+from loadtests.crowd import Crowd
+from loadtests.life import Life
+from loadtests.scenario import SCENARIOS
+from loadtests.stage import Stage, wait_until
+from loadtests.table import differences
+
+# A tenth of the tube ballot: large enough to be killed in the middle, small enough for every run.
+VOTES = {"entitled": 1042, "votes": 620}
+FIGURES = {"6004": "597", "209": "21", "15": "2", "6092": "604", "109": "11", "27": "5"}
+USERS = 6
+BACK_SECONDS_MAX = 30.0
+
+
+@pytest.fixture
+def small_tube(tmp_path: Path) -> str:
+    """The tube ballot at a tenth of its size, as a tester would write it."""
+    text = (SCENARIOS / "tube-two-questions.toml").read_text(encoding="utf-8")
+    for name, votes in VOTES.items():
+        text = re.sub(rf"(?m)^{name} = \d+$", f"{name} = {votes}", text)
+    for published, tenth in FIGURES.items():
+        text = re.sub(rf"(?m)= {published}$", f"= {tenth}", text)
+    definition = (SCENARIOS / "definitions" / "tube-two-questions.toml").read_text(encoding="utf-8")
+    (tmp_path / "definitions").mkdir()
+    (tmp_path / "definitions" / "tube-two-questions.toml").write_text(definition, encoding="utf-8")
+    path = tmp_path / "small-tube.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Every process below `pid`, parents first."""
+    below: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it ended while we looked
+        below.setdefault(parent, []).append(int(stat.parent.name))
+    waiting = [pid]
+    while waiting:
+        children = below.get(waiting.pop(0), [])
+        yield from children
+        waiting += children
+
+
+def processes(stage: Stage, what: str) -> list[int]:
+    """The processes under `ballot up` whose command line says `ballot <what>`, parents first."""
+    found = []
+    for pid in descendants(stage.up_pid):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        line = b" ".join(words).decode(errors="replace")
+        if re.search(rf"ballot {what}\b", line):
+            found.append(pid)
+    return found
+
+
+def kill_and_wait(stage: Stage, what: str, pid: int) -> None:
+    """Kill process `pid` and return once `ballot up` has another one running."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(
+        lambda: pid not in (running := processes(stage, what)) and bool(running),
+        seconds=BACK_SECONDS_MAX,
+        what=f"another {what}",
+    )
+
+
+def test_killing_an_edge_and_a_worker_changes_nothing(small_tube: str) -> None:
+    """`kill -9` of a worker, an edge process and the whole edge: same table, same books, same receipts."""
+    played = scenario.load(small_tube)
+    killed: list[str] = []
+
+    def kill(stage: Stage, crowd: Crowd) -> None:
+        for what, which in (("worker", 0), ("intake", -1), ("worker", 0), ("intake", 0)):
+            assert crowd.running, f"the voting was over before {what} was killed; killed so far: {killed}"
+            kill_and_wait(stage, what, processes(stage, what)[which])
+            killed.append(what)
+
+    with Stage() as stage:
+        stage.up()
+        life = Life(stage, played, plan.draw(played), users=USERS)
+        life.create(now_us=time.time_ns() // 1000)
+        for step in (life.keys, life.roll, life.issue, life.open):
+            step()
+        life.vote(during=kill)
+        for step in (life.close, life.tally, life.verify, life.check):
+            step()
+        figures = [*life.figures(), *life.receipts()]
+        assert differences(figures) == 0, figures
+        assert killed == ["worker", "intake", "worker", "intake"]
+        # The kills were felt: some answers were lost, and the voters sent the identical vote again.
+        assert life.summary["counts"]["sent again"] > 0
