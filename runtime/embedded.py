@@ -1,9 +1,9 @@
 """The home's own servers: shared by every command that uses them, stopped by the last, adopted when orphaned.
 
-Two locks. `run/start.lock` is held alone while anything changes; `run/users.lock` is held, shared, by every
-user for as long as it uses the servers. Whoever gets the second alone is the only user. The kernel drops both
-with their holder, however it dies, so servers without a user are simply found running, proven to be ours, and
-used or stopped.
+Three locks. `run/start.lock` is held alone while anything changes; `run/users.lock` is held, shared, by every
+user for as long as it uses the servers: whoever gets it alone is the only user. `run/supervisor.lock` is held
+alone by the one supervisor, to whom the others leave the restarting. The kernel drops a lock with its holder,
+however it dies, so servers without a user are simply found running, proven to be ours, and used or stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from runtime.home import Home
     from runtime.starting import Server
 
-SUPERVISOR_WAIT_S = 5.0  # a short command leaves within this, so that the servers can be our own children
+LEAVE_WAIT_S = 5.0  # a short command leaves within this
+RESTART_WAIT_S = 15.0  # a supervisor restarts within this, its back-off included
 JOIN_POLL_S = 0.02
 PORT_ATTEMPTS = 5
 
@@ -52,6 +53,7 @@ class Embedded:
         self._supervise = supervise
         self._pid = os.getpid()
         self._users: int | None = None
+        self._supervisor: int | None = None
         self._recording = threading.Lock()  # servers are started in parallel and share one record file
         self._servers: tuple[Server, ...] = (
             ValkeyServer(home),
@@ -60,16 +62,26 @@ class Embedded:
 
     def join(self) -> None:
         """Become a user: start or adopt the servers and bring them up to date."""
-        deadline = time.monotonic() + (SUPERVISOR_WAIT_S if self._supervise else 0.0)
-        while not self._join(patiently=time.monotonic() < deadline):
-            time.sleep(JOIN_POLL_S)
+        if self._supervise:
+            self._become_supervisor()
+        deadline = time.monotonic() + (LEAVE_WAIT_S if self._supervise else RESTART_WAIT_S)
+        try:
+            while not self._join(patiently=time.monotonic() < deadline):
+                time.sleep(JOIN_POLL_S)
+        except BaseException:
+            self._resign()
+            raise
 
     def _join(self, *, patiently: bool) -> bool:
-        """Join; when `patiently`, only if nobody else is using the servers. Say whether it did."""
+        """Join, and say whether it did.
+
+        When `patiently`, a supervisor joins only if nobody else is using the servers, so that they become its
+        own children; anybody else leaves it to the supervisor, if there is one, to restart what has died.
+        """
         with self._start_lock():
             users = locks.opened(self._home.run / "users.lock")
             alone = locks.try_alone(users)
-            if patiently and not alone:
+            if patiently and not alone and (self._supervise or (self._dead() and self._is_supervised())):
                 os.close(users)
                 return False
             locks.share(users)
@@ -90,6 +102,7 @@ class Embedded:
             return
         with self._start_lock():
             self._drop()
+        self._resign()
 
     def ensure_running(self) -> tuple[str, ...]:
         """Start what has died; return its names."""
@@ -115,6 +128,29 @@ class Embedded:
 
     def _start_lock(self) -> AbstractContextManager[None]:
         return locks.exclusive(self._home.run / "start.lock")
+
+    def _become_supervisor(self) -> None:
+        with self._start_lock():  # so that nobody's look at the lock is taken for a supervisor
+            descriptor = locks.opened(self._home.run / "supervisor.lock")
+            became = locks.try_alone(descriptor)
+        if not became:
+            os.close(descriptor)
+            raise click.ClickException(
+                f"Another command is already supervising the servers of {self._home.path}."
+            )
+        self._supervisor = descriptor
+
+    def _resign(self) -> None:
+        descriptor, self._supervisor = self._supervisor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _is_supervised(self) -> bool:
+        descriptor = locks.opened(self._home.run / "supervisor.lock")
+        try:
+            return not locks.try_alone(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _drop(self) -> None:
         """Give up our share (start.lock is held) and stop the servers if nobody else has one."""

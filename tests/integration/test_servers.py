@@ -193,6 +193,30 @@ def test_a_supervisor_makes_orphans_its_own_children(home: Home) -> None:
         assert "valkey-server" in Path(f"/proc/{found.processes['valkey']}/cmdline").read_text("ascii")
 
 
+def test_a_command_leaves_restarting_to_the_supervisor(home: Home) -> None:
+    """What died under `ballot up` is its child again after the restart, even if a command joins meanwhile."""
+    with servers(home, {}, supervise=True) as found:
+        os.kill(found.processes["valkey"], signal.SIGKILL)
+        assert until(lambda: "valkey" not in found.processes)
+        other = user(home)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.5)
+
+        assert found.ensure_running() == ("valkey",)
+        assert pids_of(other) == set(found.processes.values())
+        dismiss(other)
+
+
+def test_a_second_supervisor_is_refused(home: Home) -> None:
+    """Only one command at a time supervises a home's servers."""
+    with (
+        servers(home, {}, supervise=True),
+        pytest.raises(click.ClickException, match="already supervising"),
+        servers(home, {}, supervise=True),
+    ):
+        pass
+
+
 def test_lost_data_is_never_papered_over(home: Home) -> None:
     """A server whose directory is gone though it held data is not started; the sentence names the way out."""
     with servers(home, {}):
