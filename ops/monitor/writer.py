@@ -82,6 +82,10 @@ class Writer:
         else:
             self._away = False
 
+    def use(self, servers: Servers) -> None:
+        """Use servers that the caller already holds, and leave them to the caller."""
+        self._servers = servers
+
     async def drain(self) -> None:
         """Insert every waiting interval; the mark moves only after the commit."""
         while entries := self._journal.unwritten():

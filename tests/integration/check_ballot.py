@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from redis.asyncio import Redis
 
 from ballot import document, handoff, receipt, sealing
 from ballot.code import Code
@@ -29,6 +28,11 @@ from tests.conftest import Stack, ballot_command
 VOTERS = 12
 CAST = 8
 TABLES = ("votes", "quarantine", "returns", "revocations", "register", "electorate", "lifecycle")
+#: How saved rows go back, for a table without and with an identity column.
+BACK = (
+    "INSERT INTO ballot.@ SELECT * FROM saved_@",
+    "INSERT INTO ballot.@ OVERRIDING SYSTEM VALUE SELECT * FROM saved_@",
+)
 DEFINITION = """
 [ballot]
 id = "{id}"
@@ -72,7 +76,7 @@ class SmallBallot:
     @asynccontextmanager
     async def queue(self) -> AsyncIterator[Any]:
         """The queue as its administrator."""
-        client: Redis = valkey.connect(self.stack.servers, "admin")
+        client = valkey.connect(self.stack.servers, "admin")
         try:
             yield client
         finally:
@@ -113,11 +117,8 @@ class SmallBallot:
                 # As replica: foreign keys are not checked while a table is taken out and put back.
                 await owner.execute("SET session_replication_role = replica")
                 for table in TABLES:
-                    columns = "OVERRIDING SYSTEM VALUE" if table == "lifecycle" else ""
                     await owner.execute(self._saying("DELETE FROM ballot.@ WHERE ballot = '#'", table))
-                    await owner.execute(
-                        self._saying(f"INSERT INTO ballot.@ {columns} SELECT * FROM saved_@", table)
-                    )
+                    await owner.execute(self._saying(BACK[table == "lifecycle"], table))
 
 
 @asynccontextmanager

@@ -69,7 +69,7 @@ def test_an_unknown_ballot_is_one_plain_sentence(stack: Stack) -> None:
 
 
 def sql(statement: str) -> Tamper:
-    """Tamper by one statement as the owner; `@vote` selects the first vote, `$3` is the second's reference."""
+    """Tamper by one statement as the owner; `@vote` selects the first vote, `$3` names the second."""
     statement = statement.replace("@vote", "WHERE ballot = $1 AND reference = $2")
 
     async def tamper(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
@@ -161,7 +161,8 @@ TAMPERINGS: dict[str, tuple[str, object, Tamper]] = {
                  (SELECT uin FROM ballot.electorate e WHERE e.ballot = v.ballot
                      AND uin NOT IN (SELECT uin FROM ballot.votes w WHERE w.ballot = v.ballot) LIMIT 1),
                  'ZZZZ-0000-0000-0000', accepted_us, credential_digest, channel, credential, nonce, sealed,
-                 signature, sealed_sha256, decode(md5(random()::text), 'hex'), shard, '1-1' FROM ballot.votes v
+                 signature, sealed_sha256, decode(md5(random()::text), 'hex'), shard, '1-1'
+                 FROM ballot.votes v
                 WHERE ballot = $1 AND reference = $2"""
         ),
     ),
