@@ -1,4 +1,4 @@
-"""What `./run test` does: all checks on the code, then all tests, each bounded and timed, to the first failure."""
+"""What `./run test` does: all checks on the code, then all tests, each timed and bounded, to the first failure."""
 
 import argparse
 import subprocess
