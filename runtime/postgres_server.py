@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,9 +128,10 @@ class PostgresServer:
 
     def _make(self) -> None:
         """Run initdb beside the final place and move it there whole."""
-        draft = self.data.with_name(f"{self.name}.making")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
+        for left in self.home.data.glob(f"{self.name}.making-*"):
+            # Its maker was killed; a last initdb may still be writing there, so ours has a name of its own.
+            shutil.rmtree(left, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(prefix=f"{self.name}.making-", dir=self.home.data))
         unprivileged.give(draft)
         password_file = self.home.data / f"{self.name}.password"
         password_file.touch(0o600)
