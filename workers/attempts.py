@@ -16,7 +16,7 @@ from workers.queue import Delivery, Queue
 from workers.store import Attempt, Store
 
 ENTRIES_MAX: Final = 1000
-CLAIM_IDLE_MS: Final = 30_000
+CLAIM_IDLE_MS: Final = 5_000
 TEXT_BYTES_MAX: Final = 40
 UNREADABLE_IP: Final = "unreadable"
 

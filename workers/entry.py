@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import orjson
+
 from ballot import handoff
-from ballot.encoding import Malformed, b64encode, canonical_json
+from ballot.encoding import Malformed, b64encode
 from ballot.receipt import parse_reference
 
 Kind = Literal["vote", "postal", "workplace"]
@@ -85,7 +87,8 @@ def parse(entry_id: str, fields: Fields) -> Entry:
 
 def raw_record(fields: Fields) -> bytes:
     """The entry as it came, for quarantine: a JSON object of base64url values by field name."""
-    return canonical_json({name.decode("latin-1"): b64encode(value) for name, value in fields.items()})
+    texts = {name.decode("latin-1"): b64encode(value) for name, value in fields.items()}
+    return orjson.dumps(texts, option=orjson.OPT_SORT_KEYS)
 
 
 def order(entry_id: str) -> tuple[int, int]:

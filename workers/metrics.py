@@ -4,6 +4,8 @@ from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+REASONS: Final = ("unreadable", "bad_signature", "not_in_register", "conflict")
+
 LAG_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 """From an idle stack's few milliseconds to a quarter of an hour's outage of the database."""
 
@@ -49,6 +51,8 @@ class WorkerMetrics:
         self.retries = Counter(
             "ballot_worker_retries", "Times a task backed off and tried again", ["task"], registry=registry
         )
+        for reason in REASONS:
+            self.quarantined.labels(reason=reason)  # a rate needs a zero to rise from
         self.trusted = Gauge(
             "ballot_queue_trusted",
             "1 if this run of the queue has been compared with the voter database",

@@ -151,7 +151,8 @@ class Worker:
                 backoff_s = BACKOFF_FIRST_S
             except Retry as error:
                 self._metrics.retries.labels(task=name).inc()
-                _log.warning("retry", task=name, error=error, wait_s=backoff_s)
+                say = _log.warning if backoff_s < BACKOFF_MAX_S else _log.alarm
+                say("retry", task=name, error=error, wait_s=backoff_s)
                 pause_s, backoff_s = backoff_s, min(BACKOFF_MAX_S, backoff_s * 2)
             except Fatal as error:
                 await self._say_why(name, error)

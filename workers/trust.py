@@ -21,6 +21,7 @@ class Trust:
         self._store = store
         self._metrics = metrics
         self._judged: str | None = None
+        self._refused: tuple[str, list[str]] | None = None
 
     async def check(self) -> None:
         """Judge this run of the queue unless it was judged; a refused one is judged again."""
@@ -32,7 +33,9 @@ class Trust:
         if faults:
             for fault in faults:
                 _log.alarm("trust_refused", run_id=run_id, fault=fault)
-            await self._store.event(None, "trust_refused", run_id=run_id, faults=faults)
+            if self._refused != (run_id, faults):
+                await self._store.event(None, "trust_refused", run_id=run_id, faults=faults)
+                self._refused = (run_id, faults)
             raise Retry("the queue has lost what was stored; intake stays closed")
         if await self._queue.run_id() != run_id:
             raise Retry("the queue started again while it was compared")

@@ -163,6 +163,23 @@ async def test_a_conflict_keeps_both_votes_visible(one: Ground, verifier: Verifi
     assert await one.state(first) == b"s"
 
 
+async def test_a_copied_sealed_vote_is_stored_and_raises_an_alarm(one: Ground, verifier: Verifier) -> None:
+    """The same sealed bytes under two credentials: both are kept, for refusing one could hit the original."""
+    original, copy = [await one.cast(voter) for voter in await one.voters(2)]
+    copied = Cast(copy.voter, copy.reference, original.sealed, _signed(one, copy.voter.key, original.sealed))
+    stream = handoff.votes_key(one.ballot, 0)
+    ids = [entry_id for entry_id, _ in await one.admin.xrange(stream)]
+    await one.admin.xdel(stream, ids[1])
+    await one.append(copied)
+
+    async with one.worker(verifier) as rig:
+        await rig.drain()
+
+    assert [row["sealed"] for row in await one.rows("votes")] == [original.sealed] * 2
+    kinds = [row["kind"] for row in await one.rows("events")]
+    assert set(kinds) == {"equal_sealed"}
+
+
 async def test_each_reason_for_quarantine(one: Ground, verifier: Verifier) -> None:
     """What cannot be read, is badly signed or was never issued is set aside with its reason."""
     voters = await one.voters(5)
@@ -462,9 +479,9 @@ async def test_killed_workers_change_nothing(stack: Stack, ballot_id: str, run_b
         assert await made.pending() == 0
 
 
-def _signed(made: Ground, key: SigningKey) -> QueueRecord:
-    """A fresh vote, signed by `key`."""
-    sealed, nonce = secrets.token_bytes(1264), secrets.token_bytes(16)
+def _signed(made: Ground, key: SigningKey, sealed: bytes | None = None) -> QueueRecord:
+    """A fresh vote, or this sealed one, signed by `key`."""
+    sealed, nonce = sealed or secrets.token_bytes(1264), secrets.token_bytes(16)
     message = vote.signed_message(made.ballot, made.definition.sha256, nonce, hashlib.sha256(sealed).digest())
     return QueueRecord(key.public, nonce, sealed, key.sign(message), IP, 1)
 

@@ -167,8 +167,11 @@ class Ground:
         )
         batch = secrets.randbelow(2**31)
         await self.owner.executemany(
-            "INSERT INTO ballot.register (ballot, credential_digest, uin, shard, channel, batch, position, issued_us)"
-            " VALUES ($1, $2, $3, $4, 'email', $5, $6, 1)",
+            """
+            INSERT INTO ballot.register
+                (ballot, credential_digest, uin, shard, channel, batch, position, issued_us)
+            VALUES ($1, $2, $3, $4, 'email', $5, $6, 1)
+            """,
             [(self.ballot, v.digest, v.uin, v.shard, batch, i) for i, v in enumerate(found)],
         )
         for voter in found:
