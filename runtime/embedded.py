@@ -9,14 +9,11 @@ however it dies, so servers without a user are simply found running, proven to b
 from __future__ import annotations
 
 import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 
 from runtime import home as home_files
 from runtime import locks, ports, starting
@@ -30,13 +27,14 @@ from runtime.preparation import (
     load_functions,
     migration_files,
 )
-from runtime.processes import Process
+from runtime.records import Records
 from runtime.valkey_server import ValkeyServer
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from runtime.home import Home
+    from runtime.processes import Process
     from runtime.starting import Server
 
 LEAVE_WAIT_S = 5.0  # a short command leaves within this
@@ -54,7 +52,7 @@ class Embedded:
         self._pid = os.getpid()
         self._users: int | None = None
         self._supervisor: int | None = None
-        self._recording = threading.Lock()  # servers are started in parallel and share one record file
+        self._records = Records(home.run)
         self._servers: tuple[Server, ...] = (
             ValkeyServer(home),
             *(PostgresServer(home, cluster) for cluster in CLUSTERS),
@@ -115,14 +113,11 @@ class Embedded:
 
     def port(self, name: str) -> int:
         """Return the port of one server."""
-        port = self._read("ports.json").get(name)
-        if not isinstance(port, int):
-            raise click.ClickException(f"{self._home.run / 'ports.json'} does not name the port of {name}.")
-        return port
+        return self._records.port(name)
 
     def processes(self) -> dict[str, int]:
         """Return the process id of each running server."""
-        return {name: process.pid for name, process in self._recorded().items() if process.alive}
+        return {name: process.pid for name, process in self._records.processes().items() if process.alive}
 
     # Locks
 
@@ -163,36 +158,8 @@ class Embedded:
         finally:
             os.close(descriptor)
 
-    # Records in run/
-
-    def _read(self, name: str) -> dict[str, object]:
-        try:
-            found = orjson.loads((self._home.run / name).read_bytes())
-        except (OSError, orjson.JSONDecodeError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _write(self, name: str, value: dict[str, object]) -> None:
-        home_files.replace(self._home.run / name, orjson.dumps(value).decode())
-
-    def _recorded(self) -> dict[str, Process]:
-        found = self._read("servers.json")
-        return {
-            name: Process(int(fields["pid"]), str(fields["started"]))
-            for name, fields in found.items()
-            if isinstance(fields, dict)
-        }
-
-    def _record(self, name: str, process: Process | None) -> None:
-        with self._recording:
-            found = self._read("servers.json")
-            found.pop(name, None)
-            if process is not None:
-                found[name] = asdict(process)
-            self._write("servers.json", found)
-
     def _dead(self) -> list[Server]:
-        recorded = self._recorded()
+        recorded = self._records.processes()
         return [
             server
             for server in self._servers
@@ -203,14 +170,14 @@ class Embedded:
 
     def _adopt(self) -> None:
         """Prove servers without a user ours and well, or stop them; a supervisor wants its own children."""
-        recorded = self._recorded()
+        recorded = self._records.processes()
         for server in self._servers:
             process = recorded.get(server.name)
             if process is None or not process.alive:
                 continue
             if self._supervise or not server.answers(self.port(server.name)):
                 starting.stop(server, process)
-                self._record(server.name, None)
+                self._records.set_process(server.name, None)
 
     def _start_missing(self) -> tuple[str, ...]:
         """Start what is not running; a port that was taken between our look and our start is drawn again."""
@@ -229,32 +196,23 @@ class Embedded:
         return tuple(server.name for server in missing)
 
     def _start(self, missing: list[Server]) -> tuple[dict[str, int], list[click.ClickException | None]]:
-        chosen = {server.name: self._free_port(server.name) for server in missing}
+        chosen = {server.name: self._records.free_port(server.name) for server in missing}
         with ThreadPoolExecutor(len(missing)) as pool:
             faults = list(
                 pool.map(
                     lambda server: starting.start(
-                        server, chosen[server.name], home=self._home, record=self._record
+                        server, chosen[server.name], home=self._home, record=self._records.set_process
                     ),
                     missing,
                 )
             )
         return chosen, faults
 
-    def _free_port(self, name: str) -> int:
-        """Return the server's port: the same as last time unless somebody else has taken it."""
-        known = self._read("ports.json")
-        port = known.get(name)
-        if not isinstance(port, int) or not ports.is_free(port):
-            port = ports.draw(taken=set(known.values()))
-            self._write("ports.json", {**known, name: port})
-        return port
-
     # Bringing up to date
 
     def _bring_up_to_date(self) -> None:
         """Apply users, functions and migrations where they or the server changed since the last time."""
-        recorded, applied = self._recorded(), self._read("applied.json")
+        recorded, applied = self._records.processes(), self._records.applied()
         wanted: dict[str, object] = {
             server.name: _stamp(server.name, recorded[server.name]) for server in self._servers
         }
@@ -277,17 +235,17 @@ class Embedded:
             ValkeyServer(self._home).prepare(address.port)
             password = self._home.password(f"valkey-{ADMIN}")
             load_functions(address, user=ADMIN, password=password, reload_users=True)
-        self._write("applied.json", wanted)
+        self._records.set_applied(wanted)
 
     # Stopping
 
     def _stop_all(self) -> None:
-        recorded = self._recorded()
+        recorded = self._records.processes()
         running = [server for server in self._servers if server.name in recorded]
         if running:
             with ThreadPoolExecutor(len(running)) as pool:
                 list(pool.map(lambda server: starting.stop(server, recorded[server.name]), running))
-        self._write("servers.json", {})
+        self._records.forget_processes()
 
 
 def _stamp(name: str, process: Process) -> str:
