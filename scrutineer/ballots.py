@@ -78,7 +78,8 @@ async def keys(desk: Desk, ballot: str) -> BallotKeys | None:
 async def armed(desk: Desk, ballot: str) -> Armed | None:
     """Give the frozen document and the newest window, or None if the ballot was never opened."""
     rows = await desk.votes.fetch(
-        "SELECT kind, opens_us, closes_us, document, document_signature FROM ballot.lifecycle WHERE ballot = $1 ORDER BY seq",
+        """SELECT kind, opens_us, closes_us, document, document_signature FROM ballot.lifecycle
+            WHERE ballot = $1 ORDER BY seq""",
         ballot,
     )
     first = next((row for row in rows if row["kind"] == "armed"), None)

@@ -1,4 +1,4 @@
-"""Collects the terms of the books from the two places that know them: what the gate decided and what was stored."""
+"""Collects the terms of the books from where they are known: the gate's decisions and the store."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -47,14 +47,13 @@ async def _account_once(desk: Desk, stored: StoredBallot) -> Account:
     waiting_revoked = await _revoked_among(desk, stored, waiting)
     row = await desk.votes.fetchrow(
         """SELECT (SELECT count(*) FROM ballot.electorate WHERE ballot = $1) AS entitled,
-                  (SELECT count(*) FROM ballot.register WHERE ballot = $1) AS issued,
-                  (SELECT count(*) FROM ballot.votes WHERE ballot = $1) AS stored,
-                  (SELECT count(*) FROM ballot.releases WHERE ballot = $1) AS released,
-                  (SELECT count(*) FROM ballot.revocations v WHERE ballot = $1
-                      AND NOT EXISTS (SELECT FROM ballot.votes b WHERE b.ballot = v.ballot
-                                         AND b.credential_digest = v.credential_digest)
-                      AND NOT EXISTS (SELECT FROM ballot.quarantine q LEFT JOIN ballot.releases r USING (ballot, shard, entry)
-                                       WHERE q.ballot = v.ballot AND q.credential_digest = v.credential_digest
+                  (SELECT count(*) FROM ballot.register WHERE ballot = $1) AS issued, (SELECT count(*) FROM
+                  ballot.votes WHERE ballot = $1) AS stored, (SELECT count(*) FROM ballot.releases WHERE
+                  ballot = $1) AS released, (SELECT count(*) FROM ballot.revocations v WHERE ballot = $1 AND
+                  NOT EXISTS (SELECT FROM ballot.votes b WHERE b.ballot = v.ballot AND b.credential_digest =
+                  v.credential_digest) AND NOT EXISTS (SELECT FROM ballot.quarantine q LEFT JOIN
+                  ballot.releases r USING (ballot, shard, entry) WHERE q.ballot = v.ballot AND
+                  q.credential_digest = v.credential_digest
                                          AND r.entry IS NULL)) AS revoked""",
         stored.id,
     )
@@ -94,7 +93,7 @@ async def _counts(desk: Desk, statement: str, stored: StoredBallot) -> Counter[s
 
 
 async def _unused(desk: Desk, stored: StoredBallot) -> int:
-    """Count the registered codes that the gate would still take: current there, and of a voter without an electronic vote."""
+    """Count the codes the gate would still take: current there, of a voter with no electronic vote."""
     unused = 0
     for shard in range(stored.shards):
         _, credentials, voted, *_ = handoff.shard_keys(stored.id, shard)
@@ -114,7 +113,7 @@ async def _unused(desk: Desk, stored: StoredBallot) -> int:
 
 
 async def _unacknowledged_votes(desk: Desk, stored: StoredBallot) -> list[bytes]:
-    """Give the keyed digests of the electronic votes among the entries that the workers have not acknowledged."""
+    """Give the keyed digests of the electronic votes that the workers have not acknowledged."""
     digests: list[bytes] = []
     for shard in range(stored.shards):
         if not (await backlog(desk, stored, shard)).entries:
@@ -139,7 +138,7 @@ def _digests(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[bytes]
 
 
 async def _revoked_among(desk: Desk, stored: StoredBallot, digests: Sequence[bytes]) -> int:
-    """Count codes that voted just before they were revoked and whose votes are not stored yet: they are used."""
+    """Count codes that voted just before they were revoked, their votes not stored yet: they are used."""
     count = 0
     for block in chunks(digests, FETCH_ROWS):
         statement = (

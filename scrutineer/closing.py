@@ -1,4 +1,7 @@
-"""Waits until a closing ballot is closed on every shard and everything in its stream is stored; believes only the queue."""
+"""Waits until a closing ballot is closed on every shard and everything in its stream is stored.
+
+Believes only the queue.
+"""
 
 import asyncio
 import os
@@ -36,7 +39,10 @@ class Backlog:
 
 
 async def backlog(desk: Desk, stored: StoredBallot, shard: int) -> Backlog:
-    """Count one shard's un-acknowledged entries; a lag the queue cannot tell is counted out, never taken for none."""
+    """Count one shard's un-acknowledged entries.
+
+    A lag the queue cannot tell is counted out, never taken for none.
+    """
     key = handoff.votes_key(stored.id, shard)
     try:
         groups = await desk.gate.xinfo_groups(key)
@@ -96,11 +102,17 @@ def _what_remains(stored: StoredBallot, *, closed: bool, behind: list[Backlog]) 
         return f"{stored.id} has not closed on every shard yet; run `ballot close {stored.id}` again"
     shards = ", ".join(f"shard {one.shard}: {one.entries:,}" for one in behind if one.entries)
     total = sum(one.entries for one in behind)
-    return f"{stored.id} is closed, but {total:,} entries are not stored yet ({shards}); see that a worker runs, then run this again"
+    return (
+        f"{stored.id} is closed, but {total:,} entries are not stored yet ({shards}); "
+        "see that a worker runs, then run this again"
+    )
 
 
 def _start_worker(desk: Desk) -> subprocess.Popen[bytes]:
-    """Start a worker that ends when the stream is stored; what it says goes to its log, not between our lines."""
+    """Start a worker that ends when the stream is stored.
+
+    What it says goes to its log, not between our lines.
+    """
     env = {**os.environ, "BALLOT_HOME": str(desk.home.path), "BALLOT_PARENT_PID": str(os.getpid())}
     return subprocess.Popen(
         [sys.executable, "-m", "runtime.frontdoor", "worker", "--until-drained"],

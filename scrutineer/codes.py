@@ -1,4 +1,7 @@
-"""`ballot codes`: one working code a voter, in exactly one dispatch file, and nowhere else in readable form."""
+"""`ballot codes`.
+
+One working code a voter, in exactly one dispatch file, and nowhere else in readable form.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,8 +37,8 @@ def codes() -> None:
 def issue_(ballot: str, out: Path) -> None:
     """Give every voter of BALLOT who never had one an access code, in one file for the dispatch house.
 
-    The file is the only place where codes exist: member_id,channel,destination,code,link. Running it again finishes what a
-    crash left undone and writes only the voters that are missing.
+    The file is the only place where codes exist: member_id,channel,destination,code,link. Running it again
+    finishes what a crash left undone and writes only the voters that are missing.
     """
     issued = run_desk(lambda desk: issue_all(desk, ballot, out), people=True)
     if issued:
@@ -105,8 +108,8 @@ async def _without_code(desk: Desk, stored: StoredBallot, block: list[Person]) -
 def reissue_(ballot: str, member_ids: tuple[str, ...], members: Path | None, out: Path) -> None:
     """Give members new codes; all their earlier codes stop working at once.
 
-    Refuses everything if one of them is not on the roll or has voted. A voter whose only recorded vote was quarantined as
-    bad_signature or unreadable is released and may vote again.
+    Refuses everything if one of them is not on the roll or has voted. A voter whose only recorded vote was
+    quarantined as bad_signature or unreadable is released and may vote again.
     """
     wanted = list(dict.fromkeys([*member_ids, *(_read_members(members) if members else [])]))
     if not wanted:
@@ -116,7 +119,8 @@ def reissue_(ballot: str, member_ids: tuple[str, ...], members: Path | None, out
         click.echo(f"{done.codes:,} codes reissued in {out}")
     if done.voted_meanwhile:
         raise click.ClickException(
-            f"these voted while their code was being replaced and get none: {reissuing.listed(done.voted_meanwhile)}"
+            "these voted while their code was being replaced and get none: "
+            + reissuing.listed(done.voted_meanwhile)
         )
 
 

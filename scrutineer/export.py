@@ -1,4 +1,4 @@
-"""`ballot export`: only from a closed, drained and balanced ballot; checked once more, without identifiers, in random order."""
+"""`ballot export`: from a closed, drained, balanced ballot; checked again, nameless, in random order."""
 
 import hashlib
 import os
@@ -37,8 +37,8 @@ FAULTS_SHOWN_MAX = 10
 def export(ballot: str, out: Path) -> None:
     """Write the sealed votes of BALLOT, without identifiers and shuffled, in one signed file for the tally.
 
-    Refuses until the ballot is closed, every accepted vote is stored and the books balance. Every vote's signature and the
-    issue register are checked again.
+    Refuses until the ballot is closed, every accepted vote is stored and the books balance. Every vote's
+    signature and the issue register are checked again.
     """
     manifest = run_desk(lambda desk: export_votes(desk, ballot, out))
     click.echo(f"{manifest['votes']:,} votes exported to {out}")
@@ -48,8 +48,8 @@ def export(ballot: str, out: Path) -> None:
 async def export_votes(desk: Desk, ballot: str, out: Path) -> dict[str, Any]:
     """Write an export and give its signed manifest.
 
-    (1) closed on every shard, and drained; (2) the books balance; (3) the register is what the desk signed; (4) every vote is
-    examined again while it is scattered; (5) shuffled, signed, written whole, logged.
+    (1) closed on every shard, and drained; (2) the books balance; (3) the register is what the desk signed;
+    (4) every vote is examined again while it is scattered; (5) shuffled, signed, written whole, logged.
     """
     refuse_existing(out)
     stored = await ballots.load(desk, ballot)
@@ -57,22 +57,22 @@ async def export_votes(desk: Desk, ballot: str, out: Path) -> dict[str, Any]:
     if armed is None:
         raise click.ClickException(f"ballot {ballot!r} was never opened")
     async with changing(desk, ballot):
-        # (1) and (2)
+        # Steps 1 and 2.
         await _closed_and_drained(desk, stored)
         account = await _balanced(desk, stored)
-        # (3)
+        # Step 3.
         faults = [fault.text for fault in await check_register(desk, stored)]
         if faults:
             await _refuse(desk, ballot, "the issue register is not what the desk signed", faults)
         await _note_copies(desk, ballot)
-        # (4) and (5)
-        with Shuffler(out.absolute().parent) as shuffler:
+        # Steps 4 and 5.
+        with Shuffler(out.parent) as shuffler:
             await _examine(desk, stored, shuffler, count=account.books.stored)
             return await _write(desk, stored, armed, account, shuffler=shuffler, out=out)
 
 
 async def _closed_and_drained(desk: Desk, stored: StoredBallot) -> None:
-    """Step 1. The backlog is read after the states: nothing enters the stream of a closed shard but returns."""
+    """Step 1. The backlog is read last: nothing but returns enters the stream of a closed shard."""
     gate = stored.gate(desk)
     states = await gate.states()
     still = [state.shard for state in states if not state.closed]
@@ -83,7 +83,8 @@ async def _closed_and_drained(desk: Desk, stored: StoredBallot) -> None:
     waiting = sum([(await backlog(desk, stored, shard)).entries for shard in range(stored.shards)])
     if waiting:
         raise click.ClickException(
-            f"{waiting:,} entries of {stored.id!r} are not stored yet; `ballot close {stored.id}` waits for them"
+            f"{waiting:,} entries of {stored.id!r} are not stored yet; "
+            f"`ballot close {stored.id}` waits for them"
         )
 
 
@@ -110,7 +111,10 @@ async def _refuse(desk: Desk, ballot: str, reason: str, faults: list[str]) -> No
 
 
 async def _note_copies(desk: Desk, ballot: str) -> None:
-    """Equal sealed bytes under two credentials: both stay in, because the copy does not open (DESIGN 6); someone should know."""
+    """Equal sealed bytes under two credentials: both stay in, because the copy does not open (DESIGN 6).
+
+    Someone should know.
+    """
     rows = await desk.votes.fetch(
         """SELECT array_agg(reference ORDER BY accepted_us) AS references_ FROM ballot.votes
             WHERE ballot = $1 GROUP BY sealed_sha256 HAVING count(*) > 1""",
@@ -151,8 +155,8 @@ async def _examine(desk: Desk, stored: StoredBallot, shuffler: Shuffler, *, coun
 
 async def _votes(desk: Desk, ballot: str) -> AsyncIterator[StoredVote]:
     statement = """
-        SELECT v.reference, v.uin, v.accepted_us, v.credential_digest, v.credential, v.nonce, v.sealed, v.signature,
-               v.sealed_sha256, r.uin AS registered_uin, x.revoked_us
+        SELECT v.reference, v.uin, v.accepted_us, v.credential_digest, v.credential, v.nonce, v.sealed,
+               v.signature, v.sealed_sha256, r.uin AS registered_uin, x.revoked_us
           FROM ballot.votes v
           LEFT JOIN ballot.register r ON r.ballot = v.ballot AND r.credential_digest = v.credential_digest
           LEFT JOIN ballot.revocations x ON x.ballot = v.ballot AND x.credential_digest = v.credential_digest
@@ -200,5 +204,5 @@ async def _write(
     # link, not rename: a file that appeared under this name meanwhile is not replaced.
     os.link(partial, out)
     partial.unlink()
-    sync_directory(out.absolute().parent)
+    sync_directory(out.parent)
     return whole

@@ -1,4 +1,4 @@
-"""How the desk puts a file on disk: whole or not at all, synced, and never over an existing one it did not make."""
+"""How the desk puts a file on disk: whole or not at all, synced, never over one it did not make."""
 
 import os
 import secrets

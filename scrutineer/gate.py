@@ -1,4 +1,4 @@
-"""The desk's verbs at the gate: arm, issue, revoke, mark returned, release, set the closing time; never cast."""
+"""The desk's verbs at the gate: arm, issue, revoke, return, release, set the closing time; never cast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""Draws codes and makes them known in the one order that survives a crash anywhere: file, signed root, register, gate.
+"""Makes codes known in the one order that survives a crash anywhere: file, root, register, gate.
 
-A code in a file that the register does not know is worthless paper; a code the register knows is always in a file. So a rerun
-never leaves a voter with two working codes, or with none that was dispatched.
+A code in a file that the register does not know is worthless paper; a code the register knows is always in
+a file. So a rerun never leaves a voter with two working codes, or with none that was dispatched.
 """
 
 import csv
@@ -98,7 +98,10 @@ class Drawer:
         self._link = f"{address}/b/{stored.id}#"
 
     def draw(self, recipient: Recipient) -> tuple[Drawn, tuple[str, ...]]:
-        """Draw a code that falls in the voter's shard; gives what is kept and the row for the dispatch house."""
+        """Draw a code that falls in the voter's shard.
+
+        Gives what is kept and the row for the dispatch house.
+        """
         person = recipient.person
         channel, destination = person.channel()
         for _ in range(DRAWS_MAX):
@@ -123,21 +126,24 @@ async def issue(
     cause: str,
     step: Step = no_step,
 ) -> int:
-    """Give each recipient a code; gives how many. The order, and why each step may be the last before a crash.
+    """Give each recipient a code; gives how many.
 
-    (1) the dispatch file, synced: its codes mean nothing yet; (2) the desk's signed roots: marked abandoned if the register
-    never learns of them; (3) the register, all of the file in one transaction: from here the codes are issued, and every
-    desk command first finishes what follows; (4) who was sent what, in the user database; (5) the gate.
+    The order, and why each step may be the last before a crash:
+
+    (1) the dispatch file, synced: its codes mean nothing yet; (2) the desk's signed roots: marked abandoned
+    if the register never learns of them; (3) the register, all of the file in one transaction: from here
+    the codes are issued, and every desk command first finishes what follows; (4) who was sent what, in the
+    user database; (5) the gate.
     """
     journal = RootJournal(desk.home, stored.id)
     spool = Spool(desk.home.desk)
     try:
-        # (1)
+        # Step 1.
         await _write_file(desk, stored, recipients, out, count=count, spool=spool, journal=journal)
         step("file")
-        # (2) and (3)
+        # Steps 2 and 3.
         roots = await _register(desk, stored, spool, journal=journal, cause=cause, step=step)
-        # (4) and (5)
+        # Steps 4 and 5.
         for root in roots:
             await _finish(desk, stored, root, journal=journal, step=step)
     finally:
@@ -229,7 +235,8 @@ async def _register(
 async def enter_root(desk: Desk, ballot: str, root: SignedRoot) -> None:
     """Put a signed root beside the rows it covers; part of the caller's transaction."""
     await desk.votes.execute(
-        "INSERT INTO ballot.register_roots (ballot, batch, kind, leaves, root, signature) VALUES ($1, $2, $3, $4, $5, $6)",
+        """INSERT INTO ballot.register_roots (ballot, batch, kind, leaves, root, signature)
+           VALUES ($1, $2, $3, $4, $5, $6)""",
         ballot,
         root.batch,
         root.kind,
@@ -271,7 +278,7 @@ async def _finish(
         stored.id,
         root.batch,
     )
-    # (4)
+    # Step 4.
     async with desk.people.transaction():
         known = await desk.people.fetchval(
             "SELECT EXISTS (SELECT FROM people.dispatches WHERE ballot = $1 AND batch = $2)",
@@ -286,7 +293,7 @@ async def _finish(
                 records=[(stored.id, row["uin"], row["channel"], root.batch) for row in rows],
             )
     step("dispatches")
-    # (5)
+    # Step 5.
     gate = stored.gate(desk)
     by_shard: dict[int, list[tuple[bytes, bytes, str]]] = {}
     for row in rows:
@@ -309,5 +316,8 @@ def refuse_leftover(home: Home, ballot: str, out: Path) -> None:
     for batch, name in journal.files.items():
         registered = any(root.batch >= batch and root.batch in journal.pushed for root in journal.live())
         if Path(name) == out.absolute() and out.exists() and not registered:
-            message = f"{out} is left from an issue that did not finish; its codes never worked: destroy it and run this again"
+            message = (
+                f"{out} is left from an issue that did not finish; its codes never worked: destroy it "
+                "and run this again"
+            )
             raise click.ClickException(message)

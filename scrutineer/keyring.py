@@ -1,4 +1,4 @@
-"""`ballot keyring`: the desk takes in public halves and rehearsals only when the ballot's own key has signed them."""
+"""`ballot keyring`: public halves and rehearsals come in only when signed by the ballot's own key."""
 
 import hashlib
 import json
@@ -33,10 +33,7 @@ def register(ballot: str, file: BinaryIO) -> None:
         check_public_key(public_key)
         result_key = b64decode(_text(sent, "result_key"), length=32)
         threshold, shares = _whole(sent, "threshold"), _whole(sent, "shares")
-        if not 1 <= threshold <= shares <= SHARES_MAX:
-            raise Malformed(
-                f"threshold and shares must be whole numbers, 1 <= threshold <= shares <= {SHARES_MAX}"
-            )
+        _check_numbers(threshold, shares)
         statement, signature = _statement(sent), b64decode(_text(sent, "signature"), length=64)
         check_rehearsal(ballot, statement, signature, result_key=result_key, threshold=threshold)
     except (Malformed, SignatureInvalid) as error:
@@ -50,7 +47,8 @@ def register(ballot: str, file: BinaryIO) -> None:
 
     run_desk(body)
     click.echo(
-        f"keys of {ballot} registered: any {threshold} of {shares} holders open it; result key {key_id(result_key)}"
+        f"keys of {ballot} registered: any {threshold} of {shares} holders open it; "
+        f"result key {key_id(result_key)}"
     )
 
 
@@ -167,7 +165,7 @@ async def _shown(desk: Desk, ballot: str) -> dict[str, Any]:
 def check_rehearsal(
     ballot: str, statement: bytes, signature: bytes, *, result_key: bytes, threshold: int
 ) -> None:
-    """Check one rehearsal statement: canonical, of this ballot, with enough shares, signed by the result key."""
+    """Check a rehearsal statement: canonical, of this ballot, enough shares, signed by the result key."""
     told = strict_json(statement, bytes_max=INPUT_BYTES_MAX)
     if canonical_json(told) != statement:
         raise Malformed("the rehearsal statement is not canonical JSON")
@@ -181,6 +179,11 @@ def check_rehearsal(
     if _whole(told, "shares_used") < threshold:
         raise Malformed("the rehearsal used fewer shares than the threshold")
     verify_signature(result_key, signature, REHEARSAL_LABEL + b"\x00" + hashlib.sha256(statement).digest())
+
+
+def _check_numbers(threshold: int, shares: int) -> None:
+    if not 1 <= threshold <= shares <= SHARES_MAX:
+        raise Malformed(f"1 <= threshold <= shares <= {SHARES_MAX} must hold")
 
 
 def _read(file: BinaryIO) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`ballot open`, `close` and `extend`: one instant for every shard, confirmed by all before it comes, or taken back."""
+"""`ballot open`, `close`, `extend`: one instant for every shard, confirmed by all or taken back."""
 
 import asyncio
 from typing import Any
@@ -25,8 +25,8 @@ EXTEND_MARGIN_US = 1_000_000
 def open_(ballot: str) -> None:
     """Freeze, sign and publish the ballot document and arm BALLOT.
 
-    Votes are taken while armed and opens <= now < closes. Refuses without registered and rehearsed keys, a roll, and a code
-    for every voter. Running it again finishes an opening that a crash interrupted.
+    Votes are taken while armed and opens <= now < closes. Refuses without registered and rehearsed keys, a
+    roll, and a code for every voter. Running it again finishes an opening that a crash interrupted.
     """
     armed = run_desk(lambda desk: open_ballot(desk, ballot), people=True)
     click.echo(
@@ -37,8 +37,9 @@ def open_(ballot: str) -> None:
 async def open_ballot(desk: Desk, ballot: str, *, step: Step = no_step) -> Armed:
     """Open a ballot. The order, each step safe to repeat.
 
-    (1) refuse what is not ready; (2) the document and its signature among the public files and, with the window, in the
-    voter database: from here they never change; (3) every shard of the gate; (4) the edges are told.
+    (1) refuse what is not ready; (2) the document and its signature among the public files and, with the
+    window, in the voter database: from here they never change; (3) every shard of the gate; (4) the edges
+    are told.
     """
     stored = await ballots.load(desk, ballot)
     async with changing(desk, ballot):
@@ -47,17 +48,17 @@ async def open_ballot(desk: Desk, ballot: str, *, step: Step = no_step) -> Armed
         if armed is not None and await gate.states() and await gate.published() is not None:
             raise click.ClickException(f"ballot {ballot!r} is already open; it is opened once")
         if armed is None:
-            # (1)
+            # Step 1.
             await issuing.finish_pending(desk, stored)
             document = await _ready(desk, stored)
-            # (2)
+            # Step 2.
             armed = await _freeze(desk, stored, document)
         _publish_files(desk, ballot, armed)
         step("frozen")
-        # (3)
+        # Step 3.
         await gate.arm(opens_us=armed.opens_us, closes_us=armed.closes_us)
         step("armed")
-        # (4)
+        # Step 4.
         entry = {
             "document": b64encode(armed.document),
             "document_signature": b64encode(armed.document_signature),
@@ -92,7 +93,8 @@ async def _ready(desk: Desk, stored: StoredBallot) -> documents.BallotDocument:
         raise click.ClickException("the roll import did not finish; run it again with the same file")
     if holders != entitled:
         raise click.ClickException(
-            f"{entitled - holders:,} of {entitled:,} voters have no code yet; `ballot codes issue` gives them one"
+            f"{entitled - holders:,} of {entitled:,} voters have no code yet; "
+            "`ballot codes issue` gives them one"
         )
     now_us, _ = await desk_now(desk)
     if stored.definition.closes_us <= now_us:
@@ -155,8 +157,8 @@ def _publish_files(desk: Desk, ballot: str, armed: Armed) -> None:
 def close(ballot: str, no_wait: bool) -> None:
     """Close BALLOT now, or, after its closing time, wait until every vote is stored.
 
-    Returns when every shard is closed and the queue is stored, starting a worker if none runs; after 60 seconds it gives up
-    with an error that says what remains.
+    Returns when every shard is closed and the queue is stored, starting a worker if none runs; after 60
+    seconds it gives up with an error that says what remains.
     """
     closes_us = run_desk(lambda desk: close_ballot(desk, ballot, wait=not no_wait))
     click.echo(f"{ballot} {'closes' if no_wait else 'closed'} at {format_time(closes_us, decimals=6)}")
@@ -210,7 +212,10 @@ async def extend_ballot(desk: Desk, ballot: str, closes_us: int) -> None:
             raise click.ClickException(f"{format_time(closes_us)} has passed; it is {format_time(now_us)}")
         present_us = max(state.closes_us for state in states)
         if closes_us < present_us:
-            message = f"{format_time(closes_us)} is before the present closing time {format_time(present_us)}; `ballot close` closes early"
+            message = (
+                f"{format_time(closes_us)} is before the present closing time "
+                f"{format_time(present_us)}; `ballot close` closes early"
+            )
             raise click.ClickException(message)
         if min(state.closes_us for state in states) - now_us < EXTEND_MARGIN_US:
             raise click.ClickException(
@@ -232,7 +237,7 @@ async def _armed_states(desk: Desk, stored: StoredBallot) -> list[ShardState]:
 
 
 async def _set_everywhere(gate: Gate, states: list[ShardState], closes_us: int) -> None:
-    """Write one closing time to all shards; unless all confirm before it and before their own comes, put theirs back."""
+    """Write one closing time to all shards; unless all confirm before it comes, put theirs back."""
     replies: list[Any] = await asyncio.gather(
         *(gate.set_closes(state.shard, closes_us) for state in states), return_exceptions=True
     )

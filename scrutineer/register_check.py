@@ -1,4 +1,4 @@
-"""Recomputes the issue register's roots and holds them against the desk's own signed copies, never those in `voterdb`."""
+"""Recomputes the issue register's roots against the desk's own signed copies, never those in `voterdb`."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,14 @@ from ballot.suite import SignatureInvalid, verify_signature
 from scrutineer.ballots import StoredBallot
 from scrutineer.roots import RootJournal, SignedRoot
 from scrutineer.session import Desk
+
+#: Rows of each table that are in none of the batches given, by batch.
+UNSIGNED = {
+    "register": """SELECT batch, count(*) AS rows FROM ballot.register
+                    WHERE ballot = $1 AND batch <> ALL($2) GROUP BY 1""",
+    "revocations": """SELECT batch, count(*) AS rows FROM ballot.revocations
+                       WHERE ballot = $1 AND batch <> ALL($2) GROUP BY 1""",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +28,20 @@ class RegisterFault:
 async def check_register(desk: Desk, stored: StoredBallot) -> list[RegisterFault]:
     """Give everything in which the register is not what the desk signed.
 
-    (1) every signed batch verifies, has all its rows, and each row is the signed one; (2) nothing is in the register that is
-    in no signed batch.
+    (1) every signed batch verifies, has all its rows, and each row is the signed one; (2) nothing is in the
+    register that is in no signed batch.
     """
     journal = RootJournal(desk.home, stored.id)
     faults: list[RegisterFault] = []
     signed = journal.live()
-    # (1)
+    # Step 1.
     for root in signed:
         faults += await _check_batch(desk, stored, journal, root)
-    # (2)
+    # Step 2.
     numbers = [root.batch for root in signed]
-    for table in ("register", "revocations"):
+    for table, statement in UNSIGNED.items():
         rows = await desk.votes.fetch(
-            # The two table names are ours, a few lines up.
-            f"SELECT batch, count(*) AS rows FROM ballot.{table} WHERE ballot = $1 AND batch <> ALL($2) GROUP BY 1",  # noqa: S608  # see above
+            statement,
             stored.id,
             numbers,
         )
@@ -67,13 +74,17 @@ async def _check_batch(
     changed = [
         RegisterFault(
             root.batch,
-            f"{root.kind} row {position} of batch {root.batch} (credential digest {name}) is not what the desk signed",
+            f"{root.kind} row {position} of batch {root.batch} (credential digest {name}) "
+            "is not what the desk signed",
         )
         for position, (name, leaf) in enumerate(zip(named, leaves, strict=True))
         if position >= len(kept) or merkle.leaf_hash(leaf) != kept[position]
     ]
     if len(leaves) != root.leaves:
-        text = f"batch {root.batch} of the issue register has {len(leaves):,} rows where the desk signed {root.leaves:,}"
+        text = (
+            f"batch {root.batch} of the issue register has {len(leaves):,} rows where the desk "
+            f"signed {root.leaves:,}"
+        )
         return [RegisterFault(root.batch, text), *changed]
     return changed or [
         RegisterFault(root.batch, f"batch {root.batch} of the issue register is not what the desk signed")

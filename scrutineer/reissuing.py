@@ -16,7 +16,8 @@ from scrutineer.roots import RootJournal
 from scrutineer.session import Desk
 from scrutineer.voters import PeopleKeys, Person, chunks
 
-#: A quarantined vote for one of these reasons may be somebody else's doing (DESIGN 6), so its voter can be released.
+#: A quarantined vote for one of these reasons may be somebody else's doing (DESIGN 6), so its voter can be
+#: released.
 RELEASABLE = ("bad_signature", "unreadable")
 MEMBERS_SHOWN_MAX = 20
 
@@ -33,7 +34,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Reissued:
-    """What came of it: codes written, and the members whose vote came in while their code was being replaced."""
+    """What came of it: codes written, and members whose vote came in while their code was replaced."""
 
     codes: int
     voted_meanwhile: list[str]
@@ -50,29 +51,31 @@ async def reissue(
 ) -> Reissued:
     """Give members new codes; the order, each step safe to repeat.
 
-    (1) judge all members, refusing everything for one that is unknown, has no code or has voted; (2) revoke at the gate,
-    which gives the time; (3) enter the revocations with that time under a signed root; (4) look again who has voted: a vote
-    accepted before (2) stands, and its voter gets no code; (5) release voters of quarantined votes; (6) issue.
+    (1) judge all members, refusing everything for one that is unknown, has no code or has voted; (2) revoke
+    at the gate, which gives the time; (3) enter the revocations with that time under a signed root; (4)
+    look again who has voted: a vote accepted before (2) stands, and its voter gets no code; (5) release
+    voters of quarantined votes; (6) issue.
     """
     await issuing.finish_pending(desk, stored)
-    # (1)
+    # Step 1.
     people = await _people(desk, stored, member_ids)
     shards = await _shards(desk, stored, people)
     voted, releasable = await _voted(desk, stored, shards)
     refused = [member for member, person in people.items() if person.uin in voted]
     if refused:
         raise click.ClickException(
-            f"no code is replaced, because these have voted (or their vote is still being stored): {listed(refused)}"
+            "no code is replaced, because these have voted (or their vote is still being stored): "
+            + listed(refused)
         )
-    # (2) and (3)
+    # Steps 2 and 3.
     await _revoke(desk, stored, shards, step=step)
-    # (4)
+    # Step 4.
     voted, releasable = await _voted(desk, stored, shards)
-    # (5)
+    # Step 5.
     for quarantined in releasable.values():
         await _release(desk, stored, quarantined)
     step("released")
-    # (6)
+    # Step 6.
     ready = [Recipient(person, shards[person.uin]) for person in people.values() if person.uin not in voted]
     count = 0
     if ready:
@@ -102,7 +105,10 @@ async def _shards(desk: Desk, stored: StoredBallot, people: dict[str, Person]) -
     shards = await shards_of(desk, stored, [person.uin for person in people.values()])
     codeless = [member for member, person in people.items() if person.uin not in shards]
     if codeless:
-        message = f"no code is replaced, because these have none yet (`ballot codes issue` gives one): {listed(codeless)}"
+        message = (
+            "no code is replaced, because these have none yet (`ballot codes issue` gives one): "
+            f"{listed(codeless)}"
+        )
         raise click.ClickException(message)
     return shards
 
@@ -120,7 +126,7 @@ async def shards_of(desk: Desk, stored: StoredBallot, uins: Sequence[bytes]) -> 
 async def _voted(
     desk: Desk, stored: StoredBallot, shards: dict[bytes, int]
 ) -> tuple[dict[bytes, Voted], dict[bytes, Quarantined]]:
-    """Tell voters who have voted from those whose only recorded vote is quarantined for a releasable reason."""
+    """Tell voters who have voted from those whose only vote is quarantined for a releasable reason."""
     gate = stored.gate(desk)
     by_shard: dict[int, list[bytes]] = {}
     for uin, shard in shards.items():
@@ -149,7 +155,10 @@ async def _voted(
 
 
 async def _revoke(desk: Desk, stored: StoredBallot, shards: dict[bytes, int], *, step: Step) -> None:
-    """Steps 2 and 3. A code revoked at the gate by a run that then died is revoked again: later, which harms nobody."""
+    """Steps 2 and 3. A code revoked at the gate by a run that then died is revoked again.
+
+    Later, which harms nobody.
+    """
     rows = await desk.votes.fetch(
         """SELECT credential_digest, uin FROM ballot.register r
             WHERE ballot = $1 AND uin = ANY($2)
@@ -193,7 +202,7 @@ async def _revoke(desk: Desk, stored: StoredBallot, shards: dict[bytes, int], *,
 
 
 async def _release(desk: Desk, stored: StoredBallot, quarantined: Quarantined) -> None:
-    """Write the release down, then take the mark away: a run that dies between the two is finished by the next."""
+    """Write the release down, then take the mark away: the next run finishes what dies in between."""
     async with desk.votes.transaction():
         added = await desk.votes.fetchval(
             """INSERT INTO ballot.releases (ballot, shard, entry, uin, reference) VALUES ($1, $2, $3, $4, $5)

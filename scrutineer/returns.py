@@ -1,4 +1,7 @@
-"""`ballot returns`: who came back by post or at the workplace; the gate decides which return of a voter counts."""
+"""`ballot returns`: who came back by post or at the workplace.
+
+The gate decides which return of a voter counts.
+"""
 
 import csv
 from collections import Counter
@@ -47,15 +50,16 @@ class Outcome:
     "--method", type=click.Choice(["postal", "workplace"]), required=True, help="How these voters returned."
 )
 def returns(ballot: str, file: Path, method: str) -> None:
-    """Mark voters of BALLOT who returned by another method, from FILE: CSV with the header member_id,received_at.
+    """Mark voters of BALLOT who returned by another method, as FILE says: CSV, member_id,received_at.
 
-    The first return recorded for a voter counts. The others are kept, not counted, and listed. Running it again with the same
-    file changes nothing.
+    The first return recorded for a voter counts. The others are kept, not counted, and listed. Running it
+    again with the same file changes nothing.
     """
     outcome = run_desk(lambda desk: record(desk, ballot, file, method), people=True)
     counts = outcome.counts
     click.echo(
-        f"{counts['recorded']:,} recorded, {counts['repeated']:,} recorded before, {counts['lost']:,} not counted"
+        f"{counts['recorded']:,} recorded, {counts['repeated']:,} recorded before, "
+        f"{counts['lost']:,} not counted"
     )
     for line, member_id, by in outcome.lost[:LOSERS_SHOWN_MAX]:
         click.echo(f"line {line}: {member_id} has voted already ({by}); this return does not count", err=True)
@@ -66,7 +70,10 @@ def returns(ballot: str, file: Path, method: str) -> None:
 
 
 async def record(desk: Desk, ballot: str, file: Path, method: str) -> Outcome:
-    """Judge the whole file, then mark its voters at the gate; a rerun finds them marked and changes nothing."""
+    """Judge the whole file, then mark its voters at the gate.
+
+    A rerun finds them marked and changes nothing.
+    """
     stored = await ballots.load(desk, ballot)
     if method not in stored.definition.methods:
         raise click.ClickException(f"ballot {ballot!r} does not take {method} returns")
@@ -83,8 +90,8 @@ async def record(desk: Desk, ballot: str, file: Path, method: str) -> Outcome:
         return await _mark(desk, stored, rows, method)
 
 
-def parse(file: Path, *, latest_us: int) -> list[Return]:
-    """Read the file whole; raise RollFaults with every line that is wrong. Nobody returns later than `latest_us`."""
+def parse(file: Path, *, latest_us: int) -> list[Return]:  # noqa: C901  # one branch a fault, all in one pass
+    """Read the file whole or raise RollFaults for all lines; nobody returns later than `latest_us`."""
     if file.stat().st_size > FILE_BYTES_MAX:
         raise RollFaults([(1, f"the file is larger than {FILE_BYTES_MAX:,} bytes")])
     try:

@@ -1,4 +1,7 @@
-"""Checks every stored vote once more before it leaves for the count, in processes of their own; trusts no earlier check."""
+"""Checks every stored vote once more before it leaves for the count, in processes of their own.
+
+Trusts no earlier check.
+"""
 
 import asyncio
 import hashlib
@@ -47,23 +50,24 @@ class Examiner:
     def fault(self, stored: StoredVote) -> str | None:
         """Say why a stored vote must not be counted, or None.
 
-        (1) its bytes are those that were digested when it was stored; (2) the register has its credential; (3) for this voter;
-        (4) not revoked before it was accepted; (5) the credential's key signed exactly this sealed vote for this ballot.
+        (1) its bytes are those that were digested when it was stored; (2) the register has its credential;
+        (3) for this voter; (4) not revoked before it was accepted; (5) the credential's key signed exactly
+        this sealed vote for this ballot.
         """
-        # (1)
+        # Step 1.
         if hashlib.sha256(stored.sealed).digest() != stored.sealed_sha256:
             return "its sealed bytes are not those that were stored"
-        # (2)
+        # Step 2.
         digest = keyed_digest(self.digest_key, hashlib.sha256(stored.credential).digest())
         if digest != stored.credential_digest or stored.registered_uin is None:
             return "its credential is not in the issue register"
-        # (3)
+        # Step 3.
         if stored.registered_uin != stored.uin:
             return "its credential was issued to another voter"
-        # (4)
+        # Step 4.
         if stored.revoked_us is not None and stored.revoked_us <= stored.accepted_us:
             return "its credential was revoked before it was accepted"
-        # (5)
+        # Step 5.
         try:
             vote.verify(
                 ballot_id=self.ballot,

@@ -1,4 +1,4 @@
-"""`ballot roll import`: the whole roll or nothing, people into one cluster and UINs into the other, never linked by order."""
+"""`ballot roll import`: the whole roll or nothing; people in one cluster, UINs in the other, unlinked."""
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -33,10 +33,10 @@ def roll() -> None:
 @click.argument("ballot")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_(ballot: str, file: Path) -> None:
-    """Import the voters of BALLOT from FILE: CSV in UTF-8 with the header member_id,name,email,mobile,address.
+    """Import voters of BALLOT from FILE: UTF-8 CSV with member_id,name,email,mobile,address.
 
-    Every fault is listed with its line, and nothing is imported unless there is none. Running it again with the same
-    file finishes what a crash left undone.
+    Every fault is listed with its line, and nothing is imported unless there is none. Running it again with
+    the same file finishes what a crash left undone.
     """
     added, total = run_desk(lambda desk: import_roll(desk, ballot, file), people=True)
     if added:
@@ -48,8 +48,9 @@ def import_(ballot: str, file: Path) -> None:
 async def import_roll(desk: Desk, ballot: str, file: Path, *, step: Step = no_step) -> tuple[int, int]:
     """Import a roll and give (voters added now, all entitled).
 
-    The order, each step safe to repeat: (1) read and judge the whole file; (2) people, in one transaction of the user
-    database; (3) their UINs, in order of UIN, which is random, in one transaction of the voter database.
+    The order, each step safe to repeat: (1) read and judge the whole file; (2) people, in one transaction
+    of the user database; (3) their UINs, in order of UIN, which is random, in one transaction of the voter
+    database.
     """
     stored = await ballots.load(desk, ballot)
     async with changing(desk, ballot):
@@ -60,12 +61,12 @@ async def import_roll(desk: Desk, ballot: str, file: Path, *, step: Step = no_st
             "SELECT count(*) FROM people.voters WHERE ballot = $1 AND roll_sha256 = $2", ballot, digest
         )
         if not known:
-            # (1)
+            # Step 1.
             checked = await _check(desk, ballot, file)
-            # (2)
+            # Step 2.
             await _import_people(desk, ballot, file, checked)
         step("people")
-        # (3)
+        # Step 3.
         return await _import_electorate(desk, ballot, digest)
 
 
@@ -84,7 +85,7 @@ async def _check(desk: Desk, ballot: str, file: Path) -> roll_file.Checked:
 
 
 async def _import_people(desk: Desk, ballot: str, file: Path, checked: roll_file.Checked) -> None:
-    """Step 2. The COPY ends in an error, and the transaction in nothing, if the file is not the one that was checked."""
+    """Step 2. If the file is not the one that was checked, the COPY fails and the transaction is nothing."""
     keys = PeopleKeys.from_home(desk.home)
     with bar(length=checked.voters, label="people") as progress:
         try:

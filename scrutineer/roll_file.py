@@ -41,7 +41,7 @@ class Voter:
         return f"<voter of line {self.line}>"
 
 
-class RollFaults(ValueError):
+class RollFaults(ValueError):  # noqa: N818  # it carries all of them
     """Everything wrong with a roll, by line; str() lists the first twenty."""
 
     def __init__(self, faults: list[tuple[int, str]]) -> None:
@@ -59,7 +59,7 @@ def email_key(text: str) -> str:
 
 
 def mobile_key(text: str) -> str:
-    """Give the international form (requirement A-15): 07…, +447… and 00447… are one number. May be no number at all."""
+    """Give the international form (requirement A-15): 07…, +447… and 00447… are one number."""
     digits = MOBILE_NOISE.sub("", unicodedata.normalize("NFKC", text))
     if digits.startswith("00"):
         return "+" + digits[2:]
@@ -70,7 +70,7 @@ def mobile_key(text: str) -> str:
 
 @dataclass(slots=True)
 class Seen:
-    """What must be unique across the whole roll, kept as short keyed digests so that a million lines fit in memory."""
+    """What must be unique across the roll, as short keyed digests: a million lines fit in memory."""
 
     key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     digests: set[int] = field(default_factory=set)
@@ -109,7 +109,10 @@ class Checked:
 
 
 def check(path: Path, *, seen: Seen) -> Checked:
-    """Read the whole roll and raise RollFaults if anything is wrong; `seen` may hold voters imported before."""
+    """Read the whole roll and raise RollFaults if anything is wrong.
+
+    `seen` may hold voters imported before.
+    """
     faults: list[tuple[int, str]] = []
     before = set(seen.digests) if seen.digests else set()
     count = 0
@@ -135,7 +138,10 @@ def check(path: Path, *, seen: Seen) -> Checked:
 
 
 def read(path: Path, checked: Checked) -> Iterator[Voter]:
-    """Read a roll that `check` passed, once more; if it is not the same file any more this ends in RollFaults."""
+    """Read a roll that `check` passed, once more.
+
+    If it is not the same file any more this ends in RollFaults.
+    """
     faults: list[tuple[int, str]] = []
     with path.open("rb") as file:
         lines = _Lines(file, faults)
@@ -230,7 +236,10 @@ def _repeats(path: Path, seen: Seen, before: set[int]) -> Iterator[tuple[int, st
 
 
 class _Lines:
-    """The file's lines as text, hashed on the way; a bad or endless line is a fault and reading goes on or stops."""
+    """The file's lines as text, hashed on the way.
+
+    A bad or endless line is a fault and reading goes on or stops.
+    """
 
     def __init__(self, file: BinaryIO, faults: list[tuple[int, str]]) -> None:
         self.file = file

@@ -1,7 +1,7 @@
-"""The desk's own journal of the issue register, kept outside `voterdb`: what it signed, and how far each batch came.
+"""The desk's journal of the issue register, outside `voterdb`: what it signed, how far each batch came.
 
-`desk/roots/<ballot>.jsonl` holds one line an act, synced before the next step; `<ballot>.<batch>.leaves` the leaf hashes of
-a signed batch, 32 bytes each, so that a changed row can be named and not only noticed.
+`desk/roots/<ballot>.jsonl` holds one line an act, synced before the next step; `<ballot>.<batch>.leaves`
+the leaf hashes of a signed batch, 32 bytes each, so that a changed row can be named and not only noticed.
 """
 
 import json

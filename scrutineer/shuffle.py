@@ -1,7 +1,8 @@
 """Puts lines in a uniformly random order on disk, with flat memory.
 
-Each line goes to one of 64 files at random, each file is shuffled in memory, and the files are joined. Every order is equally
-likely: a line's bucket is independent of all others', and within a bucket the shuffle is uniform.
+Each line goes to one of 64 files at random, each file is shuffled in memory, and the files are joined.
+Every order is equally likely: a line's bucket is independent of all others', and within a bucket the
+shuffle is uniform.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 BUCKETS = 64
 
@@ -21,7 +22,7 @@ class Shuffler:
         self._random = secrets.SystemRandom()
         self._buckets: list[IO[bytes]] = []
         for _ in range(BUCKETS):
-            self._buckets.append(tempfile.TemporaryFile(dir=directory))
+            self._buckets.append(tempfile.TemporaryFile(dir=directory))  # noqa: SIM115  # closed by __exit__
         self.lines = 0
 
     def add(self, line: bytes) -> None:
@@ -48,7 +49,7 @@ class Shuffler:
             bucket.seek(0)
             shutil.copyfileobj(bucket, file)
 
-    def __enter__(self) -> "Shuffler":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -76,7 +76,8 @@ async def read(desk: Desk, ballot: str) -> dict[str, Any]:
 
 async def _turnout(desk: Desk, ballot: str) -> dict[str, dict[str, int]]:
     rows = await desk.votes.fetch(
-        "SELECT side, method, sum(votes)::bigint AS votes FROM ballot.turnout WHERE ballot = $1 GROUP BY 1, 2",
+        """SELECT side, method, sum(votes)::bigint AS votes FROM ballot.turnout
+            WHERE ballot = $1 GROUP BY 1, 2""",
         ballot,
     )
     turnout: dict[str, dict[str, int]] = {"accepted": {}, "stored": {}}
@@ -90,7 +91,8 @@ async def _without_current_code(desk: Desk, ballot: str) -> int:
     return int(
         await desk.votes.fetchval(
             """SELECT count(*) FROM ballot.electorate e WHERE ballot = $1 AND NOT EXISTS (
-                   SELECT FROM ballot.register r LEFT JOIN ballot.revocations v USING (ballot, credential_digest)
+                   SELECT FROM ballot.register r LEFT JOIN ballot.revocations v USING (ballot,
+                   credential_digest)
                     WHERE r.ballot = e.ballot AND r.uin = e.uin AND v.credential_digest IS NULL)""",
             ballot,
         )

@@ -1,4 +1,4 @@
-"""The user database as the desk knows it: members found by keyed digest, contact details sealed in every row."""
+"""The user database as the desk knows it: members found by digest, contact details sealed."""
 
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -30,7 +30,7 @@ class Person:
         return "<person>"
 
     def channel(self) -> tuple[str, str]:
-        """Give the channel and destination for a code: email if there is one, else text message, else post."""
+        """Give a code's channel and destination: email if there is one, else text message, else post."""
         if self.email:
             return "email", self.email
         if self.mobile:

@@ -1,14 +1,14 @@
-"""What a scrutineer's morning looks like, for the desk's tests: a definition, a roll, keys, codes, and voters who cast."""
+"""A scrutineer's morning, for the desk's tests: a definition, a roll, keys, codes, voters who cast."""
 
 import csv
 import hashlib
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, AsyncIterator, TypeVar
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -67,7 +67,7 @@ def members(count: int, *, start: int = 0) -> list[list[str]]:
     for number in range(start, start + count):
         email = f"voter{number}@planted-mail.example" if number % 3 == 0 else ""
         mobile = f"07700 9{number:05d}" if number % 3 == 1 else ""
-        address = f"{number} Planted Street\nPlantedtown" if number % 3 == 2 else ""  # noqa: PLR2004
+        address = f"{number} Planted Street\nPlantedtown" if number % 3 == 2 else ""
         rows.append([f"M-{number:05d}", f"Plantedname Number{number}", email, mobile, address])
     return rows
 

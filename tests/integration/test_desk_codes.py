@@ -6,7 +6,6 @@ import secrets
 import stat
 from pathlib import Path
 
-import asyncpg
 import click
 import pytest
 
@@ -50,7 +49,7 @@ def with_roll(run_ballot: RunBallot, tmp_path: Path, ballot: str, *, shards: int
 async def test_an_issue_that_died_anywhere_leaves_each_voter_one_working_code(
     stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str, at: str
 ) -> None:
-    """Whatever step was the last: after a rerun each voter has exactly one code that works, in exactly one file."""
+    """After a rerun each voter has exactly one code that works, in exactly one file."""
     with_roll(run_ballot, tmp_path, ballot_id, shards=4)
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     step = crash_at(at)
@@ -98,7 +97,10 @@ async def test_an_unfinished_file_is_told_apart(
 def test_the_dispatch_file_is_complete_private_and_never_overwritten(
     run_ballot: RunBallot, tmp_path: Path, ballot_id: str
 ) -> None:
-    """One row a voter with a link, mode 0600; a second issue writes nothing and an existing file is refused."""
+    """One row a voter with a link, mode 0600.
+
+    A second issue writes nothing and an existing file is refused.
+    """
     out = deskwork.prepare(run_ballot, tmp_path, ballot_id, voters=VOTERS)
 
     rows = deskwork.read_codes(out)
@@ -119,7 +121,7 @@ def test_the_dispatch_file_is_complete_private_and_never_overwritten(
 async def test_a_reissued_code_replaces_the_old_one_at_once(
     stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str
 ) -> None:
-    """The old code is refused from the moment of reissue, the new one falls in the same shard and works once."""
+    """The old code is refused from the moment of reissue; the new one, in the same shard, works once."""
     old = deskwork.read_codes(deskwork.prepare(run_ballot, tmp_path, ballot_id, voters=VOTERS, shards=8))
     run_ballot("open", ballot_id)
     out = tmp_path / "new.csv"
@@ -228,7 +230,7 @@ async def test_two_desks_cannot_change_one_ballot_at_once(
 async def test_the_desk_keeps_its_own_signed_roots(
     stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str
 ) -> None:
-    """Each batch's root is in the desk's own files, equal to the one in the register, before and after a reissue."""
+    """Each batch's root in the desk's own files equals the one in the register, also after a reissue."""
     deskwork.prepare(run_ballot, tmp_path, ballot_id, voters=3)
     run_ballot("codes", "reissue", ballot_id, "M-00001", "--out", tmp_path / "new.csv")
 
@@ -249,7 +251,7 @@ async def test_the_desk_keeps_its_own_signed_roots(
 async def test_nothing_planted_is_readable_in_either_cluster_or_the_gate(
     stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str
 ) -> None:
-    """No name, email, phone number, address, member id or code stands in any table, log or key, in any spelling."""
+    """No name, email, phone, address, member id or code stands in any table, log or key."""
     rows = deskwork.read_codes(deskwork.prepare(run_ballot, tmp_path, ballot_id, voters=6))
     planted = ["Plantedname", "planted-mail", "9000", "Planted Street", "M-0000"]
     planted += [row["code"] for row in rows.values()] + [
@@ -276,7 +278,7 @@ async def test_nothing_planted_is_readable_in_either_cluster_or_the_gate(
 async def dump(stack: Stack, cluster: str, ballot: str) -> bytes:
     """Every row of this ballot in every table of a cluster, as its owner sees it."""
     assert cluster in {"voterdb", "userdb"}
-    connection: asyncpg.Connection = await postgres.connect(
+    connection = await postgres.connect(
         stack.servers, "voterdb" if cluster == "voterdb" else "userdb", "ballot_owner"
     )
     try:

@@ -39,7 +39,7 @@ def one_message(stderr: str) -> str:
         (lambda text: text.replace('form = "single"', 'form = "guess"'), "form"),
         (lambda text: text.replace("opens = ", "opens_ = ").replace("closes = ", "opens = "), "closes"),
         (lambda text: text.replace('"industrial-action"', '"merger"'), "workplace"),
-        (lambda text: "[ballot\n", "line 1"),
+        (lambda text: "[ballot\n" + text, "line 1"),
     ],
     ids=["two questions of one id", "unknown form", "no closing time", "illegal kind and method", "not TOML"],
 )
@@ -125,7 +125,7 @@ def test_a_roll_takes_any_column_order_and_a_byte_order_mark(
 async def test_a_roll_import_that_died_half_way_is_finished_by_the_next(
     stack: Stack, tmp_path: Path, created: str
 ) -> None:
-    """People are in one cluster and their UINs not yet in the other: the rerun adds exactly what is missing."""
+    """People are in one cluster and their UINs not yet in the other: the rerun adds what is missing."""
     roll = deskwork.write_roll(tmp_path / "roll.csv", deskwork.members(30))
 
     def die(_name: str) -> None:
@@ -152,7 +152,7 @@ async def test_the_order_of_the_two_clusters_links_nobody(stack: Stack, tmp_path
 
 
 def test_keys_are_registered_only_with_the_holders_own_proof(run_ballot: RunBallot, created: str) -> None:
-    """A rehearsal of another ballot, with too few shares or another key's signature is refused; other keys later too."""
+    """A rehearsal of another ballot, with too few shares or another signature is refused; other keys too."""
     good = deskwork.key_registration(created, result_seed=b"1" * 32)
     other = deskwork.key_registration("another", result_seed=b"1" * 32)
     few = deskwork.key_registration(created, result_seed=b"1" * 32, shares_used=1)
