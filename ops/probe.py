@@ -11,19 +11,21 @@ import csv
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING
 
 import click
 
+from ops.backoff import POLL_SECONDS
 from ops.monitor.codes import CODES_BATCH, CODES_LEFT_MIN, code_files, codes_left
 from ops.monitor.journal import write_durably
 from ops.monitor.voter import PROBE_BALLOT
-from ops.supervisor import ballot_command
+from ops.supervisor import STOP_SECONDS, ballot_command
 from runtime.home import Home
 
 if TYPE_CHECKING:
@@ -188,7 +190,16 @@ class ProbeKeeper:
         )
 
     def stop(self) -> None:
-        """End a preparation under way; the next run goes on from there."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
+        """End a preparation under way, the desk command it runs included; the next run goes on from there."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        deadline = time.monotonic() + STOP_SECONDS
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(POLL_SECONDS)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
