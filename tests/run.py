@@ -1,4 +1,4 @@
-"""What `./run test` does: all checks on the code, then all tests, each timed and bounded, to the first failure."""
+"""What `./run test` does: every check and test, each bounded and timed; the first failure ends it."""
 
 import argparse
 import subprocess
