@@ -171,6 +171,7 @@ class Consumer:
             if (reference := entries[outcome.entry].reference) is not None
         }
         self._count(entries, outcomes)
+        self._alarm(ballot.id, shard, outcomes)
         # (4) Committed: from here the queue may forget these entries.
         await self._queue.acknowledge(
             stream,
@@ -178,7 +179,6 @@ class Consumer:
             references_key=handoff.references_key(ballot.id, shard),
             states=states,
         )
-        self._alarm(ballot.id, shard, outcomes)
         return len(deliveries)
 
     async def _check_and_store(

@@ -140,7 +140,7 @@ class Queue:
         last_id = info["last-generated-id"].decode()
         group = next((g for g in groups if g["name"] == handoff.GROUP.encode()), None)
         if group is None:
-            raise Retry("the group is gone")
+            raise NoStreamError("the group is not there")
         delivered = group["last-delivered-id"].decode()
         undelivered = await self._run(self._client.xrange(stream, min=f"({delivered}", count=1))
         oldest = [i for i, _ in _deliveries(undelivered)]

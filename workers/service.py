@@ -1,4 +1,4 @@
-"""One worker process: storing, turnout and the trust check, each a task that retries by itself."""
+"""One worker process: storing, turnout, trust and watching, each a task that retries by itself."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from workers.fuse import FuseBlownError
 from workers.metrics import WorkerMetrics
 from workers.opening import Keys
 from workers.published import Catalogue
-from workers.queue import Queue
+from workers.queue import NoStreamError, Queue
 from workers.store import Store
 from workers.trust import Trust
 from workers.turnout import TurnoutReader
@@ -94,7 +94,7 @@ class Worker:
         self._turnout = TurnoutReader(
             queue=self._queue, store=self._turnout_store, catalogue=self._catalogue, metrics=metrics
         )
-        self._looked_s = self._forgot_s = self._clock.monotonic() - LOOK_S
+        self._forgot_s = self._clock.monotonic() - FORGET_S
 
     async def run(self, stop: Stop, *, until_drained: bool = False) -> int:
         """Work until asked to stop, or with `until_drained` until nothing is left; the exit code."""
@@ -113,6 +113,7 @@ class Worker:
             asyncio.create_task(self._repeat("store", store_votes, stop, done)),
             asyncio.create_task(self._repeat("turnout", count_turnout, stop, done)),
             asyncio.create_task(self._repeat("trust", self._judge_queue, stop, done)),
+            asyncio.create_task(self._repeat("watch", self._watch, stop, done)),
         ]
         try:
             return max(await asyncio.gather(*tasks))
@@ -125,19 +126,26 @@ class Worker:
     async def _store_round(self) -> int:
         handled = await self._consumer.run_once()
         handled += await self._attempts.run_once(self._consumer.name)
-        now_s = self._clock.monotonic()
-        if now_s - self._looked_s >= LOOK_S:
-            self._looked_s = now_s
+        if not self._catalogue.ballots:
+            await self._clock.sleep(TURNOUT_WAIT_S)
+        return handled
+
+    async def _watch(self) -> float:
+        """Show what waits, and now and then forget consumers that are long gone."""
+        try:
             waiting = await backlog.measure(self._queue, self._catalogue)
-            waiting.show(self._metrics, now_us=self._clock.now_us())
+        except NoStreamError:
+            return (
+                TURNOUT_WAIT_S  # a ballot published this instant: the consumer is about to join its streams
+            )
+        waiting.show(self._metrics, now_us=self._clock.now_us())
+        now_s = self._clock.monotonic()
         if now_s - self._forgot_s >= FORGET_S:
             self._forgot_s = now_s
             ballots = self._catalogue.ballots.values()
             streams = [stream for ballot in ballots for stream in (*ballot.votes, *ballot.attempts)]
             await self._queue.forget_dead(streams, but=self._consumer.name)
-        if not self._catalogue.ballots:
-            await self._clock.sleep(TURNOUT_WAIT_S)
-        return handled
+        return LOOK_S
 
     async def _drained(self) -> bool:
         return await backlog.drained(await backlog.measure(self._queue, self._catalogue), self._store)

@@ -195,6 +195,8 @@ class Store:
             return await work(self._connection)
         except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
             self._drop()
+            if isinstance(error, ValueError):
+                raise Fatal(f"voter database: {type(error).__name__}, a value of the wrong kind") from error
             raise Retry(f"voter database: {type(error).__name__}") from error
         except asyncio.CancelledError:
             self._drop()

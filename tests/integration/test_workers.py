@@ -211,6 +211,29 @@ async def test_each_reason_for_quarantine(one: Ground, verifier: Verifier) -> No
     assert b'"ref":' in record
 
 
+async def test_the_second_wall_holds_for_what_the_gate_would_never_send(
+    one: Ground, verifier: Verifier
+) -> None:
+    """The same vote twice is stored once; a return of somebody who voted, or of nobody, is set aside."""
+    voter, other = await one.voters(2)
+    cast = await one.cast(voter)
+    await one.append(cast)
+    returned = {"k": b"r", "m": b"postal", "rt": b"1", "t": b"1750000000000000", "won": b"1"}
+    stream = handoff.votes_key(one.ballot, 0)
+    for uin in (voter.uin, secrets.token_bytes(16), other.uin, other.uin):
+        await one.admin.xadd(stream, returned | {"u": uin})
+
+    async with one.worker(verifier) as rig:
+        await rig.drain()
+
+    assert len(await one.rows("votes")) == 1
+    assert [row["uin"] for row in await one.rows("returns")] == [other.uin]
+    reasons = sorted(row["reason"] for row in await one.rows("quarantine"))
+    assert reasons == ["conflict", "conflict", "not_in_register"]
+    assert await one.turnout("stored") == {"electronic": 1, "postal": 1}
+    assert await one.state(cast) == b"s"
+
+
 async def test_a_credential_revoked_before_acceptance_is_not_in_the_register(
     one: Ground, verifier: Verifier
 ) -> None:
