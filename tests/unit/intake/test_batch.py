@@ -1,0 +1,245 @@
+"""Group commit, stepped by hand: what waits goes together, bounds hold, every waiter gets one answer.
+
+The queue's end of the connection is played here by hand; the gate itself is tested on a real server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from ballot import receipt
+from ballot.suite import SigningKey
+from intake.batch import CALL_ITEMS_MAX, Batcher, Decision
+from intake.gate import ACCESS, CAST, Call, Queue, Unready
+from intake.settings import Settings
+from runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+KEY = SigningKey.from_seed(b"k" * 32)
+SETTINGS = Settings(confirm_s=0.5, inflight_max=600)
+
+
+class HandQueue(Queue):
+    """Answers a round when the test says so."""
+
+    def __init__(self) -> None:
+        self.rounds: list[list[Call]] = []
+        self.answers: asyncio.Queue[Callable[[list[Call]], list[Any]] | Exception] = asyncio.Queue()
+        self.refuse: Unready | None = None
+        self.opened = 0
+
+    async def open(self) -> None:
+        """Connect, unless the test refuses."""
+        self.opened += 1
+        if self.refuse is not None:
+            raise self.refuse
+
+    async def check(self) -> None:
+        """Find nothing wrong."""
+
+    async def drop(self) -> None:
+        """Forget nothing: there is no connection."""
+
+    async def call(self, calls: Sequence[Call]) -> list[Any]:
+        """Wait for the test's answer."""
+        self.rounds.append(list(calls))
+        answer = await self.answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(list(calls))
+
+
+def accept(calls: list[Call]) -> list[Any]:
+    """Accept every vote, and find every credential ready."""
+    replies = []
+    for call in calls:
+        if call.function == CAST:
+            rows = [
+                [b"accepted", call.args[index + 2], b"1700000000000000", call.args[index + 4]]
+                for index in range(0, len(call.args), 6)
+            ]
+        else:
+            rows = [[b"ready", b"", b"", b""] for _ in range(0, len(call.args), 2)]
+        replies.append([b"1", b"9", b"open", *rows])
+    return replies
+
+
+@asynccontextmanager
+async def batching(queue: HandQueue, settings: Settings = SETTINGS) -> AsyncIterator[Batcher]:
+    """A running batcher in front of `queue`."""
+
+    def issue(leaves: Sequence[receipt.Leaf]) -> list[receipt.Receipt]:
+        return receipt.issue(leaves, KEY)
+
+    batcher = Batcher(queue, settings=settings, clock=SystemClock(), issue_receipts=issue)
+    running = asyncio.create_task(batcher.run())
+    await wait_for(lambda: queue.opened > 0)
+    try:
+        yield batcher
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    """Let the loop run until `condition` holds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  # what is waited for sets no event
+            await asyncio.sleep(0.001)
+
+
+def cast(batcher: Batcher, number: int = 0, *, shard: int = 0) -> asyncio.Task[Decision | None]:
+    """Submit a vote with a reference of its own."""
+    reference = f"0000-0000-0000-{number:04d}".encode()
+    args = (b"d" * 32, b"i" * 16, reference, b"record", number.to_bytes(32, "big"), b"ip")
+    return asyncio.create_task(batcher.submit(CAST, ballot="b", shard=shard, args=args))
+
+
+async def test_what_waits_goes_together_and_each_gets_its_own_receipt() -> None:
+    """One vote goes alone at once; those that come meanwhile share the next call and one signature."""
+    queue = HandQueue()
+    async with batching(queue) as batcher:
+        first = cast(batcher, 1)
+        await wait_for(lambda: len(queue.rounds) == 1)
+        others = [cast(batcher, number) for number in range(2, 12)]
+        await wait_for(lambda: batcher.inflight == 11)
+        queue.answers.put_nowait(accept)
+        queue.answers.put_nowait(accept)
+        decisions = await asyncio.gather(first, *others)
+
+    assert [len(calls[0].args) // 6 for calls in queue.rounds] == [1, 10]
+    receipts = [decision.receipt for decision in decisions if decision and decision.receipt]
+    assert [each.reference[-4:] for each in receipts] == [f"{number:04d}" for number in range(1, 12)]
+    for each in receipts:
+        receipt.verify(each, KEY.public)
+    assert len({each.signature for each in receipts[1:]}) == 1
+
+
+async def test_shards_and_functions_share_a_round() -> None:
+    """Calls to several shards, and access requests, are written together."""
+    queue = HandQueue()
+    async with batching(queue) as batcher:
+        first = cast(batcher)
+        await wait_for(lambda: len(queue.rounds) == 1)
+        votes = [cast(batcher, number, shard=number % 4) for number in range(8)]
+        asked = asyncio.create_task(batcher.submit(ACCESS, ballot="b", shard=0, args=(b"d" * 32, b"ip")))
+        await wait_for(lambda: batcher.inflight == 10)
+        queue.answers.put_nowait(accept)
+        queue.answers.put_nowait(accept)
+        await asyncio.gather(first, *votes)
+        decision = await asked
+
+    assert decision is not None
+    assert (decision.outcome, decision.receipt) == ("ready", None)
+    assert sorted((call.function, call.shard) for call in queue.rounds[1]) == [
+        (ACCESS, 0),
+        *((CAST, shard) for shard in range(4)),
+    ]
+
+
+async def test_a_call_holds_only_so_many() -> None:
+    """A long line is sent in bounded calls, in order, none left behind."""
+    queue = HandQueue()
+    async with batching(queue) as batcher:
+        first = cast(batcher)
+        await wait_for(lambda: len(queue.rounds) == 1)
+        votes = [cast(batcher, number) for number in range(CALL_ITEMS_MAX + 5)]
+        await wait_for(lambda: batcher.inflight == CALL_ITEMS_MAX + 6)
+        for _ in range(3):
+            queue.answers.put_nowait(accept)
+        decisions = await asyncio.gather(first, *votes)
+
+    assert [len(calls[0].args) // 6 for calls in queue.rounds] == [1, CALL_ITEMS_MAX, 5]
+    assert all(decision and decision.receipt for decision in decisions)
+
+
+async def test_beyond_the_bound_the_answer_is_immediate() -> None:
+    """The line never grows past the bound, and there is room again once answers came."""
+    queue = HandQueue()
+    async with batching(queue, replace(SETTINGS, inflight_max=3)) as batcher:
+        waiting = [cast(batcher, number) for number in range(3)]
+        await wait_for(lambda: batcher.inflight == 3)
+
+        assert await cast(batcher, 9) is None
+        queue.answers.put_nowait(accept)
+        queue.answers.put_nowait(accept)
+        await asyncio.gather(*waiting)
+        queue.answers.put_nowait(accept)
+        assert await cast(batcher, 10) is not None
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError(), TimeoutError(), ResponseError("OOM"), ValueError("bug")]
+)
+async def test_a_failed_round_is_not_confirmed_and_the_next_one_works(error: Exception) -> None:
+    """Whatever a round dies of, its votes are answered, the connection is made anew, and votes go on."""
+    queue = HandQueue()
+    async with batching(queue) as batcher:
+        vote = cast(batcher)
+        queue.answers.put_nowait(error)
+        assert await vote is None
+
+        await wait_for(lambda: queue.opened == 2 and batcher.ready)
+        queue.answers.put_nowait(accept)
+        assert await cast(batcher) is not None
+    assert batcher.inflight == 0
+
+
+async def test_one_refused_call_leaves_the_others_their_answers() -> None:
+    """An error for one shard costs that shard's votes only."""
+    queue = HandQueue()
+
+    def half(calls: list[Call]) -> list[Any]:
+        return [ResponseError("OOM") if call.shard == 1 else accept([call])[0] for call in calls]
+
+    async with batching(queue) as batcher:
+        first = cast(batcher)
+        await wait_for(lambda: len(queue.rounds) == 1)
+        good, bad = cast(batcher, 1, shard=0), cast(batcher, 2, shard=1)
+        await wait_for(lambda: batcher.inflight == 3)
+        queue.answers.put_nowait(accept)
+        queue.answers.put_nowait(half)
+        decisions = await asyncio.gather(first, good, bad)
+
+    assert [decision is not None for decision in decisions] == [True, True, False]
+
+
+async def test_who_waits_too_long_is_told_and_never_sent() -> None:
+    """A vote that expired while it waited is not sent afterwards: its voter was told to try again."""
+    queue = HandQueue()
+    async with batching(queue, replace(SETTINGS, confirm_s=0.1)) as batcher:
+        sent, waiting = cast(batcher, 1), cast(batcher, 2)
+        await wait_for(lambda: len(queue.rounds) == 1)
+        late = cast(batcher, 3)
+
+        assert list(await asyncio.gather(sent, waiting, late)) == [None, None, None]
+        queue.answers.put_nowait(accept)
+        queue.answers.put_nowait(accept)
+        assert await cast(batcher, 4) is not None
+
+    sent_references = [call.args[index + 2] for calls in queue.rounds for call in calls for index in (0,)]
+    assert b"0000-0000-0000-0003" not in sent_references
+
+
+async def test_an_unready_queue_takes_nothing() -> None:
+    """While the queue is not good enough the answer is immediate and the reason is kept."""
+    queue = HandQueue()
+    queue.refuse = Unready("not_durable", "Set appendfsync always.")
+    async with batching(queue) as batcher:
+        await wait_for(lambda: batcher.reason == "not_durable")
+        assert await cast(batcher) is None
+
+        queue.refuse = None
+        await wait_for(lambda: batcher.ready)
+        queue.answers.put_nowait(accept)
+        assert await cast(batcher) is not None
+    assert not queue.rounds[1:]
