@@ -14,6 +14,7 @@ import time
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ class Run:
         drawn = plan.draw(self.scenario, seed=options.plan_seed)
         self.codes = Codes(first=dispatched_codes(Path(options.codes)))
         self._reissued = Path(options.reissued) if options.reissued else None
-        self.agenda = Agenda(drawn.voters)
+        # Where nobody reissues codes, nobody loses one.
+        lost = self._reissued is not None
+        self.agenda = Agenda(replace(voter, reissue=voter.reissue and lost) for voter in drawn.voters)
         self.counts: Counter[str] = Counter()
         self.unexpected: list[str] = []
         self.out = Path(options.out)
@@ -63,7 +66,6 @@ class Run:
     def new_codes(self) -> bool:
         """Whether the reissued codes have arrived; without a file for them, everybody keeps the first."""
         if self._reissued is None:
-            self.codes.reissued = self.codes.first
             return True
         if not self.codes.reissued and self._reissued.exists():
             self.codes.reissued = dispatched_codes(self._reissued)
