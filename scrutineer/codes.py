@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from scrutineer import ballots, issuing, reissuing, voters
+from scrutineer import ballots, dispatch, issuing, reissuing, voters
 from scrutineer.ballots import StoredBallot
 from scrutineer.files import refuse_existing
 from scrutineer.issuing import Recipient
@@ -22,6 +22,12 @@ CHECK_ROWS = 5_000
 MEMBERS_MAX = 100_000
 
 OUT = click.Path(dir_okay=False, path_type=Path)
+TO = click.option(
+    "--to",
+    "keyfile",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Seal the file to the dispatch house's public key in this file (HPKE, the suite of the votes).",
+)
 
 
 @click.group()
@@ -34,20 +40,24 @@ def codes() -> None:
 @click.option(
     "--out", type=OUT, required=True, help="Dispatch file to write (CSV, mode 0600); never overwritten."
 )
-def issue_(ballot: str, out: Path) -> None:
+@TO
+def issue_(ballot: str, out: Path, keyfile: Path | None) -> None:
     """Give every voter of BALLOT who never had one an access code, in one file for the dispatch house.
 
     The file is the only place where codes exist: member_id,channel,destination,code,link. Running it again
     finishes what a crash left undone and writes only the voters that are missing.
     """
-    issued = run_desk(lambda desk: issue_all(desk, ballot, out), people=True)
+    to = dispatch.read_key(keyfile) if keyfile else None
+    issued = run_desk(lambda desk: issue_all(desk, ballot, out, to=to), people=True)
     if issued:
         click.echo(f"{issued:,} codes issued in {out}")
     else:
         click.echo(f"every voter of {ballot} has been issued a code; no file is written")
 
 
-async def issue_all(desk: Desk, ballot: str, out: Path, *, step: Step = no_step) -> int:
+async def issue_all(
+    desk: Desk, ballot: str, out: Path, *, to: bytes | None = None, step: Step = no_step
+) -> int:
     """Issue to every voter without a code; gives how many that were."""
     stored = await ballots.load(desk, ballot)
     async with changing(desk, ballot):
@@ -58,7 +68,9 @@ async def issue_all(desk: Desk, ballot: str, out: Path, *, step: Step = no_step)
         issuing.refuse_leftover(desk.home, ballot, out)
         refuse_existing(out)
         recipients = _recipients(desk, stored, PeopleKeys.from_home(desk.home))
-        return await issuing.issue(desk, stored, recipients, out, count=missing, cause="issued", step=step)
+        return await issuing.issue(
+            desk, stored, recipients, out, count=missing, cause="issued", to=to, step=step
+        )
 
 
 async def _codeless(desk: Desk, stored: StoredBallot) -> int:
@@ -105,7 +117,10 @@ async def _without_code(desk: Desk, stored: StoredBallot, block: list[Person]) -
 @click.option(
     "--out", type=OUT, required=True, help="Dispatch file to write (CSV, mode 0600); never overwritten."
 )
-def reissue_(ballot: str, member_ids: tuple[str, ...], members: Path | None, out: Path) -> None:
+@TO
+def reissue_(
+    ballot: str, member_ids: tuple[str, ...], members: Path | None, out: Path, keyfile: Path | None
+) -> None:
     """Give members new codes; all their earlier codes stop working at once.
 
     Refuses everything if one of them is not on the roll or has voted. A voter whose only recorded vote was
@@ -114,7 +129,8 @@ def reissue_(ballot: str, member_ids: tuple[str, ...], members: Path | None, out
     wanted = list(dict.fromkeys([*member_ids, *(_read_members(members) if members else [])]))
     if not wanted:
         raise click.ClickException("name at least one member id, or a file of them with --members")
-    done = run_desk(lambda desk: reissue_some(desk, ballot, wanted, out), people=True)
+    to = dispatch.read_key(keyfile) if keyfile else None
+    done = run_desk(lambda desk: reissue_some(desk, ballot, wanted, out, to=to), people=True)
     if done.codes:
         click.echo(f"{done.codes:,} codes reissued in {out}")
     if done.voted_meanwhile:
@@ -125,7 +141,7 @@ def reissue_(ballot: str, member_ids: tuple[str, ...], members: Path | None, out
 
 
 async def reissue_some(
-    desk: Desk, ballot: str, members: list[str], out: Path, *, step: Step = no_step
+    desk: Desk, ballot: str, members: list[str], out: Path, *, to: bytes | None = None, step: Step = no_step
 ) -> Reissued:
     """Replace the codes of `members`, whole or not at all."""
     stored = await ballots.load(desk, ballot)
@@ -134,7 +150,7 @@ async def reissue_some(
         states = await stored.gate(desk).states()
         if states and all(state.closed for state in states):
             raise click.ClickException(f"ballot {ballot!r} is closed; a new code could not be used")
-        return await reissuing.reissue(desk, stored, members, out, step=step)
+        return await reissuing.reissue(desk, stored, members, out, to=to, step=step)
 
 
 def _read_members(file: Path) -> list[str]:

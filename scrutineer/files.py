@@ -39,8 +39,8 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
 
 
 @contextmanager
-def new_private_file(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that must not exist yet, mode 0600; on leaving it is on disk, name and all."""
+def new_private_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that must not exist yet, mode 0600; on leaving it is on disk, name and all."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE)
     except FileExistsError:
@@ -49,7 +49,7 @@ def new_private_file(path: Path) -> Iterator[IO[str]]:
         ) from None
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+    with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, PRIVATE_MODE)
         yield file
         file.flush()

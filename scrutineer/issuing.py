@@ -26,7 +26,7 @@ from runtime.environment import Environment
 from runtime.home import Home
 from runtime.progress import bar
 from scrutineer.ballots import StoredBallot
-from scrutineer.files import new_private_file
+from scrutineer.dispatch import dispatch_file
 from scrutineer.gate import CALL_ROWS_MAX
 from scrutineer.roll import Step, no_step
 from scrutineer.roots import RootJournal, SignedRoot
@@ -124,6 +124,7 @@ async def issue(
     *,
     count: int,
     cause: str,
+    to: bytes | None = None,
     step: Step = no_step,
 ) -> int:
     """Give each recipient a code; gives how many.
@@ -139,7 +140,7 @@ async def issue(
     spool = Spool(desk.home.desk)
     try:
         # Step 1.
-        await _write_file(desk, stored, recipients, out, count=count, spool=spool, journal=journal)
+        await _write_file(desk, stored, recipients, out, count=count, to=to, spool=spool, journal=journal)
         step("file")
         # Steps 2 and 3.
         roots = await _register(desk, stored, spool, journal=journal, cause=cause, step=step)
@@ -158,11 +159,12 @@ async def _write_file(
     out: Path,
     *,
     count: int,
+    to: bytes | None,
     spool: Spool,
     journal: RootJournal,
 ) -> None:
     drawer = Drawer(desk.home, stored)
-    with new_private_file(out) as file, bar(length=count, label="codes") as progress:
+    with dispatch_file(out, ballot=stored.id, to=to) as file, bar(length=count, label="codes") as progress:
         journal.drawing(out)
         writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow(DISPATCH_COLUMNS)

@@ -47,7 +47,13 @@ def listed(members: Sequence[str]) -> str:
 
 
 async def reissue(
-    desk: Desk, stored: StoredBallot, member_ids: Sequence[str], out: Path, *, step: Step = no_step
+    desk: Desk,
+    stored: StoredBallot,
+    member_ids: Sequence[str],
+    out: Path,
+    *,
+    to: bytes | None = None,
+    step: Step = no_step,
 ) -> Reissued:
     """Give members new codes; the order, each step safe to repeat.
 
@@ -80,7 +86,7 @@ async def reissue(
     count = 0
     if ready:
         count = await issuing.issue(
-            desk, stored, _each(ready), out, count=len(ready), cause="reissued", step=step
+            desk, stored, _each(ready), out, count=len(ready), cause="reissued", to=to, step=step
         )
     return Reissued(count, [member for member, person in people.items() if person.uin in voted])
 

@@ -1,6 +1,8 @@
 """Codes: one working code a voter whatever dies in between, and none that outlives its replacement."""
 
 import base64
+import csv
+import io
 import json
 import secrets
 import stat
@@ -8,8 +10,12 @@ from pathlib import Path
 
 import click
 import pytest
+from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from ballot import handoff
+from ballot.encoding import b64encode
 from runtime import postgres
 from scrutineer import codes
 from scrutineer.gate import Gate
@@ -19,6 +25,7 @@ from tests.conftest import RunBallot, Stack
 from tests.integration import deskwork
 
 VOTERS = 12
+SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 
 class Crash(Exception):  # noqa: N818  # it stands for kill -9
@@ -141,6 +148,29 @@ async def test_a_reissued_code_replaces_the_old_one_at_once(
     assert not (tmp_path / "no.csv").exists()
     books = json.loads(run_ballot("status", ballot_id, "--json").stdout)
     assert (books["books"]["revoked"], books["books"]["unused"], books["balanced"]) == (2, VOTERS - 2, True)
+
+
+def test_a_dispatch_file_can_be_sealed_to_the_dispatch_house(
+    run_ballot: RunBallot, tmp_path: Path, ballot_id: str
+) -> None:
+    """With --to only the dispatch house's private key reads the file; a wrong key file is refused."""
+    with_roll(run_ballot, tmp_path, ballot_id, shards=1)
+    mlkem, x25519 = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
+    public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
+    house = hpke.MLKEM768X25519PrivateKey(mlkem, x25519)
+    key_file, out = tmp_path / "house.key", tmp_path / "codes.sealed"
+    key_file.write_text("not a key")
+    wrong = run_ballot("codes", "issue", ballot_id, "--to", key_file, "--out", out, check=False)
+    assert "does not hold a public key" in wrong.stderr
+    key_file.write_text(b64encode(public) + "\n")
+
+    run_ballot("codes", "issue", ballot_id, "--to", key_file, "--out", out)
+
+    sealed = out.read_bytes()
+    assert b"M-00000" not in sealed
+    opened = SUITE.decrypt(sealed, house, info=f"strike-ballot/v1/dispatch/{ballot_id}".encode())
+    assert len(list(csv.DictReader(io.StringIO(opened.decode(), newline="")))) == VOTERS
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
 
 
 def test_reissue_to_somebody_unknown_changes_nothing(
