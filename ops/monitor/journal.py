@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LINE_BYTES_MAX = 4096
 REPLAY_LINES_MAX = 500
+# About 8,000 intervals: months of ordinary days, hours of the worst.
+JOURNAL_BYTES_MAX = 1024 * 1024
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -54,6 +56,7 @@ class Journal:
         self._open_path = directory / "open.json"
         self._last = self._repair()
         self._written = int(self._written_path.read_text()) if self._written_path.exists() else 0
+        self._shorten()
 
     def _repair(self) -> Interval | None:
         """Cut off a line torn by a crash, and return the last whole one."""
@@ -69,6 +72,17 @@ class Journal:
                 os.fsync(file.fileno())
         lines = whole.splitlines()
         return _from_json(lines[-1]) if lines else None
+
+    def _shorten(self) -> None:
+        """Drop what voterdb has, except the last line, from which the next start goes on.
+
+        The mark goes back first: a kill in between replays lines that voterdb ignores, and skips none.
+        """
+        size = self._path.stat().st_size
+        if self._last is None or self._written != size or size <= JOURNAL_BYTES_MAX:
+            return
+        self.mark_written(0)
+        write_durably(self._path, _to_json(self._last) + b"\n")
 
     def append(self, intervals: list[Interval]) -> None:
         """Put ended intervals on disk; they are safe on return."""

@@ -57,11 +57,12 @@ options = [ {{id = "yes", text = "Yes"}}, {{id = "no", text = "No"}} ]
 
 @dataclass(frozen=True, slots=True)
 class SmallBallot:
-    """The ballot, its members' codes, and the receipts of those who voted."""
+    """The ballot, its codes and whose each is, and the receipts of the first eight."""
 
     id: str
     stack: Stack
     codes: list[Code]
+    members: list[str]
     receipts: list[receipt.Receipt]
 
     @asynccontextmanager
@@ -160,8 +161,8 @@ def build(stack: Stack, directory: Path) -> SmallBallot:
     ballot_id = f"c-{secrets.token_hex(6)}"
     definition, roll, codes = directory / "ballot.toml", directory / "roll.csv", directory / "codes.csv"
     definition.write_text(DEFINITION.format(id=ballot_id))
-    rows = [f"m{i},Voter {i},voter{i}@members.example,,\n" for i in range(VOTERS)]
-    roll.write_text("member_id,name,email,mobile,address\n" + "".join(rows))
+    voters = [f"m{i},Voter {i},voter{i}@members.example,,\n" for i in range(VOTERS)]
+    roll.write_text("member_id,name,email,mobile,address\n" + "".join(voters))
     run(stack, "create", definition)
     run(
         stack, "keys", "create", ballot_id, "--threshold", "1", "--shares", "1", "--out", directory / "shares"
@@ -170,13 +171,14 @@ def build(stack: Stack, directory: Path) -> SmallBallot:
     run(stack, "codes", "issue", ballot_id, "--out", codes)
     run(stack, "open", ballot_id)
     with codes.open(newline="") as file:
-        drawn = [Code.parse(row["code"]) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    drawn = [Code.parse(row["code"]) for row in rows]
     signing = SigningKey.from_seed(stack.home.secret("receipts"))
     public = stack.home.public / "receipts.json"
     if not public.exists():
         entry = {"id": key_id(signing.public), "use": "receipts", "alg": "Ed25519"}
         public.write_text(json.dumps({**entry, "public_key": b64encode(signing.public)}))
-    built = SmallBallot(ballot_id, stack, drawn, [])
+    built = SmallBallot(ballot_id, stack, drawn, [row["member_id"] for row in rows], [])
     asyncio.run(_vote(built, signing))
     return built
 

@@ -1,5 +1,6 @@
 """The checker sees: each way to lose, double, change or slip in a vote is named, and fails."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -321,3 +322,40 @@ def test_a_vote_without_receipt_is_a_note_and_no_failure(small: SmallBallot, tmp
     assert status == 0
     notes = [note["where"] for note in report["notes"]["unconfirmed attempts"]]
     assert notes == [small.receipts[0].reference]
+
+
+def test_returns_by_post_are_in_the_books(stack: Stack, tmp_path: Path) -> None:
+    """An abstainer's postal return counts, a voter's does not, and the books balance all along."""
+    posted = build(stack, tmp_path)
+    returns = tmp_path / "returns.csv"
+    received = [f"{member},2025-07-01T09:00:00Z\n" for member in (posted.members[0], posted.members[-1])]
+    returns.write_text("member_id,received_at\n" + "".join(received))
+    run(stack, "returns", posted.id, returns, "--method", "postal")
+    waiting, _ = check(posted)
+
+    run(stack, "close", posted.id)
+    status, report = check(posted, "--signatures")
+
+    assert waiting == 0
+    assert (status, report["findings"]) == (0, [])
+    assert (report["books"]["voted_electronic"], report["books"]["returned_other"]) == (CAST, 1)
+    assert report["states"] == ["closed"]
+
+
+async def test_a_released_voter_is_in_the_books(stack: Stack, tmp_path: Path) -> None:
+    """Quarantined, released by the desk, code replaced: still nothing is missing and nothing is too many."""
+    burnt = await asyncio.to_thread(build, stack, tmp_path)
+    quarantine = TAMPERINGS["a vote quarantined as well"][2]
+    async with burnt.owner() as owner, burnt.queue() as queue:
+        await quarantine(burnt, owner, queue)
+        await sql("DELETE FROM ballot.votes @vote")(burnt, owner, queue)
+    held, before = check(burnt, "--signatures")
+
+    run(stack, "codes", "reissue", burnt.id, burnt.members[0], "--out", tmp_path / "again.csv")
+    status, report = check(burnt, "--signatures")
+
+    assert (held, before["findings"]) == (0, [])
+    assert (status, report["findings"]) == (0, [])
+    books = report["books"]
+    assert (books["quarantined"], books["released"], books["voted_electronic"]) == (1, 1, CAST - 1)
+    assert (books["issued"], books["used"], books["revoked"]) == (VOTERS + 1, CAST - 1, 1)

@@ -54,3 +54,17 @@ def test_a_checkpoint_that_the_journal_overtook_is_not_ended_twice(tmp_path: Pat
     journal.append([FIRST])
 
     assert Journal(tmp_path).restored() == Interval(10, 10, State.UNKNOWN)
+
+
+def test_a_long_journal_that_voterdb_has_is_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last line stays and is offered once more; one that voterdb lacks is never dropped."""
+    journal = Journal(tmp_path)
+    journal.append([FIRST, SECOND])
+    monkeypatch.setattr("ops.monitor.journal.JOURNAL_BYTES_MAX", 10)
+    assert len(Journal(tmp_path).unwritten()) == 2
+
+    journal.mark_written(journal.unwritten()[-1].end_offset)
+
+    shortened = Journal(tmp_path)
+    assert [entry.interval for entry in shortened.unwritten()] == [SECOND]
+    assert shortened.restored() == Interval(20, 20, State.UNKNOWN)
