@@ -56,7 +56,9 @@ def test_a_checkpoint_that_the_journal_overtook_is_not_ended_twice(tmp_path: Pat
     assert Journal(tmp_path).restored() == Interval(10, 10, State.UNKNOWN)
 
 
-def test_a_long_journal_that_voterdb_has_is_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_journal_that_voterdb_has_is_shortened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its last line stays and is offered once more; one that voterdb lacks is never dropped."""
     journal = Journal(tmp_path)
     journal.append([FIRST, SECOND])
