@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+import click
 
 from loadtests.stage import STOP_SECONDS_MAX, StageFault, end, wait_until
 
@@ -14,6 +17,19 @@ LOCUSTFILE = Path(__file__).resolve().parent / "locustfile.py"
 USERS = 32
 SECONDS_MAX = 300
 LAST_WORDS = 5
+Told = Callable[[int], None]
+
+
+def in_silence(_receipts: int) -> None:
+    """Nobody watches."""
+
+
+@contextmanager
+def bar(length: int) -> Iterator[Told]:
+    """A progress bar on stderr while the block runs, if that is a terminal; tell it the receipts so far."""
+    label, hidden = "voted", not sys.stderr.isatty()
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as shown:
+        yield lambda receipts: shown.update(receipts - shown.pos)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +61,18 @@ class Booking:
 class Crowd:
     """A running crowd; use as a context manager. It ends with the last voter, or with the block."""
 
-    def __init__(self, booking: Booking, *, progress: Any = None) -> None:
+    def __init__(self, booking: Booking, *, told: Told = in_silence) -> None:
         self.booking = booking
+        self._told = told
+        self._receipts = 0
+        self._read_to = 0
         booking.out.mkdir(parents=True, exist_ok=True)
         with (booking.out / "locust.txt").open("wb") as out, (booking.out / "locust.err").open("wb") as err:
             self._process = subprocess.Popen(
                 booking.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
-                stderr=err if progress is None else progress,
+                stderr=err,
                 process_group=0,
             )
 
@@ -71,7 +90,13 @@ class Crowd:
     def receipts(self) -> int:
         """How many receipts have reached the file so far; the last few may still be on their way to it."""
         path = self.booking.out / "receipts.jsonl"
-        return path.read_bytes().count(b"\n") if path.exists() else 0
+        if path.exists():
+            with path.open("rb") as lines:
+                lines.seek(self._read_to)
+                new = lines.read()
+            self._read_to += len(new)
+            self._receipts += new.count(b"\n")
+        return self._receipts
 
     def wait_for(self, receipts: int, *, seconds: float = SECONDS_MAX) -> None:
         """Return once that many receipts are in the file, or nobody is left."""
@@ -93,6 +118,9 @@ class Crowd:
             )
         return summary
 
-    @staticmethod
-    def _wait(holds: Callable[[], bool], seconds: float, what: str) -> None:
-        wait_until(holds, seconds=seconds, what=what)
+    def _wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
+        def holds_now() -> bool:
+            self._told(self.receipts())
+            return holds()
+
+        wait_until(holds_now, seconds=seconds, what=what)

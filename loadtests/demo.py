@@ -101,7 +101,7 @@ def play(life: Life, telling: Telling) -> list[Figure]:
         ("ballot roll import", life.roll),
         ("ballot codes issue", life.issue),
         ("ballot open", life.open),
-        (votes, lambda: life.vote(progress=sys.stderr if sys.stderr.isatty() else None)),
+        (votes, life.vote),
         ("ballot close: drained and balanced", life.close),
         ("ballot tally: exported, opened with 2 shares, counted, signed", life.tally),
         ("ballot verify: the result's signature", life.verify),

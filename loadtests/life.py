@@ -9,7 +9,7 @@ from typing import Any
 from ballot import receipt as receipts
 from ballot.encoding import b64decode
 from ballot.receipt import Receipt
-from loadtests.crowd import USERS, Booking, Crowd
+from loadtests.crowd import USERS, Booking, Crowd, bar
 from loadtests.door import HttpDoor
 from loadtests.plan import Plan
 from loadtests.scenario import SPOILT, Scenario
@@ -83,7 +83,7 @@ class Life:
         """Freeze, sign and publish the ballot document, and take votes."""
         self.stage.run("open", self.ballot)
 
-    def vote(self, *, during: During = nothing, progress: Any = None) -> None:
+    def vote(self, *, during: During = nothing) -> None:
         """Let the voters vote, reissue codes in the middle, and do `during` as well."""
         reissued = self.files / "reissued.csv"
         booking = Booking(
@@ -96,7 +96,7 @@ class Life:
             seed=self.seed,
             users=self.users,
         )
-        with Crowd(booking, progress=progress) as crowd:
+        with bar(len(self.plan.voters)) as told, Crowd(booking, told=told) as crowd:
             crowd.wait_for(int(len(self.plan.voters) * REISSUE_AFTER))
             if self.plan.reissues and crowd.running:
                 self._reissue(reissued)

@@ -1,14 +1,13 @@
 """`ballot load`: a scenario's voters, headless, on a deployment; the exit code is the verdict."""
 
 import json
-import sys
 import time
 from pathlib import Path
 
 import click
 
 from loadtests import plan, scenario
-from loadtests.crowd import SECONDS_MAX, USERS, Booking, Crowd
+from loadtests.crowd import SECONDS_MAX, USERS, Booking, Crowd, bar
 from loadtests.demo import Telling, faults_told, play
 from loadtests.life import Life
 from loadtests.scenario import Scenario
@@ -75,7 +74,7 @@ def load(
         else:
             where = {"url": url, "codes": codes, "desk_key": key, "out": report, "reissued": reissued}
             booking = Booking(scenario=name, **where, seed=seed, users=users, seconds=seconds)  # type: ignore[arg-type]
-            with Crowd(booking, progress=sys.stderr) as crowd:
+            with bar(played.votes) as told, Crowd(booking, told=told) as crowd:
                 click.echo(json.dumps(crowd.finish(), indent=2))
 
 
