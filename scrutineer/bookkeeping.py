@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ballot import handoff
 from ballot.books import Books
@@ -15,6 +16,9 @@ from scrutineer.voters import FETCH_ROWS, chunks
 #: While votes come in, gate and database are read a moment apart; an honest difference is gone the next time.
 ATTEMPTS = 3
 REFERENCES_SHOWN_MAX = 10
+
+#: The fields of a stream entry.
+Fields: TypeAlias = dict[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ async def account(desk: Desk, stored: StoredBallot) -> Account:
 
 async def _account_once(desk: Desk, stored: StoredBallot) -> Account:
     states = await stored.gate(desk).states()
-    waiting = await _unacknowledged_votes(desk, stored)
+    unacknowledged = await _unacknowledged(desk, stored)
+    waiting = _digests(unacknowledged)
     waiting_revoked = await _revoked_among(desk, stored, waiting)
     row = await desk.votes.fetchrow(
         """SELECT (SELECT count(*) FROM ballot.electorate WHERE ballot = $1) AS entitled,
@@ -84,7 +89,9 @@ async def _account_once(desk: Desk, stored: StoredBallot) -> Account:
         "postal": returned["postal"],
         "workplace": returned["workplace"],
     }
+    # A return that the gate counted and the workers have yet to store is no difference.
     at_gate = sum(state.voted["postal"] + state.voted["workplace"] for state in states)
+    at_gate -= sum(1 for fields in unacknowledged if fields.get(handoff.WON_FIELD) == b"1")
     return Account(books, by_method, dict(quarantined), at_gate)
 
 
@@ -112,9 +119,9 @@ async def _unused(desk: Desk, stored: StoredBallot) -> int:
     return unused
 
 
-async def _unacknowledged_votes(desk: Desk, stored: StoredBallot) -> list[bytes]:
-    """Give the keyed digests of the electronic votes that the workers have not acknowledged."""
-    digests: list[bytes] = []
+async def _unacknowledged(desk: Desk, stored: StoredBallot) -> list[Fields]:
+    """Give the entries that the workers have not acknowledged, without their records."""
+    found: list[Fields] = []
     for shard in range(stored.shards):
         if not (await backlog(desk, stored, shard)).entries:
             continue
@@ -125,15 +132,20 @@ async def _unacknowledged_votes(desk: Desk, stored: StoredBallot) -> list[bytes]
         if mine and mine["pending"]:
             for entry in await desk.gate.xpending_range(key, handoff.GROUP, "-", "+", int(mine["pending"])):
                 name = bytes(entry["message_id"])
-                digests += _digests(await desk.gate.xrange(key, min=name, max=name, count=1))
+                found += _kept(await desk.gate.xrange(key, min=name, max=name, count=1))
         while page := await desk.gate.xrange(key, min=position, max="+", count=PAGE_ENTRIES):
-            digests += _digests(page)
+            found += _kept(page)
             position = b"(" + bytes(page[-1][0])
-    return digests
+    return found
 
 
-def _digests(entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[bytes]:
-    votes = [fields for _, fields in entries if fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE]
+def _kept(entries: Sequence[tuple[bytes, Fields]]) -> list[Fields]:
+    names = (handoff.KIND_FIELD, handoff.DIGEST_FIELD, handoff.WON_FIELD)
+    return [{name: fields[name] for name in names if name in fields} for _, fields in entries]
+
+
+def _digests(entries: Sequence[Fields]) -> list[bytes]:
+    votes = [fields for fields in entries if fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE]
     return [fields[handoff.DIGEST_FIELD] for fields in votes]
 
 

@@ -56,7 +56,7 @@ async def export_votes(desk: Desk, ballot: str, out: Path) -> dict[str, Any]:
     armed = await ballots.armed(desk, ballot)
     if armed is None:
         raise click.ClickException(f"ballot {ballot!r} was never opened")
-    async with changing(desk, ballot):
+    async with changing(desk, ballot, "export"):
         # Steps 1 and 2.
         await _closed_and_drained(desk, stored)
         account = await _balanced(desk, stored)

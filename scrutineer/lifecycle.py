@@ -168,7 +168,7 @@ async def close_ballot(desk: Desk, ballot: str, *, wait: bool) -> int:
     """Close a ballot and, if `wait`, see all of it stored; gives the closing time."""
     stored = await ballots.load(desk, ballot)
     gate = stored.gate(desk)
-    async with changing(desk, ballot):
+    async with changing(desk, ballot, "closing time"):
         states = await _armed_states(desk, stored)
         if all(state.closed for state in states):
             closes_us = max(state.closes_us for state in states)
@@ -203,7 +203,7 @@ def extend(ballot: str, until: str) -> None:
 async def extend_ballot(desk: Desk, ballot: str, closes_us: int) -> None:
     """Set a later closing time on every shard, or leave all as they were."""
     stored = await ballots.load(desk, ballot)
-    async with changing(desk, ballot):
+    async with changing(desk, ballot, "closing time"):
         states = await _armed_states(desk, stored)
         if any(state.closed for state in states):
             raise click.ClickException(f"ballot {ballot!r} has closed; a closed ballot is never opened again")

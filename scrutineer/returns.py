@@ -86,7 +86,7 @@ async def record(desk: Desk, ballot: str, file: Path, method: str) -> Outcome:
         rows = parse(file, latest_us=min(now_us, max(state.closes_us for state in states)))
     except RollFaults as faults:
         raise click.ClickException(f"nothing is recorded from {file}:\n{faults}") from None
-    async with changing(desk, ballot):
+    async with changing(desk, ballot, "returns"):
         return await _mark(desk, stored, rows, method)
 
 

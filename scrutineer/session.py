@@ -23,7 +23,7 @@ from scrutineer.files import write_public
 
 T = TypeVar("T")
 
-#: First half of the advisory lock's two integers: "DESK" in ASCII. The second is the ballot's hash.
+#: First half of the advisory lock's two integers: "DESK" in ASCII. The second is the hash of ballot and part.
 LOCK_CLASS = 0x4445534B
 
 #: Why a command stops when another one is changing the same ballot.
@@ -84,16 +84,21 @@ async def _with_desk(
 
 
 @asynccontextmanager
-async def changing(desk: Desk, ballot: str) -> AsyncIterator[None]:
-    """Hold the ballot for one changing command; the lock dies with its connection, so a crash leaves none."""
-    held = await desk.votes.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_CLASS, ballot)
+async def changing(desk: Desk, ballot: str, part: str = "voters and codes") -> AsyncIterator[None]:
+    """Hold one part of the ballot for one changing command.
+
+    Closing must not wait for a long issue of codes, so they hold different parts. The lock dies
+    with its connection: a crash leaves none.
+    """
+    name = f"{ballot}/{part}"
+    held = await desk.votes.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_CLASS, name)
     if not held:
         raise click.ClickException(BUSY)
     try:
         yield
     finally:
         if not desk.votes.is_closed():
-            await desk.votes.execute("SELECT pg_advisory_unlock($1, hashtext($2))", LOCK_CLASS, ballot)
+            await desk.votes.execute("SELECT pg_advisory_unlock($1, hashtext($2))", LOCK_CLASS, name)
 
 
 def desk_key(home: Home) -> SigningKey:

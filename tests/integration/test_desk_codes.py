@@ -248,7 +248,9 @@ async def test_two_desks_cannot_change_one_ballot_at_once(
     with_roll(run_ballot, tmp_path, ballot_id, shards=1)
 
     async with deskwork.desk_of(stack) as desk:
-        await desk.votes.execute("SELECT pg_advisory_lock($1, hashtext($2))", LOCK_CLASS, ballot_id)
+        await desk.votes.execute(
+            "SELECT pg_advisory_lock($1, hashtext($2))", LOCK_CLASS, f"{ballot_id}/voters and codes"
+        )
         with pytest.raises(click.ClickException, match="another desk command"):
             await deskwork.with_desk(
                 stack, lambda other: codes.issue_all(other, ballot_id, tmp_path / "c.csv")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scrutineer import lifecycle
 from scrutineer import roll as rolls
 from tests.conftest import RunBallot, Stack
 from tests.integration import deskwork
@@ -237,3 +238,24 @@ def test_a_probe_takes_new_voters_while_it_is_open(
     }
     told = json.loads(run_ballot("status", ballot_id, "--json").stdout)
     assert (told["entitled"], told["books"]["unused"], told["balanced"]) == (7, 7, True)
+
+
+@pytest.mark.parametrize("at", ["frozen", "armed"])
+async def test_an_opening_that_died_is_finished_with_the_same_document(
+    stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str, at: str
+) -> None:
+    """The document that was signed before the crash is the one that is published after it."""
+    deskwork.prepare(run_ballot, tmp_path, ballot_id, voters=3, shards=2)
+
+    def die(name: str) -> None:
+        if name == at:
+            raise Crash
+
+    with pytest.raises(Crash):
+        await deskwork.with_desk(stack, lambda desk: lifecycle.open_ballot(desk, ballot_id, step=die))
+    document = (stack.home.public / f"{ballot_id}.document").read_bytes()
+    run_ballot("open", ballot_id)
+
+    assert (stack.home.public / f"{ballot_id}.document").read_bytes() == document
+    assert json.loads(run_ballot("status", ballot_id, "--json").stdout)["state"] == "open"
+    assert "already open" in run_ballot("open", ballot_id, check=False).stderr
