@@ -6,7 +6,10 @@ import sys
 
 import click
 
+from ballot.encoding import canonical_json
+from ballot.suite import SigningKey
 from intake import parent, process
+from intake.edge import key_entry
 from intake.settings import Settings
 from runtime import logs
 from runtime.clock import SystemClock
@@ -40,6 +43,7 @@ def intake(port: int, host: str, processes: int, metrics_port: int, inherit_sock
     if inherit_socket is None:
         listening = parent.bind(host, port)
         with listening, servers(home):
+            publish_receipts_key(home)
             code = run_service(lambda stop: _parent(listening, processes, metrics_port, home, stop))
     else:
         listening = socket.socket(fileno=inherit_socket)
@@ -48,6 +52,14 @@ def intake(port: int, host: str, processes: int, metrics_port: int, inherit_sock
                 lambda stop: process.serve(listening, servers=found, settings=settings, stop=stop)
             )
     sys.exit(code)
+
+
+def publish_receipts_key(home: Home) -> None:
+    """Leave the receipts key's public half in `public/receipts.json`, for whoever verifies a receipt here."""
+    public = SigningKey.from_seed(home.secret("receipts")).public
+    draft = home.public / f".receipts.{os.getpid()}.json"
+    draft.write_bytes(canonical_json(key_entry("receipts", public)) + b"\n")
+    draft.replace(home.public / "receipts.json")
 
 
 async def _parent(listening: socket.socket, processes: int, metrics_port: int, home: Home, stop: Stop) -> int:

@@ -92,9 +92,11 @@ class Edge:
     async def _keys(self, _request: web.BaseRequest, _route: Route) -> web.Response:
         """The keys that our signatures verify with: desk's, receipts', and of each ballot the result's."""
         desk = self._ballots.desk_key()
-        keys = [] if desk is None else [_key("desk", desk)]
-        keys.append(_key("receipts", self._receipts_public))
-        keys.extend(_key("result", published.document.result_key) for published in await self._ballots.all())
+        keys = [] if desk is None else [key_entry("desk", desk)]
+        keys.append(key_entry("receipts", self._receipts_public))
+        keys.extend(
+            key_entry("result", published.document.result_key) for published in await self._ballots.all()
+        )
         return replies.json_response({"keys": keys})
 
     async def _live(self, _request: web.BaseRequest, _route: Route) -> web.Response:
@@ -119,5 +121,6 @@ class Edge:
         return response
 
 
-def _key(use: str, public: bytes) -> dict[str, Any]:
+def key_entry(use: str, public: bytes) -> dict[str, Any]:
+    """One published key, in the form of INTERFACES."""
     return {"id": key_id(public), "use": use, "alg": "Ed25519", "public_key": b64encode(public)}
