@@ -20,6 +20,7 @@ from loadtests.table import as_json, books_lines, differences, table
 from loadtests.tryout import Tryout
 
 DEFAULT = "tube-two-questions"
+LOOK_SECONDS = 0.5
 
 
 class Telling:
@@ -64,6 +65,8 @@ def demo(name: str, stay: bool, keep: bool, seed: int | None, as_program: bool) 
     Ends with the line `differences: 0`. Uses a BALLOT_HOME of its own, removed at the end, and free ports.
     """
     telling = Telling(to_stderr=as_program)
+    # A closed terminal ends the run as SIGTERM does: everything that was started is stopped.
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     started = time.monotonic()
     with faults_told():
         played = scenario.load(name)
@@ -147,6 +150,9 @@ def _stay(stage: Stage, life: Life, telling: Telling) -> None:
     telling.say(f"result   {life.result}")
     telling.say(f"\nTo cast a vote with an unused code:\n  {tryout.line()}\n\nCtrl-C stops everything.")
     try:
-        signal.pause()
+        while stage.running:
+            time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
         telling.say("stopping")
+    else:
+        raise StageFault("`ballot up` has ended by itself.")

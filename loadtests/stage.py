@@ -20,6 +20,7 @@ READY_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
 METRICS_PORTS = 3
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PORTS = range(21_000, 32_000, 7)
 SETTINGS = "BALLOT_"
 
@@ -80,12 +81,20 @@ class Stage:
         return self.home / "public" / "desk.json"
 
     def __enter__(self) -> Self:
+        self._interruptions = {number: signal.getsignal(number) for number in INTERRUPTIONS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-        if not self._keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        # Whoever presses Ctrl-C twice means the same as once: what was started is still stopped, in order.
+        for number in INTERRUPTIONS:
+            signal.signal(number, signal.SIG_IGN)
+        try:
+            self.stop()
+            if not self._keep:
+                shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            for number, before in self._interruptions.items():
+                signal.signal(number, before)
 
     def run(self, *arguments: str | Path, seconds: float = COMMAND_SECONDS_MAX) -> str:
         """Run `ballot ARGUMENTS…` and return what it printed; a refusal is a fault with its own words."""
@@ -146,6 +155,11 @@ class Stage:
         if self._up is not None:
             end(self._up, seconds=STOP_SECONDS_MAX)
             self._up = None
+
+    @property
+    def running(self) -> bool:
+        """Whether `ballot up` is there."""
+        return self._up is not None and self._up.poll() is None
 
     @property
     def up_pid(self) -> int:

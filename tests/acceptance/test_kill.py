@@ -1,4 +1,4 @@
-"""Killing an edge or a worker in the middle of the voting changes no figure and no book."""
+"""Killing what takes the votes in the middle of the voting changes no figure and no book."""
 
 import os
 import re
@@ -21,6 +21,12 @@ VOTES = {"entitled": 1042, "votes": 620}
 FIGURES = {"6004": "597", "209": "21", "15": "2", "6092": "604", "109": "11", "27": "5"}
 USERS = 6
 BACK_SECONDS_MAX = 30.0
+WORKER, EDGE, QUEUE, DATABASE = (
+    r"ballot worker\b",
+    r"ballot intake\b",
+    r"valkey-server",
+    r"postgres\b.*voterdb",
+)
 
 
 @pytest.fixture
@@ -56,7 +62,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def processes(stage: Stage, what: str) -> list[int]:
-    """The processes under `ballot up` whose command line says `ballot <what>`, parents first."""
+    """The processes under `ballot up` with `what`, a pattern, in the command line, parents first."""
     found = []
     for pid in descendants(stage.up_pid):
         try:
@@ -64,7 +70,7 @@ def processes(stage: Stage, what: str) -> list[int]:
         except OSError:
             continue
         line = b" ".join(words).decode(errors="replace")
-        if re.search(rf"ballot {what}\b", line):
+        if re.search(what, line):
             found.append(pid)
     return found
 
@@ -81,11 +87,22 @@ def kill_and_wait(stage: Stage, what: str, pid: int) -> None:
 
 def test_killing_an_edge_and_a_worker_changes_nothing(small_tube: str) -> None:
     """`kill -9` of a worker, an edge process and the whole edge: same table, same books, same receipts."""
+    kill_in_the_middle(small_tube, [(WORKER, 0), (EDGE, -1), (WORKER, 0), (EDGE, 0)])
+
+
+@pytest.mark.long
+def test_killing_the_servers_changes_nothing(small_tube: str) -> None:
+    """`kill -9` of the queue and of the voter database: what was accepted is counted, the rest is retried."""
+    kill_in_the_middle(small_tube, [(QUEUE, 0), (DATABASE, 0), (QUEUE, 0)])
+
+
+def kill_in_the_middle(small_tube: str, victims: list[tuple[str, int]]) -> None:
+    """Play the ballot, and kill those processes one after the other while the voters vote."""
     played = scenario.load(small_tube)
     killed: list[str] = []
 
     def kill(stage: Stage, crowd: Crowd) -> None:
-        for what, which in (("worker", 0), ("intake", -1), ("worker", 0), ("intake", 0)):
+        for what, which in victims:
             assert crowd.running, f"the voting was over before {what} was killed; killed so far: {killed}"
             kill_and_wait(stage, what, processes(stage, what)[which])
             killed.append(what)
@@ -101,6 +118,6 @@ def test_killing_an_edge_and_a_worker_changes_nothing(small_tube: str) -> None:
             step()
         figures = [*life.figures(), *life.receipts()]
         assert differences(figures) == 0, figures
-        assert killed == ["worker", "intake", "worker", "intake"]
+        assert killed == [what for what, _ in victims]
         # The kills were felt: some answers were lost, and the voters sent the identical vote again.
         assert life.summary["counts"]["sent again"] > 0
