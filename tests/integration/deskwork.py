@@ -23,6 +23,8 @@ from scrutineer.session import Desk
 from tests.conftest import RunBallot, Stack
 
 T = TypeVar("T")
+VOTERS = 20
+SHARDS = 2
 HEADER = ["member_id", "name", "email", "mobile", "address"]
 
 
@@ -174,3 +176,23 @@ async def cast(stack: Stack, ballot: str, vote: CastVote, *, shards: int = 1) ->
     finally:
         await client.aclose()
     return str(reply[3][0].decode())
+
+
+async def voted(
+    stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot: str, *, votes: int
+) -> list[CastVote]:
+    """An open ballot of twenty voters in two shards in which the first `votes` have voted."""
+    rows = read_codes(prepare(run_ballot, tmp_path, ballot, voters=VOTERS, shards=SHARDS))
+    run_ballot("open", ballot)
+    sealed = [seal(stack, ballot, rows[member]["code"], "yes") for member in sorted(rows)[:votes]]
+    for vote in sealed:
+        assert await cast(stack, ballot, vote, shards=SHARDS) == "accepted"
+    return sealed
+
+
+def refusal(run_ballot: RunBallot, *command: str | Path) -> str:
+    """The one message of a command that must be refused."""
+    done = run_ballot(*command, check=False)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stderr
