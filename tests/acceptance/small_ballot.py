@@ -146,14 +146,6 @@ class SmallBallot:
             what=f"a vote to be {state}",
         )
 
-    def published_key(self, use: str) -> Path:
-        """The published key for that use, in a file, as a voter would keep it."""
-        keys = self.door.send("GET", "/api/v1/keys").fields()["keys"]
-        (key,) = (key for key in keys if key["use"] == use)
-        path = self.files / f"{use}.json"
-        path.write_text(json.dumps(key), encoding="utf-8")
-        return path
-
     def shares(self) -> Sequence[Path]:
         """The key holders' share files."""
         return sorted((self.files / "shares").glob("share-*.txt"))
