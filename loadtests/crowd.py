@@ -34,7 +34,7 @@ def bar(length: int) -> Iterator[Told]:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """Whom a crowd plays, where it goes, and with which papers; new codes will appear at `reissued`."""
+    """Whom a crowd plays, where it goes and how fast; new codes will appear at `reissued`."""
 
     scenario: str
     url: str
@@ -45,13 +45,23 @@ class Booking:
     seed: int | None = None
     users: int = USERS
     seconds: int = SECONDS_MAX
+    think: float = 0.0
 
     def command(self) -> list[str]:
         """The Locust command line."""
         return [
             *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"),
             *("--users", str(self.users), "--spawn-rate", str(self.users), "--run-time", f"{self.seconds}s"),
-            *("--loglevel", "WARNING", "--host", self.url, "--scenario", self.scenario),
+            *(
+                "--think",
+                str(self.think),
+                "--loglevel",
+                "WARNING",
+                "--host",
+                self.url,
+                "--scenario",
+                self.scenario,
+            ),
             *("--codes", str(self.codes), "--desk-key", str(self.desk_key), "--out", str(self.out)),
             *(("--reissued", str(self.reissued)) if self.reissued else ()),
             *(("--plan-seed", str(self.seed)) if self.seed is not None else ()),

@@ -44,13 +44,21 @@ class Life:
     """One ballot on one stage. The steps are to be called in the order in which they stand."""
 
     def __init__(
-        self, stage: Stage, scenario: Scenario, plan: Plan, *, seed: int | None = None, users: int = USERS
+        self,
+        stage: Stage,
+        scenario: Scenario,
+        plan: Plan,
+        *,
+        seed: int | None = None,
+        users: int = USERS,
+        think: float = 0.0,
     ) -> None:
         self.stage = stage
         self.scenario = scenario
         self.plan = plan
         self.seed = seed
         self.users = users
+        self.think = think
         self.ballot = scenario.ballot
         self.files = stage.files / scenario.ballot
         self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,6 +103,7 @@ class Life:
             reissued=reissued if self.plan.reissues else None,
             seed=self.seed,
             users=self.users,
+            think=self.think,
         )
         with bar(len(self.plan.voters)) as told, Crowd(booking, told=told) as crowd:
             crowd.wait_for(int(len(self.plan.voters) * REISSUE_AFTER))

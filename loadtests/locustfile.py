@@ -9,6 +9,7 @@ Every receipt is verified and kept in `receipts.jsonl`, the digest that the vote
 
 import json
 import os
+import random
 import sys
 import time
 from argparse import ArgumentParser
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from locust import FastHttpUser, constant, events, task
+from locust import FastHttpUser, events, task
 from locust.env import Environment
 from locust.exception import StopUser
 
@@ -54,6 +55,7 @@ class Run:
         # Where nobody reissues codes, nobody loses one.
         lost = self._reissued is not None
         self.agenda = Agenda(replace(voter, reissue=voter.reissue and lost) for voter in drawn.voters)
+        self.think: float = options.think
         self.counts: Counter[str] = Counter()
         self.unexpected: list[str] = []
         self.out = Path(options.out)
@@ -169,7 +171,6 @@ class FastDoor:
 class Voter(FastHttpUser):
     """One device after another, on one kept-alive connection."""
 
-    wait_time = constant(0)
     network_timeout = 15.0
     connection_timeout = 5.0
 
@@ -193,6 +194,10 @@ class Voter(FastHttpUser):
             hang_up=lambda path, body: send_and_hang_up(run.url, path, body),
             counts=run.counts,
         )
+
+    def wait_time(self) -> float:
+        """Seconds until the next device: none, or around --think, drawn evenly."""
+        return random.uniform(0, 2 * RUN["now"].think)
 
     @task
     def visit(self) -> None:
@@ -227,6 +232,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--codes", default="codes.csv", help="the dispatch file of the ballot's codes")
     parser.add_argument("--reissued", default="", help="where the dispatch file of the new codes will appear")
     parser.add_argument("--desk-key", default="desk.json", help="the desk's public key, pinned")
+    parser.add_argument("--think", type=float, default=0.0, help="mean seconds between a user's visits")
     parser.add_argument("--out", default="run", help="the folder for receipts.jsonl and summary.json")
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,11 @@ VOTES = {"entitled": 1042, "votes": 620}
 FIGURES = {"6004": "597", "209": "21", "15": "2", "6092": "604", "109": "11", "27": "5"}
 USERS = 6
 BACK_SECONDS_MAX = 30.0
-WORKER, EDGE, QUEUE, DATABASE = (
-    r"ballot worker\b",
-    r"ballot intake\b",
-    r"valkey-server",
-    r"postgres\b.*voterdb",
-)
+WORKER, EDGE = r"ballot worker\b", r"ballot intake\b"
+QUEUE, DATABASE = r"valkey-server", r"postgres\b.*voterdb"
+THINK_SECONDS = 0.1
+RECEIPTS_AFTER = 20
+Victim = tuple[str, int]
 
 
 @pytest.fixture
@@ -75,49 +74,54 @@ def processes(stage: Stage, what: str) -> list[int]:
     return found
 
 
-def kill_and_wait(stage: Stage, what: str, pid: int) -> None:
-    """Kill process `pid` and return once `ballot up` has another one running."""
-    os.kill(pid, signal.SIGKILL)
-    wait_until(
-        lambda: pid not in (running := processes(stage, what)) and bool(running),
-        seconds=BACK_SECONDS_MAX,
-        what=f"another {what}",
-    )
+def kill(stage: Stage, victims: Sequence[Victim]) -> None:
+    """Kill all `victims` at once, and return when `ballot up` has others in their place."""
+    pids = {what: processes(stage, what)[which] for what, which in victims}
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    for what, pid in pids.items():
+        wait_until(
+            lambda what=what, pid=pid: pid not in (found := processes(stage, what)) and bool(found),  # type: ignore[misc]
+            seconds=BACK_SECONDS_MAX,
+            what=f"another {what}",
+        )
+
+
+def play(small_tube: str, rounds: Sequence[Sequence[Victim]]) -> None:
+    """Play the ballot, kill each round's victims while voters vote, and see votes accepted after it."""
+    played = scenario.load(small_tube)
+    after: list[int] = []
+
+    def during(stage: Stage, crowd: Crowd) -> None:
+        for victims in rounds:
+            assert crowd.running, f"the voting was over after {len(after)} of {len(rounds)} rounds"
+            before = crowd.receipts()
+            kill(stage, victims)
+            crowd.wait_for(before + RECEIPTS_AFTER, seconds=BACK_SECONDS_MAX)
+            after.append(crowd.receipts() - before)
+
+    with Stage() as stage:
+        stage.up()
+        life = Life(stage, played, plan.draw(played), users=USERS, think=THINK_SECONDS)
+        life.create(now_us=time.time_ns() // 1000)
+        for step in (life.keys, life.roll, life.issue, life.open):
+            step()
+        life.vote(during=during)
+        for step in (life.close, life.tally, life.verify, life.check):
+            step()
+        figures = [*life.figures(), *life.receipts()]
+        assert differences(figures) == 0, figures
+        assert all(receipts >= RECEIPTS_AFTER for receipts in after), after
+        # The kills were felt: some answers were lost, and the voters sent the identical vote again.
+        assert life.summary["counts"]["sent again"] > 0
 
 
 def test_killing_an_edge_and_a_worker_changes_nothing(small_tube: str) -> None:
     """`kill -9` of a worker, an edge process and the whole edge: same table, same books, same receipts."""
-    kill_in_the_middle(small_tube, [(WORKER, 0), (EDGE, -1), (WORKER, 0), (EDGE, 0)])
+    play(small_tube, [[(WORKER, 0), (EDGE, -1)], [(WORKER, 0), (EDGE, 0)]])
 
 
 @pytest.mark.long
 def test_killing_the_servers_changes_nothing(small_tube: str) -> None:
     """`kill -9` of the queue and of the voter database: what was accepted is counted, the rest is retried."""
-    kill_in_the_middle(small_tube, [(QUEUE, 0), (DATABASE, 0), (QUEUE, 0)])
-
-
-def kill_in_the_middle(small_tube: str, victims: list[tuple[str, int]]) -> None:
-    """Play the ballot, and kill those processes one after the other while the voters vote."""
-    played = scenario.load(small_tube)
-    killed: list[str] = []
-
-    def kill(stage: Stage, crowd: Crowd) -> None:
-        for what, which in victims:
-            assert crowd.running, f"the voting was over before {what} was killed; killed so far: {killed}"
-            kill_and_wait(stage, what, processes(stage, what)[which])
-            killed.append(what)
-
-    with Stage() as stage:
-        stage.up()
-        life = Life(stage, played, plan.draw(played), users=USERS)
-        life.create(now_us=time.time_ns() // 1000)
-        for step in (life.keys, life.roll, life.issue, life.open):
-            step()
-        life.vote(during=kill)
-        for step in (life.close, life.tally, life.verify, life.check):
-            step()
-        figures = [*life.figures(), *life.receipts()]
-        assert differences(figures) == 0, figures
-        assert killed == [what for what, _ in victims]
-        # The kills were felt: some answers were lost, and the voters sent the identical vote again.
-        assert life.summary["counts"]["sent again"] > 0
+    play(small_tube, [[(QUEUE, 0)], [(DATABASE, 0)], [(QUEUE, 0), (WORKER, 0)]])
