@@ -12,7 +12,7 @@ import click
 
 from ops.check import findings, receipts, report, roots, store_side, totals
 from ops.check.findings import Finding, Kind
-from ops.check.queue_side import QueueSide, ShardState
+from ops.check.queue_side import QueueSide, ShardState, published
 from ops.check.scratch import Scratch, scratch
 from ops.check.signatures import Against, VoteVerifier
 from runtime import postgres, progress, valkey
@@ -60,7 +60,8 @@ class Outcome:
 
 
 @click.command()
-@click.argument("ballot")
+@click.argument("ballot", required=False)
+@click.option("--list", "list_only", is_flag=True, help="List the published ballots, and check none.")
 @click.option(
     "--receipts",
     "receipts_file",
@@ -71,14 +72,37 @@ class Outcome:
     "--signatures", is_flag=True, help="Also verify every stored vote's signature and the register's roots."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(ballot: str, receipts_file: Path | None, *, signatures: bool, as_json: bool) -> None:
+def check(
+    ballot: str | None, receipts_file: Path | None, *, list_only: bool, signatures: bool, as_json: bool
+) -> None:
     """Re-derive the books of BALLOT from queue and voter database, and name every vote that does not fit."""
     home = Home.from_environment(os.environ)
+    if list_only:
+        if ballot is not None or receipts_file is not None or signatures:
+            raise click.UsageError(
+                "--list checks nothing, so it goes with no ballot and no option but --json"
+            )
+        with servers(home) as running:
+            ballots = run_async(lambda: _published(running))
+        click.echo(
+            report.list_as_json(ballots) if as_json else "".join(f"{each}\n" for each in ballots), nl=as_json
+        )
+        return
+    if ballot is None:
+        raise click.UsageError("name a ballot, or ask for the published ones with --list")
     wanted = Wanted(ballot, receipts_file, signatures)
     with servers(home) as running, scratch(home.run) as tables:
         outcome = run_async(lambda: _check(home, running, wanted, tables))
     click.echo(report.as_json(outcome) if as_json else report.as_text(outcome))
     raise SystemExit(0 if outcome.differences == 0 else 1)
+
+
+async def _published(running: Servers) -> list[str]:
+    client = valkey.connect(running, "checker")
+    try:
+        return await published(client)
+    finally:
+        await client.aclose()
 
 
 async def _check(home: Home, running: Servers, wanted: Wanted, tables: Scratch) -> Outcome:

@@ -54,6 +54,12 @@ class Acknowledged:
         return place(entry) <= self.delivered_place and entry not in self.pending
 
 
+async def published(client: Redis) -> list[str]:
+    """Return the ids of the ballots that the desk has published, in order."""
+    replies: Any = client  # see QueueSide
+    return sorted(field.decode() for field in await replies.hkeys(handoff.PUBLISHED_KEY))
+
+
 class QueueSide:
     """One ballot's shards."""
 

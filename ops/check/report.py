@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ops.check.command import Outcome
 
 #: How many of each kind are named; all of them are counted.
@@ -57,3 +59,8 @@ def as_json(outcome: Outcome) -> str:
         },
         indent=2,
     )
+
+
+def list_as_json(ballots: Sequence[str]) -> str:
+    """Return the published ballots for a program."""
+    return json.dumps({"ballots": list(ballots)})

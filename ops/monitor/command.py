@@ -14,6 +14,7 @@ import click
 from prometheus_client import CollectorRegistry
 
 from ballot.encoding import b64decode
+from ops.monitor.books import PERIOD_SECONDS, BooksCheck, BooksGauges
 from ops.monitor.codes import CodeStore, NoCodes, code_files
 from ops.monitor.gauges import Gauges
 from ops.monitor.journal import Journal
@@ -22,6 +23,7 @@ from ops.monitor.voter import PROBE_BALLOT, Pace, ProbeFailed, Voter
 from ops.monitor.writer import Writer
 from runtime import lifecycle, logs, metrics
 from runtime.clock import SystemClock
+from runtime.environment import Environment
 from runtime.home import Home
 
 if TYPE_CHECKING:
@@ -62,19 +64,27 @@ def monitor(
     """Cast a real vote on the probe ballot every few seconds and record availability.
 
     Up means accepted within the deadline; slow, accepted but not stored in time; down, not accepted; unknown,
-    nobody looked. Intervals go to voterdb, and to a local journal while that is away.
+    nobody looked. Intervals go to voterdb, and to a local journal while that is away. Every
+    BALLOT_CHECK_SECONDS it also runs `ballot check` on every published ballot.
     """
     home = Home.from_environment(os.environ)
+    settings = Environment(os.environ)
+    check_s = settings.seconds("BALLOT_CHECK_SECONDS", PERIOD_SECONDS)
+    settings.done()
     pace = Pace(period_s=period, deadline_s=deadline, store_deadline_s=store_deadline)
     directory = home.monitor
     with _alone(directory):
         status = lifecycle.run_service(
-            lambda stop: _serve(stop, home=home, url=url, pace=pace, name=name, metrics_port=metrics_port),
+            lambda stop: _serve(
+                stop, home=home, url=url, pace=pace, name=name, metrics_port=metrics_port, check_s=check_s
+            ),
         )
     raise SystemExit(status)
 
 
-async def _serve(stop: Stop, *, home: Home, url: str, pace: Pace, name: str, metrics_port: int) -> int:
+async def _serve(
+    stop: Stop, *, home: Home, url: str, pace: Pace, name: str, metrics_port: int, check_s: float
+) -> int:
     logs.configure("monitor", home)
     log = logs.get("monitor")
     registry = CollectorRegistry()
@@ -83,6 +93,7 @@ async def _serve(stop: Stop, *, home: Home, url: str, pace: Pace, name: str, met
     journal = Journal(directory)
     clock = SystemClock()
     writer = Writer(home, name=name, journal=journal, gauges=gauges, log=log)
+    books = BooksCheck(gauges=BooksGauges(registry), clock=clock, log=log)
     served = metrics.serve(metrics_port, registry=registry)
     # A connection of its own for each request: a new voter has none to reuse, and none to find broken.
     connector = aiohttp.TCPConnector(force_close=True)
@@ -93,12 +104,16 @@ async def _serve(stop: Stop, *, home: Home, url: str, pace: Pace, name: str, met
 
         watch = Monitor(prepare=prepare, journal=journal, gauges=gauges, pace=pace, clock=clock, log=log)
         log.info("monitor started", period_seconds=pace.period_s)
-        writing = asyncio.create_task(writer.run(stop))
+        beside = [
+            asyncio.create_task(writer.run(stop)),
+            asyncio.create_task(books.run(stop, period_s=check_s)),
+        ]
         try:
             await watch.run(stop)
         finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await writer.finish()
             served.close()
     return 0
