@@ -42,7 +42,11 @@ class Redacted:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """BALLOT_HOME. With `embedded` false (servers are configured) no secret is ever made up here."""
+    """BALLOT_HOME. With `embedded` false (servers are configured) no secret is ever made up here.
+
+    A key is made up once: its name is kept with the data it belongs to, and once it is there a missing key
+    file is an error, because another key would fit neither the data nor what was signed.
+    """
 
     path: Path
     embedded: bool = True
@@ -78,6 +82,11 @@ class Home:
         return self.path / "data"
 
     @property
+    def keys_made(self) -> Path:
+        """The file names of the keys that were made here, one a line."""
+        return self.data / "keys-made"
+
+    @property
     def run(self) -> Path:
         """Locks, ports, process records."""
         return self.path / "run"
@@ -108,8 +117,17 @@ class Home:
         return self.public / "desk.json"
 
     def secret(self, name: str) -> bytes:
-        """Return the 32-byte secret in `secrets/<name>.key`; an embedded home makes it on first use."""
-        text = self._read_or_make(f"{_checked(name)}.key")
+        """Return the 32-byte secret in `secrets/<name>.key`; an embedded home makes it once, on first use."""
+        filename = f"{_checked(name)}.key"
+        known = self.embedded and self._was_made(filename)
+        if known and not (self.secrets / filename).exists():
+            raise click.ClickException(
+                f"The secret file {self.secrets / filename} is missing, and this home holds data made with it: "
+                "put it back from a copy; it is not made anew."
+            )
+        text = self._read_or_make(filename)
+        if self.embedded and not known:
+            self._note_made(filename)
         try:
             value = bytes.fromhex(text)
         except ValueError:
@@ -126,6 +144,26 @@ class Home:
     def has_password(self, name: str) -> bool:
         """Say whether that password file is there."""
         return (self.secrets / f"{_checked(name)}.password").is_file()
+
+    def _was_made(self, filename: str) -> bool:
+        try:
+            return filename in self.keys_made.read_text("ascii").splitlines()
+        except FileNotFoundError:
+            return False
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"The file {self.keys_made} cannot be read.") from error
+
+    def _note_made(self, filename: str) -> None:
+        """Add a name. A crash between the key and this line is mended when the key is next read."""
+        try:
+            descriptor = os.open(self.keys_made, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(descriptor, "ab") as file:
+                file.write(filename.encode("ascii") + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            _sync_directory(self.data)
+        except OSError as error:
+            raise click.ClickException(f"{self.keys_made} cannot be written: {error.strerror}.") from error
 
     def _read_or_make(self, filename: str) -> str:
         path = self.secrets / filename

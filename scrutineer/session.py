@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -102,11 +103,25 @@ async def changing(desk: Desk, ballot: str, part: str = "voters and codes") -> A
 
 
 def desk_key(home: Home) -> SigningKey:
-    """Give the desk's signing key and see that its public half is published as `public/desk.json`."""
+    """Give the desk's signing key and see that its public half is published as `public/desk.json`.
+
+    What is published there is pinned by others: another key's file is never replaced.
+    """
     key = SigningKey.from_seed(home.secret("desk"))
     published = home.public_key_file
     entry = {"id": key_id(key.public), "use": "desk", "alg": "Ed25519", "public_key": b64encode(key.public)}
-    wanted = json.dumps(entry, indent=2).encode() + b"\n"
-    if not published.exists() or published.read_bytes() != wanted:
-        write_public(published, wanted)
+    if not published.exists():
+        write_public(published, json.dumps(entry, indent=2).encode() + b"\n")
+    elif _published(published) != entry:
+        raise click.ClickException(
+            f"{published} does not hold the public half of {home.secrets / 'desk.key'}; neither is replaced: "
+            "put the right one back from a copy"
+        )
     return key
+
+
+def _published(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -37,6 +37,32 @@ def test_a_secret_is_made_once_and_kept(home: Home) -> None:
     assert stat.S_IMODE((home.secrets / "queue.key").stat().st_mode) == 0o600
 
 
+def test_a_key_that_was_made_and_is_gone_is_never_made_again(home: Home) -> None:
+    """A lost key is named and nothing takes its place; a key that was never needed is still made."""
+    before = home.secret("credential-digest")
+    (home.secrets / "credential-digest.key").rename(home.path / "kept")
+
+    for again in (home, Home(home.path)):
+        with pytest.raises(click.ClickException, match=r"credential-digest\.key is missing, and this home"):
+            again.secret("credential-digest")
+    assert not (home.secrets / "credential-digest.key").exists()
+    assert len(home.secret("people")) == 32
+    (home.path / "kept").rename(home.secrets / "credential-digest.key")
+    assert home.secret("credential-digest") == before
+
+
+def test_a_key_brought_from_elsewhere_counts_as_made(home: Home) -> None:
+    """A key file that was put there, or whose making was cut short, may not be lost either once it was used."""
+    (home.secrets / "queue.key").write_text("ab" * 32 + "\n")
+    assert home.secret("queue") == b"\xab" * 32
+
+    (home.secrets / "queue.key").unlink()
+
+    with pytest.raises(click.ClickException, match=r"queue\.key is missing"):
+        home.secret("queue")
+    assert home.keys_made.read_text() == "queue.key\n"
+
+
 def test_a_password_is_never_shown(home: Home) -> None:
     """Neither repr, str nor format of a password shows it, and it is not pickled."""
     password = home.password("valkey-admin")
