@@ -339,6 +339,7 @@ local LETTER_OF = { postal = 'p', workplace = 'w' }
 
 -- Marks voters who returned by another method; the first recorded here counts, whatever the envelope says.
 -- Rows: UIN, postal or workplace, received_us. Answer a row each: recorded, repeated or lost, and the method that counts.
+-- Repeated is the same paper again: by the same method, received at the same time. Any other is a second paper, and lost.
 -- A lost one is written to the stream once (the gate remembers it), a repeated one not at all.
 local function returned(keys, args)
   local wrong = shape_fault(keys, args, 3, ROWS_MAX)
@@ -359,16 +360,17 @@ local function returned(keys, args)
   for i = 1, #args, 3 do
     local uin, method, received = args[i], args[i + 1], args[i + 2]
     local letter = LETTER_OF[method]
+    local paper = letter .. digits16(tonumber(received))
     local mark = redis.call('HGET', keys[3], uin)
     local by = mark and string.sub(mark, 1, 1) or letter
     local outcome, entry = 'repeated', nil
     if not mark then
-      redis.call('HSET', keys[3], uin, letter .. digits16(tonumber(received)))
+      redis.call('HSET', keys[3], uin, paper)
       redis.call('HINCRBY', keys[1], 'voted_' .. letter, 1)
       outcome, entry = 'recorded', '1'
-    elseif by ~= letter then
+    elseif mark ~= paper then
       outcome = 'lost'
-      if redis.call('HSETNX', keys[1], 'lost:' .. letter .. ':' .. uin, received) == 1 then
+      if redis.call('HSETNX', keys[1], 'lost:' .. paper .. ':' .. uin, received) == 1 then
         entry = '0'
       end
     end

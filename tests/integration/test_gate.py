@@ -184,7 +184,8 @@ async def test_other_methods_and_electronic_exclude_each_other(gate: Booth) -> N
     """Whatever is recorded first counts; a lost return goes to the stream once, a repeated one never."""
     online, paper = await gate.issue(2)
     await cast(gate, online.digest)
-    rows = (online.uin, "postal", now_us(), paper.uin, "postal", now_us(), paper.uin, "workplace", now_us())
+    at = now_us()
+    rows = (online.uin, "postal", at, paper.uin, "postal", at, paper.uin, "workplace", at)
 
     first = await gate.call("ballot_return", *rows)
     again = await gate.call("ballot_return", *rows)
@@ -197,6 +198,23 @@ async def test_other_methods_and_electronic_exclude_each_other(gate: Booth) -> N
     assert [item[handoff.OUTCOME_FIELD] for item in await gate.attempts()] == [b"already_voted"]
     marks = await gate.call("ballot_voted", online.uin, paper.uin, b"n" * 16)
     assert [mark[:1] for mark in marks] == [b"e", b"p", b""]
+
+
+async def test_a_second_paper_by_the_same_method_is_lost_and_not_a_repetition(gate: Booth) -> None:
+    """Only the same method and time is the same paper again; every other paper goes to the stream, once."""
+    [voter] = await gate.issue(1)
+    first, second, third = (now_us() - minutes for minutes in (3, 2, 1))
+    rows = [part for at in (first, second, third) for part in (voter.uin, "postal", at)]
+
+    told = await gate.call("ballot_return", *rows)
+    again = await gate.call("ballot_return", *rows)
+
+    assert told == [[b"recorded", b"postal"], [b"lost", b"postal"], [b"lost", b"postal"]]
+    assert again == [[b"repeated", b"postal"], [b"lost", b"postal"], [b"lost", b"postal"]]
+    stored = await gate.stored()
+    assert [entry[handoff.WON_FIELD] for entry in stored] == [b"1", b"0", b"0"]
+    assert [int(entry[handoff.RECEIVED_FIELD]) for entry in stored] == [first, second, third]
+    assert (await state(gate))["voted_p"] == "1"
 
 
 async def test_release_takes_back_only_that_vote(gate: Booth) -> None:
