@@ -11,8 +11,8 @@ from ballot.encoding import Malformed
 class Books:
     """What was counted where.
 
-    Codes: `issued` to `revoked`. Electronic votes: `accepted` to `released`. Voters: the rest.     A code is
-    used when its vote was accepted and not released, revoked when the gate no longer takes it, else unused.
+    Codes: `issued` to `revoked`. Electronic votes: `accepted` to `released`. Voters: the rest. A code is used
+    when its vote was accepted and not released, revoked when the gate no longer takes it, else unused.
     """
 
     entitled: int
