@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from ballot.receipt import Leaf, Receipt
 from intake import metrics
-from intake.gate import Call, Queue, Unready
+from intake.gate import ACCESS, CAST, Call, Queue, Unready
 from intake.settings import Settings
 from runtime import logs
 from runtime.clock import Clock
@@ -32,6 +32,9 @@ CHECK_S: Final = 2.0
 
 EXPIRE_S: Final = 0.05
 BACKOFF_S: Final = (0.05, 1.0)
+
+ACCESS_SHARE: Final = 4
+"""Access requests have room of their own, a quarter of the votes': whoever sends them keeps no vote out."""
 
 
 Outcome = Literal["accepted", "repeated", "ready", "not_open", "not_accepted", "not_found", "taken"]
@@ -57,6 +60,7 @@ class Decision:
 class _Item:
     """One vote or access request that waits; `answered` gets None when it could not be confirmed."""
 
+    function: str
     args: Sequence[bytes]
     deadline_s: float
     answered: asyncio.Future[Decision | None]
@@ -92,7 +96,11 @@ class Batcher:
         self._issue_receipts = issue_receipts
         self._waiting: dict[Line, deque[_Item]] = {}
         self._by_age: deque[_Item] = deque()
-        self._unanswered = 0
+        self._unanswered = {CAST: 0, ACCESS: 0}
+        self._bounds = {
+            CAST: settings.inflight_max,
+            ACCESS: max(settings.inflight_max // ACCESS_SHARE, 1),
+        }
         self._arrived = asyncio.Event()
         self.ready = False
         self.reason = "starting"
@@ -100,20 +108,21 @@ class Batcher:
     @property
     def inflight(self) -> int:
         """How many wait now, sent or not."""
-        return self._unanswered
+        return sum(self._unanswered.values())
 
     async def submit(
         self, function: str, *, ballot: str, shard: int, args: Sequence[bytes]
     ) -> Decision | None:
         """The gate's decision on one item; None when none came in time: it may have been done."""
-        if not self.ready or self._unanswered >= self._settings.inflight_max:
+        if not self.ready or self._unanswered[function] >= self._bounds[function]:
             return None
         item = _Item(
+            function,
             args,
             self._clock.monotonic() + self._settings.confirm_s,
             asyncio.get_running_loop().create_future(),
         )
-        self._unanswered += 1
+        self._unanswered[function] += 1
         self._by_age.append(item)
         self._waiting.setdefault((function, ballot, shard), deque()).append(item)
         self._arrived.set()
@@ -168,9 +177,10 @@ class Batcher:
                 await self._send(round_)
 
     def _take(self) -> _Round:
-        """Everything that waits, up to the bounds, oldest line first; what expired unsent is never sent."""
+        """Everything that waits, up to the bounds: votes first, then the oldest line. What expired is not sent."""
         round_ = _Round([], [])
-        for key in list(self._waiting)[:ROUND_CALLS_MAX]:
+        votes_first = sorted(self._waiting, key=lambda line: line[0] != CAST)
+        for key in votes_first[:ROUND_CALLS_MAX]:
             line = self._waiting.pop(key)
             items: list[_Item] = []
             while line and len(items) < CALL_ITEMS_MAX:
@@ -188,7 +198,7 @@ class Batcher:
 
     async def _send(self, round_: _Round) -> None:
         metrics.BATCH_VOTES.observe(sum(len(items) for items in round_.items))
-        metrics.INFLIGHT.set(self._unanswered)
+        metrics.INFLIGHT.set(self.inflight)
         failed: Exception | None = None
         try:
             replies = await self._queue.call(round_.calls)
@@ -231,14 +241,14 @@ class Batcher:
     def _answer(self, item: _Item, decision: Decision | None) -> None:
         if not item.settled:
             item.settled = True
-            self._unanswered -= 1
+            self._unanswered[item.function] -= 1
         if not item.answered.done():  # done already when its request was cancelled
             item.answered.set_result(decision)
 
     def _forget_answered(self) -> None:
         while self._by_age and self._by_age[0].answered.done():
             self._by_age.popleft()
-        metrics.INFLIGHT.set(self._unanswered)
+        metrics.INFLIGHT.set(self.inflight)
 
     async def _expire_forever(self) -> None:
         while True:
@@ -250,7 +260,7 @@ class Batcher:
         now_s = self._clock.monotonic()
         while self._by_age and (self._by_age[0].answered.done() or self._by_age[0].deadline_s <= now_s):
             self._answer(self._by_age.popleft(), None)
-        metrics.INFLIGHT.set(self._unanswered)
+        metrics.INFLIGHT.set(self.inflight)
 
     def _set_ready(self, *, ready: bool, reason: str, text: str = "") -> None:
         if reason != self.reason:

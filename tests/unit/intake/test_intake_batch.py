@@ -104,6 +104,11 @@ def cast(batcher: Batcher, number: int = 0, *, shard: int = 0) -> asyncio.Task[D
     return asyncio.create_task(batcher.submit(CAST, ballot="b", shard=shard, args=args))
 
 
+def ask(batcher: Batcher, *, shard: int = 0) -> asyncio.Task[Decision | None]:
+    """Submit an access request."""
+    return asyncio.create_task(batcher.submit(ACCESS, ballot="b", shard=shard, args=(b"d" * 32, b"ip")))
+
+
 async def test_what_waits_goes_together_and_each_gets_its_own_receipt() -> None:
     """One vote goes alone at once; those that come meanwhile share the next call and one signature."""
     queue = HandQueue()
@@ -131,7 +136,7 @@ async def test_shards_and_functions_share_a_round() -> None:
         first = cast(batcher)
         await wait_for(lambda: len(queue.rounds) == 1)
         votes = [cast(batcher, number, shard=number % 4) for number in range(8)]
-        asked = asyncio.create_task(batcher.submit(ACCESS, ballot="b", shard=0, args=(b"d" * 32, b"ip")))
+        asked = ask(batcher)
         await wait_for(lambda: batcher.inflight == 10)
         queue.answers.put_nowait(accept)
         queue.answers.put_nowait(accept)
@@ -175,6 +180,25 @@ async def test_beyond_the_bound_the_answer_is_immediate() -> None:
         await asyncio.gather(*waiting)
         queue.answers.put_nowait(accept)
         assert await cast(batcher, 10) is not None
+
+
+async def test_access_requests_keep_no_vote_out() -> None:
+    """A flood of access requests fills a quarter of the room; votes still go, and before all that asks."""
+    queue = HandQueue()
+    async with batching(queue, replace(SETTINGS, inflight_max=8)) as batcher:
+        first = cast(batcher)
+        await wait_for(lambda: len(queue.rounds) == 1)
+        asked = [ask(batcher, shard=number) for number in range(20)]
+        assert [await each for each in asked[2:]] == [None] * 18
+        votes = [cast(batcher, number) for number in range(7)]
+        await wait_for(lambda: batcher.inflight == 10)
+        queue.answers.put_nowait(accept)
+        queue.answers.put_nowait(accept)
+
+        decisions = await asyncio.gather(first, *votes, *asked[:2])
+
+    assert all(decisions)
+    assert [call.function for call in queue.rounds[1]] == [CAST, ACCESS, ACCESS]
 
 
 @pytest.mark.parametrize(
