@@ -25,7 +25,8 @@ from ops.backoff import POLL_SECONDS
 from ops.monitor.codes import CODES_BATCH, CODES_LEFT_MIN, code_files, codes_left
 from ops.monitor.journal import write_durably
 from ops.monitor.voter import PROBE_BALLOT
-from ops.supervisor import STOP_SECONDS, ballot_command
+from ops.private import private
+from ops.supervisor import STOP_SECONDS, ballot_command, tethered
 from runtime.home import Home
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _issue(directory: Path, number: int, count: int) -> None:
     roll = directory / f"roll-{number:03d}.csv"
     if not roll.exists():
         draft = roll.with_suffix(".draft")
-        with draft.open("w", newline="", encoding="utf-8") as file:
+        with os.fdopen(private(draft, os.O_TRUNC), "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(ROLL_COLUMNS)
             for member in range(count):
@@ -123,27 +124,35 @@ def _issue(directory: Path, number: int, count: int) -> None:
 
 def _desk(*arguments: str, check: bool = True, refusal: str | None = None) -> str:
     """Run one desk command and return what it printed; nothing if it failed and `check` is off."""
-    done = subprocess.run(
-        ballot_command(*arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=COMMAND_SECONDS,
+    with subprocess.Popen(
+        tethered(ballot_command(*arguments)),
         stdin=subprocess.DEVNULL,
-    )
-    if done.returncode == 0:
-        return done.stdout
-    if refusal is not None and refusal in done.stderr:
-        return done.stderr
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            printed, said = process.communicate(timeout=COMMAND_SECONDS)
+        except BaseException:
+            # Its own way out counts down the servers and finishes no half step; a kill would not.
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=STOP_SECONDS)
+            process.kill()
+            raise
+    if process.returncode == 0:
+        return printed
+    if refusal is not None and refusal in said:
+        return said
     if not check:
         return ""
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    last = (said.strip().splitlines() or ["no message"])[-1]
     raise click.ClickException(f"`ballot {' '.join(arguments[:2])}` failed: {last}")
 
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    with (directory / "prepare.lock").open("w") as file:
+    with os.fdopen(private(directory / "prepare.lock"), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -175,12 +184,12 @@ class ProbeKeeper:
         directory = self._home.monitor
         ready = (directory / OPENED).exists() and not _unfinished(directory)
         if not ready or codes_left(directory) < CODES_LEFT_MIN:
-            with (self._home.logs / "probe.out").open("ab") as output:
+            with os.fdopen(private(self._home.logs / "probe.out", os.O_APPEND), "ab") as output:
                 self._process = self._start(output)
 
     def _start(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
         # Behind everybody else: topping up must not slow the taking of votes.
-        command = ["nice", "-n", str(NICENESS), *ballot_command("probe", "prepare")]
+        command = ["nice", "-n", str(NICENESS), *tethered(ballot_command("probe", "prepare"))]
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -195,8 +204,8 @@ class ProbeKeeper:
         if process is None:
             return
         deadline = time.monotonic() + STOP_SECONDS
+        process.terminate()  # it passes that on
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
             while time.monotonic() < deadline:
                 process.poll()
                 os.killpg(process.pid, 0)

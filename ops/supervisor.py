@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from ops.backoff import POLL_SECONDS, Backoff
+from ops.private import private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +52,11 @@ def ballot_command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, str(Path(sys.executable).with_name("ballot")), *arguments)
 
 
+def tethered(command: Sequence[str]) -> tuple[str, ...]:
+    """Return `command` tied to this process: it is told to end when this process ends, however it ends."""
+    return (sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *command)
+
+
 @dataclass(slots=True)
 class Child:
     """One kept process. `due` is the monotonic time from which it may be started again."""
@@ -63,10 +69,9 @@ class Child:
 
     def start(self) -> None:
         """Start it, tied to this process; output is appended to its file."""
-        tether = (sys.executable, "-I", "-S", str(TETHER), str(os.getpid()))
-        with self.spec.output.open("ab") as output:
+        with os.fdopen(private(self.spec.output, os.O_APPEND), "ab") as output:
             self.process = subprocess.Popen(
-                [*tether, *self.spec.command],
+                tethered(self.spec.command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

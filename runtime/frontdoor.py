@@ -88,6 +88,9 @@ def ballot() -> None:
 def main() -> NoReturn:
     """Run one command; a user's mistake is one line on stderr, a bug is a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Under nohup a closed terminal is to be ignored, and stays so.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _hang_up)
     try:
         code = ballot.main(prog_name="ballot", standalone_mode=False)
         sys.stdout.flush()
@@ -112,6 +115,11 @@ def main() -> NoReturn:
 def _terminate(_number: int, _frame: object) -> NoReturn:
     """Leave by the ordinary way out, so that embedded servers are counted down."""
     raise SystemExit(TERMINATED)
+
+
+def _hang_up(_number: int, _frame: object) -> None:
+    """Take a closed terminal for SIGTERM, which every command leaves on in order, inside a loop as well."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import signal
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ballot.books import Books
-from ops.supervisor import TETHER, ballot_command
+from ops.supervisor import ballot_command, tethered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,10 +195,9 @@ class BooksCheck:
 
     async def _ask(self, *arguments: str) -> tuple[int, bytes, bytes]:
         """Run the checker behind everybody else, tied to this process, for a bounded time."""
-        tether = (sys.executable, "-I", "-S", str(TETHER), str(os.getpid()))
         try:
             process = await asyncio.create_subprocess_exec(
-                *("nice", "-n", str(NICENESS), *tether, *self._command, *arguments),
+                *("nice", "-n", str(NICENESS), *tethered((*self._command, *arguments))),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -30,7 +30,7 @@ USED_FILE = "codes.used"
 
 
 class NoCodes(Exception):  # noqa: N818  # an expected state: the probe ballot is made after start-up
-    """The probe ballot is not there yet, or its codes are used up."""
+    """Why no vote can be sent: the probe ballot is not there yet, its codes are used up, or the like."""
 
 
 def code_files(directory: Path) -> list[Path]:

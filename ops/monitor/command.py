@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ import aiohttp
 import click
 from prometheus_client import CollectorRegistry
 
-from ballot.encoding import b64decode
 from ops.monitor.books import PERIOD_SECONDS, BooksCheck, BooksGauges
 from ops.monitor.codes import CodeStore, NoCodes, code_files
 from ops.monitor.gauges import Gauges
@@ -21,6 +19,8 @@ from ops.monitor.journal import Journal
 from ops.monitor.service import Monitor, Ready
 from ops.monitor.voter import PROBE_BALLOT, Pace, ProbeFailed, Voter
 from ops.monitor.writer import Writer
+from ops.pinned import pinned_key
+from ops.private import private
 from runtime import lifecycle, logs, metrics
 from runtime.clock import SystemClock
 from runtime.environment import Environment
@@ -120,9 +120,14 @@ async def _serve(
 
 
 async def _prepare(home: Home, session: aiohttp.ClientSession, *, url: str, pace: Pace) -> Ready:
-    """Raise NoCodes while `ballot probe prepare` has not finished, ProbeFailed without an answer."""
+    """Raise NoCodes while nothing can be cast or judged, ProbeFailed without an answer."""
     directory = home.monitor
-    desk_public = _pinned(home.public_key_file)
+    try:
+        desk_public = pinned_key(home.public_key_file)
+        receipts_public = pinned_key(home.public / "receipts.json")
+    except click.ClickException as error:
+        logs.get("monitor").error("key not readable", error=error)
+        raise NoCodes("a published key is damaged") from error
     if desk_public is None or not code_files(directory):
         raise NoCodes("the probe ballot is not prepared yet")
     voter = Voter(
@@ -131,7 +136,7 @@ async def _prepare(home: Home, session: aiohttp.ClientSession, *, url: str, pace
         desk_public=desk_public,
         pace=pace,
         clock=SystemClock(),
-        receipts_public=_pinned(home.public / "receipts.json"),
+        receipts_public=receipts_public,
     )
     try:
         ballot = await voter.fetch_document()
@@ -156,17 +161,11 @@ def probe_shards(directory: Path) -> int:
     return int(path.read_text()) if path.exists() else 1
 
 
-def _pinned(path: Path) -> bytes | None:
-    if not path.exists():
-        return None
-    return b64decode(str(json.loads(path.read_bytes())["public_key"]), length=32)
-
-
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Hold the monitor's directory: two monitors on one home would use the same codes."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as file:
+    with os.fdopen(private(directory / "lock"), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.monitor.intervals import Interval, State
+from ops.private import private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ JOURNAL_BYTES_MAX = 1024 * 1024
 def write_durably(path: Path, data: bytes) -> None:
     """Replace `path` in one step; after return a power cut leaves the old content or the new, never a mix."""
     fresh = path.with_name(path.name + ".new")
-    with fresh.open("wb") as file:
+    with os.fdopen(private(fresh, os.O_TRUNC), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

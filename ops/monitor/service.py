@@ -121,9 +121,9 @@ class Monitor:
                     if self._ready is None:
                         self._ready = await self._prepare()
             verdict = await self._ready.probe()
-        except NoCodes:
+        except NoCodes as error:
             # No vote was sent, so nothing is known; a new look next time finds codes issued since.
-            return Probe(started_us, self._clock.now_us(), State.UNKNOWN, "no probe ballot or no codes left")
+            return Probe(started_us, self._clock.now_us(), State.UNKNOWN, str(error))
         except ProbeFailed as error:
             return Probe(started_us, self._clock.now_us(), State.DOWN, str(error))
         self._gauges.codes_left.set(self._ready.codes.left)

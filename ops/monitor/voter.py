@@ -1,7 +1,8 @@
 """One probe vote through the public address, sealed and signed as a voter's device does it.
 
 What the voter would have seen becomes a verdict: `up` when a receipt came within the deadline and the vote
-was stored soon after, `slow` when storing took too long, `down` with the reason otherwise.
+was stored soon after, `slow` when storing took too long, `down` with the reason otherwise; `unknown` when the
+probe ballot itself is not open.
 """
 
 from __future__ import annotations
@@ -26,10 +27,16 @@ if TYPE_CHECKING:
 
 STORE_POLL_SECONDS = 0.25
 PROBE_BALLOT = "probe"
+NOT_OPEN = 409
+CLOSED = "probe ballot closed"
 
 
 class ProbeFailed(Exception):  # noqa: N818  # it is a finding about the service, not an error of ours
     """The public address did not do its part; the text is the interval's reason."""
+
+
+class ProbeClosed(Exception):  # noqa: N818  # the same
+    """The probe ballot is not open, so the public address was right to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,9 @@ class Voter:
         try:
             async with asyncio.timeout(self._pace.deadline_s):
                 reference = await self._submit(vote)
+        except ProbeClosed:
+            # Whether votes are taken elsewhere cannot be told; this one stays unused.
+            return Verdict(State.UNKNOWN, CLOSED, self._clock.monotonic() - started, definite=False)
         except ProbeFailed as error:
             seconds = self._clock.monotonic() - started
             return Verdict(State.DOWN, str(error), seconds, definite=str(error) == "http 403")
@@ -113,6 +123,8 @@ class Voter:
     async def _submit(self, vote: CastVote) -> str:
         headers = {"Content-Type": "application/json"}
         async with self._session.post(self._api + "/votes", data=vote.to_json(), headers=headers) as reply:
+            if reply.status == NOT_OPEN:
+                raise ProbeClosed
             if reply.status not in {200, 201}:
                 raise ProbeFailed(f"http {reply.status}")
             body = await _json_object(reply)

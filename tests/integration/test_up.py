@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ballot_command, environment_for
+from tests.integration.check_ballot import DEFINITION
 
 READY_S = 60.0
 BACK_S = 20.0
 STOP_S = 60.0
-OURS = ("ballot intake", "ballot worker", "ballot monitor")
+OURS = "/ballot "
+PREPARING = "ballot probe prepare"
 
 
 def until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
@@ -171,22 +173,59 @@ def test_sigterm_stops_everything_in_order(up: Up) -> None:
 
 
 def test_a_killed_supervisor_leaves_no_process_of_ours(up: Up) -> None:
-    """`ballot up` killed: edges, worker and monitor end too; the next `up` here is ready again."""
+    """`ballot up` killed: edges, worker, monitor and what prepares the probe end too.
+
+    That includes the desk command under way. The next `up` here is ready again, and prepares the rest.
+    """
+
+    def desk_command() -> bool:
+        preparing = up.children(PREPARING)
+        return any(process.parent in preparing for process in up.everything())
+
+    until(desk_command, seconds=BACK_S, what="the probe ballot being prepared")
     everything = up.everything()
+    files = [*up.home.glob("logs/*"), *up.home.glob("monitor/*")]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in files}
 
     up.process.kill()
     up.process.wait()
 
     def ours() -> list[str]:
-        return [line for line in alive(everything) if any(name in line for name in OURS)]
+        return [line for line in alive(everything) if OURS in line]
 
     until(lambda: not ours(), seconds=BACK_S, what="our processes ended")
-    again = Up(up.home, "--no-monitor")
+    again = Up(up.home)
     try:
         again.wait_ready()
+        until(lambda: bool(again.children(PREPARING)), seconds=BACK_S, what="the preparation goes on")
+        until(lambda: not again.children(PREPARING), seconds=READY_S, what="the preparation done")
     finally:
         again.end()
+    assert (up.home / "monitor" / "opened").exists(), again.text()
+    assert "could not be prepared" not in again.text()
+    assert {"intake.out", "probe.out", "prepare.lock"} <= modes.keys()
+    assert set(modes.values()) == {0o600}, modes
     until(lambda: not alive(everything), seconds=5, what="adopted servers stopped")
+
+
+def test_a_closed_terminal_leaves_no_server(tmp_path: Path) -> None:
+    """SIGHUP on a desk command without `ballot up`: the servers that it started stop, as on SIGTERM."""
+    home, definition = tmp_path / "home", tmp_path / "ballot.toml"
+    definition.write_text(DEFINITION.format(id="hung-up"))
+    env = environment_for(home)
+    subprocess.run([ballot_command(), "create", definition], env=env, check=True, capture_output=True)
+    with subprocess.Popen(
+        [ballot_command(), "status", "hung-up", "--watch"], env=env, stdout=subprocess.PIPE
+    ) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline()
+        servers = [process for process in running() if str(home) in process.command]
+        watching.send_signal(signal.SIGHUP)
+        watching.communicate(timeout=STOP_S)
+
+    assert watching.returncode == 128 + signal.SIGTERM
+    assert servers
+    until(lambda: not alive(servers), seconds=5, what=f"servers stopped: {alive(servers)}")
 
 
 def test_a_taken_port_is_one_plain_sentence(tmp_path: Path) -> None:
