@@ -40,7 +40,7 @@ LOG = logs.get("test")
 
 @dataclass
 class Edge:
-    """A public address that behaves as told: `mood` is accept, refuse, hang or forget (never stored)."""
+    """A public address that behaves as told: `mood` is accept, refuse, closed, hang or forget to store."""
 
     desk: SigningKey = field(default_factory=lambda: SigningKey.from_seed(os.urandom(32)))
     receipts: SigningKey = field(default_factory=lambda: SigningKey.from_seed(os.urandom(32)))
@@ -71,6 +71,8 @@ class Edge:
         self.cast.append(given.identity)
         if self.mood == "hang":
             await asyncio.sleep(5)
+        if self.mood == "closed":
+            return web.json_response({"error": "not_open"}, status=409)
         if self.mood == "refuse":
             return web.json_response({"error": "not_confirmed"}, status=503)
         leaf = receipt.Leaf("probe", "ABCD-EFGH-JKMN-PQRS", time.time_ns() // 1000, given.sealed_sha256)
@@ -139,12 +141,16 @@ async def ready(session: aiohttp.ClientSession, edge: Edge, directory: Path) -> 
         ("forget", State.SLOW, "not stored in time"),
         ("refuse", State.DOWN, "http 503"),
         ("hang", State.DOWN, "timeout"),
+        ("closed", State.UNKNOWN, "probe ballot closed"),
     ],
 )
 async def test_the_verdict_is_what_a_voter_would_say(
     edge: Edge, tmp_path: Path, mood: str, state: State, reason: str
 ) -> None:
-    """Accepted and stored is up; accepted only, slow; anything else is down, with the reason."""
+    """Accepted and stored is up; accepted only, slow; anything else is down, with the reason.
+
+    A probe ballot that somebody closed says nothing of the ballots that are open.
+    """
     issue(tmp_path, 1)
     async with aiohttp.ClientSession() as session:
         probing = await ready(session, edge, tmp_path)

@@ -54,14 +54,14 @@ def test_codes_come_from_the_shard_asked_for(tmp_path: Path) -> None:
 
 def test_a_restart_never_reuses_a_code(tmp_path: Path) -> None:
     """A new store after every single code, with a second file appearing, takes each code once."""
-    issued = issue(tmp_path, 1, 12)
+    issued = issue(tmp_path, 1, 60)
     taken = [store(tmp_path).take(shard) for shard in (0, 1) for _ in range(2)]
     issued |= issue(tmp_path, 2, 12)
-    assert codes_left(tmp_path) == 20
+    assert codes_left(tmp_path) == 68
 
     taken += take_all(store(tmp_path), 0) + take_all(store(tmp_path), 1)
 
-    assert len(taken) == 24
+    assert len(taken) == 72
     assert {code.text() for code in taken} == issued
     assert codes_left(tmp_path) == 0
 

@@ -1,5 +1,6 @@
 """The journal: what was written survives a kill at any byte, and nothing is handed over twice."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,19 @@ def test_a_long_journal_that_voterdb_has_is_shortened(
     shortened = Journal(tmp_path)
     assert [entry.interval for entry in shortened.unwritten()] == [SECOND]
     assert shortened.restored() == Interval(20, 20, State.UNKNOWN)
+
+
+def test_nobody_else_can_read_it(tmp_path: Path) -> None:
+    """Every file here is its owner's alone, whatever the umask, and also if it was open to others before."""
+    (tmp_path / "open.json.new").write_bytes(b"")
+    (tmp_path / "open.json.new").chmod(0o644)
+    before = os.umask(0o022)
+    try:
+        journal = Journal(tmp_path)
+        journal.append([FIRST])
+        journal.mark_written(0)
+        journal.checkpoint(SECOND)
+    finally:
+        os.umask(before)
+
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
