@@ -75,8 +75,16 @@ def _refuse_in_the_way(out: Path) -> None:
     """Say before any work that the result could not be written."""
     if out.exists():
         raise click.ClickException(f"{out} exists already; it is never overwritten: name another file")
-    if not out.absolute().parent.is_dir():
-        raise click.ClickException(f"{out.absolute().parent} is not a directory")
+    directory = out.absolute().parent
+    if not directory.is_dir():
+        raise click.ClickException(f"{directory} is not a directory")
+    try:
+        # Tried, not asked: permissions alone do not tell of a file system that takes no files.
+        descriptor, name = tempfile.mkstemp(prefix=".ballot-tally-", dir=directory)
+        os.close(descriptor)
+        Path(name).unlink()
+    except OSError as fault:
+        raise click.ClickException(f"{out} cannot be written: {fault.strerror}") from None
 
 
 @contextmanager
@@ -85,7 +93,14 @@ def _export_of(ballot: str, export: Path | None) -> Iterator[Path]:
     if export is not None:
         yield export
         return
-    with tempfile.TemporaryDirectory(prefix="ballot-tally-") as directory:
+    try:
+        made = tempfile.TemporaryDirectory(prefix="ballot-tally-")
+    except OSError as fault:
+        raise click.ClickException(
+            f"there is no room for the export in {tempfile.gettempdir()}: {fault.strerror}; "
+            "set TMPDIR to another directory, or bring an export with --from"
+        ) from None
+    with made as directory:
         path = Path(directory) / "export"
         desk.run(["export", ballot, "--out", str(path)], allow_progress=sys.stderr.isatty())
         yield path
@@ -162,22 +177,26 @@ def _result(sealed: SealedExport, count: Count, counted_papers: Papers) -> dict[
 
 def _write_new(out: Path, content: bytes) -> None:
     """Write the result whole or not at all, and never over another file."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.absolute().parent)
-    partial = Path(name)
+    directory = out.absolute().parent
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        os.link(partial, out)  # unlike a rename, this fails if the name was taken meanwhile
+        descriptor, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=directory)
+        partial = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.chmod(0o644)
+            os.link(partial, out)  # unlike a rename, this fails if the name was taken meanwhile
+        finally:
+            partial.unlink(missing_ok=True)
+        share_files.sync_directory(directory)
     except FileExistsError:
         raise click.ClickException(
             f"{out} exists already; it is never overwritten: name another file"
         ) from None
-    finally:
-        partial.unlink(missing_ok=True)
-    share_files.sync_directory(out.absolute().parent)
+    except OSError as fault:
+        raise click.ClickException(f"{out} cannot be written: {fault.strerror}") from None
 
 
 def _show(told: dict[str, Any], count: Count, out: Path) -> None:

@@ -78,7 +78,7 @@ def write(path: Path, content: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as fault:
-        path.unlink()
+        path.unlink(missing_ok=True)
         raise click.ClickException(f"{path} cannot be written: {fault.strerror}") from None
 
 

@@ -52,7 +52,7 @@ def key_from_file(path: Path) -> tuple[str, bytes]:
 
 def _entry(entry: dict[str, Any]) -> tuple[str, bytes]:
     """Return (use, public key) of one published key whose parts agree, or raise Malformed."""
-    public = b64decode(entry["public_key"], length=VERIFY_KEY_BYTES)
+    public = b64decode(str(entry["public_key"]), length=VERIFY_KEY_BYTES)
     if entry["alg"] != "Ed25519" or entry["id"] != key_id(public) or not isinstance(entry["use"], str):
         raise Malformed("the parts of the key do not agree")
     return entry["use"], public
@@ -71,10 +71,10 @@ def key_for(use: str, *, key_file: Path | None) -> bytes:
     return public
 
 
-def ballot_id(value: object) -> str:
-    """Return a ballot id read from a file not yet believed, fit to be part of a file name."""
+def ballot_id(value: object, *, file: Path) -> str:
+    """Return a ballot id read from `file`, not yet believed, fit to be part of a file name."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise click.ClickException("it names no ballot")
+        raise click.ClickException(f"{file} names no ballot")
     return value
 
 

@@ -63,7 +63,7 @@ def _checked(file: Path, kind: Kind, value: dict[str, Any], key_file: Path | Non
     """Check a file of a kind and return what may be said of it, or raise NotGenuine."""
     match kind:
         case Kind.RESULT:
-            return _result(value, key_file=key_file)
+            return _result(file, value, key_file=key_file)
         case Kind.RECEIPT:
             return _receipts(file, key_file=key_file)
         case Kind.EXPORT:
@@ -90,7 +90,7 @@ def _kind(file: Path) -> tuple[Kind, dict[str, Any]]:
     raise click.ClickException(f"{file} is not a result, receipt, export or ballot document")
 
 
-def _result(value: dict[str, Any], *, key_file: Path | None) -> str:
+def _result(file: Path, value: dict[str, Any], *, key_file: Path | None) -> str:
     """Check a result against the result key in the ballot document, or the one in `key_file`."""
     definition = None
     given = trust.key_from_file(key_file) if key_file else None
@@ -98,7 +98,7 @@ def _result(value: dict[str, Any], *, key_file: Path | None) -> str:
         result_key, by = given[1], "the key given"
     else:
         desk_key = trust.key_for(trust.DESK, key_file=key_file)
-        ballot = trust.ballot_id(value.get("ballot"))
+        ballot = trust.ballot_id(value.get("ballot"), file=file)
         page = trust.pinned_document(ballot, desk=desk_key)
         if page is None:
             raise click.ClickException(
@@ -173,12 +173,20 @@ def _export(file: Path, *, key_file: Path | None) -> str:
     )
 
 
+def _ballot_named(value: dict[str, Any]) -> object:
+    """Return what a document not yet believed names as its ballot, whatever shape it has."""
+    for name in ("definition", "ballot"):
+        inner = value.get(name)
+        value = inner if isinstance(inner, dict) else {}
+    return value.get("id")
+
+
 def _document(file: Path, value: dict[str, Any], *, key_file: Path | None) -> str:
     """Check a ballot document against the signature beside it, or the one published on this machine."""
     desk_key = trust.key_for(trust.DESK, key_file=key_file)
     beside = Path(f"{file}.signature")
     if not beside.is_file():
-        ballot = trust.ballot_id((value["definition"] or {}).get("ballot", {}).get("id"))
+        ballot = trust.ballot_id(_ballot_named(value), file=file)
         beside = trust.public_directory() / f"{ballot}.document.signature"
     page = trust.check_document(file, signature_path=beside, desk=desk_key)
     return f"the document of ballot {page.definition.id} is genuine (desk key {key_id(desk_key)})"

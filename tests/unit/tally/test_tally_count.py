@@ -1,5 +1,6 @@
 """The count is exact, whatever voters send, and refuses to exist if anything about it is not right."""
 
+import errno
 import json
 import os
 import random
@@ -397,3 +398,35 @@ def test_papers_must_be_given_if_any_came_back(sealed: SealedBallot, invoke: Inv
     printed, _ = with_papers(sealed, invoke, tmp_path, None)
 
     assert "papers came back by post or at the workplace (5): give their count with --papers" in printed
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="writes to /proc")
+def test_a_directory_that_takes_no_files_is_one_sentence(
+    sealed: SealedBallot, invoke: Invoke, tmp_path: Path
+) -> None:
+    """Said before any share is read, and before the desk is asked for an export."""
+    sealed.cast({"strike": ["yes"]})
+    missing = tmp_path / "no-export"
+
+    told = run(invoke, sealed, missing, Path("/proc/result.json"))
+
+    assert told.startswith("Error: /proc/result.json cannot be written: ")
+    assert told.count("\n") == 1
+
+
+def test_a_full_disk_leaves_no_half_result(
+    sealed: SealedBallot, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be put on disk is one sentence, and neither the result nor a part of it stays."""
+    sealed.cast({"strike": ["yes"]})
+    export, out = sealed.export(tmp_path / "export"), tmp_path / "out" / "result.json"
+    out.parent.mkdir()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tally.command.os.fsync", full)
+    told = run(invoke, sealed, export, out)
+
+    assert told == f"Error: {out} cannot be written: No space left on device\n"
+    assert not list(out.parent.iterdir())

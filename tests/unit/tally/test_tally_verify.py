@@ -209,3 +209,16 @@ def test_keys_that_do_not_fit(sealed: SealedBallot, result: Path, invoke: Invoke
     assert "is not a public key" in line_of(invoke, result, "--key", given, good=False)
     given.write_bytes(key_file(SigningKey.from_seed(bytes(32)), "desk"))
     assert "is not signed by the desk key" in line_of(invoke, result, "--key", given, good=False)
+
+
+@pytest.mark.parametrize(
+    "definition", [1, None, [], {}, {"ballot": 7}, {"ballot": {"id": 7}}, {"ballot": {"id": "../x"}}]
+)
+def test_a_document_of_any_shape_is_one_sentence(
+    sealed: SealedBallot, invoke: Invoke, tmp_path: Path, definition: object
+) -> None:
+    """Whatever stands where the definition should be: the file is named, and nothing breaks."""
+    file = tmp_path / "odd.document"
+    file.write_text(json.dumps({"definition": definition, "padded_size": 2}))
+
+    assert line_of(invoke, file, good=False) == f"Error: {file} names no ballot\n"
