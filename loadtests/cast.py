@@ -73,21 +73,13 @@ def cast(
     """
     patience = Patience(sleep=time.sleep, attempts_max=ATTEMPTS_MAX)
     try:
-        code = Code.parse(code_file.read(CODE_CHARACTERS_MAX).strip())
+        code = _code(code_file)
         door = HttpDoor(url)
         booth = enter(door, ballot, pinned_key(key or _home_key()), patience=patience)
         paper = _paper(booth.document.definition, answers)
         _ask(door, booth, code, patience=patience)
         receipt, _ = voter.cast(door, booth, seal(booth, code, paper), patience=patience)
-    except (
-        CodeMistyped,
-        DeskFileFault,
-        Refused,
-        Unconfirmed,
-        Untrue,
-        UnicodeDecodeError,
-        ValueError,
-    ) as error:
+    except (CodeMistyped, DeskFileFault, Refused, Unconfirmed, Untrue, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if as_program:
         click.echo(json.dumps(receipt.to_dict()))
@@ -97,6 +89,15 @@ def cast(
     click.echo(f"accepted       {format_time(receipt.accepted_us, decimals=6)}")
     click.echo(f"sealed vote    SHA-256 {receipt.sealed_sha256.hex()}")
     click.echo(f"receipt key    {receipt.key_id}, signature verified")
+
+
+def _code(file: TextIO) -> Code:
+    """The code in a file that holds nothing else."""
+    try:
+        text = file.read(CODE_CHARACTERS_MAX)
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file.name} is not a text file with just the code in it.") from None
+    return Code.parse(text.strip())
 
 
 def _home_key() -> Path:

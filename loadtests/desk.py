@@ -33,6 +33,6 @@ def pinned_key(path: Path) -> bytes:
         key = json.loads(path.read_text(encoding="utf-8"))
         if key["use"] != "desk":
             raise DeskFileFault(f"{path.name} is not the desk's public key.")
-        return b64decode(key["public_key"], length=32)
+        return b64decode(str(key["public_key"]), length=32)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DeskFileFault(f"The desk's public key cannot be read from {path}.") from error

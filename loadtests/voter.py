@@ -160,7 +160,7 @@ def _receipt_keys(answer: Answer) -> dict[str, bytes]:
     """The published keys that sign receipts, by id."""
     try:
         return {
-            str(key["id"]): b64decode(key["public_key"], length=32)
+            str(key["id"]): b64decode(str(key["public_key"]), length=32)
             for key in answer.fields()["keys"]
             if key["use"] == "receipts"
         }
