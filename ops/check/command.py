@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.check import findings, receipts, report, roots, store_side, totals
+from ops.check import findings, opening, receipts, report, roots, store_side, totals
 from ops.check.findings import Finding, Kind
 from ops.check.queue_side import QueueSide, ShardState, published
+from ops.check.receipts import published_key
 from ops.check.scratch import Scratch, scratch
 from ops.check.signatures import Against, VoteVerifier
+from ops.pinned import pinned_key
 from runtime import postgres, progress, valkey
 from runtime.home import Home
 from runtime.lifecycle import run_async
@@ -34,6 +37,8 @@ class Wanted:
     ballot: str
     receipts: Path | None
     signatures: bool
+    receipts_key: bytes | None
+    desk_key: bytes | None
 
 
 @dataclass(slots=True)
@@ -69,7 +74,9 @@ class Outcome:
     help="Receipts that voters hold, one JSON object a line: each must have its vote.",
 )
 @click.option(
-    "--signatures", is_flag=True, help="Also verify every stored vote's signature and the register's roots."
+    "--signatures",
+    is_flag=True,
+    help="Also verify each vote's signature, the register's roots, the signed electorate and document.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(
@@ -90,7 +97,13 @@ def check(
         return
     if ballot is None:
         raise click.UsageError("name a ballot, or ask for the published ones with --list")
-    wanted = Wanted(ballot, receipts_file, signatures)
+    wanted = Wanted(
+        ballot,
+        receipts_file,
+        signatures,
+        receipts_key=published_key(home.public / "receipts.json") if receipts_file is not None else None,
+        desk_key=pinned_key(home.public_key_file) if signatures else None,
+    )
     with servers(home) as running, scratch(home.run) as tables:
         outcome = run_async(lambda: _check(home, running, wanted, tables))
     click.echo(report.as_json(outcome) if as_json else report.as_text(outcome))
@@ -118,15 +131,9 @@ async def _check(home: Home, running: Servers, wanted: Wanted, tables: Scratch) 
             record = await store_side.read_record(connection, wanted.ballot)
             early += await _read_store(connection, home, wanted, record, tables)
             if wanted.signatures:
-                early += await roots.check_roots(
-                    connection,
-                    wanted.ballot,
-                    signed=home.desk / "roots" / f"{wanted.ballot}.jsonl",
-                    desk_public=receipts.pinned_key(home.public_key_file),
-                )
-        if wanted.receipts is not None:
-            public = receipts.pinned_key(home.public / "receipts.json")
-            early += receipts.read_receipts(wanted.receipts, wanted.ballot, public, tables)
+                early += await _check_signed(connection, home, wanted, record)
+        if wanted.receipts is not None and wanted.receipts_key is not None:
+            early += receipts.read_receipts(wanted.receipts, wanted.ballot, wanted.receipts_key, tables)
         states = await queue.read_after(tables)  # (3)
         await _reread_missing_credentials(queue, tables)
     finally:
@@ -134,6 +141,19 @@ async def _check(home: Home, running: Servers, wanted: Wanted, tables: Scratch) 
         await connection.close()
     tables.index()
     return _compare(wanted, record, tables, states, early)  # (4)
+
+
+async def _check_signed(
+    connection: asyncpg.Connection, home: Home, wanted: Wanted, record: store_side.BallotRecord
+) -> list[Finding]:
+    """Compare what the desk signed with what is there: register, electorate, ballot document."""
+    acts = await asyncio.to_thread(roots.read_journal, home.desk / "roots" / f"{wanted.ballot}.jsonl")
+    key = wanted.desk_key
+    return [
+        *await roots.check_roots(connection, wanted.ballot, acts, desk_public=key),
+        *await opening.check_electorate(connection, wanted.ballot, record, acts, desk_public=key),
+        *await opening.check_document(connection, wanted.ballot, record, desk_public=key),
+    ]
 
 
 async def _read_store(
@@ -173,6 +193,7 @@ def _compare(
     states: list[ShardState],
     early: list[Finding],
 ) -> Outcome:
+    findings.make_views(tables)
     outcome = Outcome(wanted.ballot, [state.state for state in states], totals.books(tables, states))
     for finding in early:
         outcome.note(finding)
@@ -183,7 +204,7 @@ def _compare(
             outcome.note(
                 Finding(Kind.WINDOW, where, "the gate's opening and closing are not those on record")
             )
-    for finding in findings.find(tables, opens_us=record.opens_us, closes_us=record.closes_us):
+    for finding in findings.find(tables, record):
         outcome.note(finding)
     outcome.notes = findings.notes(tables, with_receipts=wanted.receipts is not None, limit=report.NAMED_MAX)
     return outcome

@@ -7,6 +7,17 @@ CREATE VIEW held AS
     UNION ALL SELECT reference FROM quarantine
     UNION ALL SELECT reference FROM entries WHERE kind = 'vote';
 
+-- view
+CREATE VIEW held_returns AS
+    SELECT q.* FROM quarantine q
+      WHERE EXISTS (SELECT 1 FROM entries e WHERE e.shard = q.shard AND e.entry = q.entry AND e.kind = 'return')
+      OR (q.reference IS NULL AND q.digest IS NULL AND q.reason <> 'unreadable');
+
+-- view
+CREATE VIEW held_votes AS
+    SELECT q.* FROM quarantine q
+      WHERE NOT EXISTS (SELECT 1 FROM held_returns h WHERE h.shard = q.shard AND h.entry = q.entry);
+
 -- kind: LOST
 SELECT m.reference, 'marked as voted; neither stored, quarantined nor waiting' FROM marks m
   WHERE m.method = 'electronic' AND
@@ -32,13 +43,15 @@ SELECT c.reference, 'a receipt (line ' || c.line || '); no vote has its referenc
 -- kind: LOST
 SELECT 'shard ' || e.shard || ' entry ' || e.entry, 'a return acknowledged in the queue and not stored' FROM entries e
   WHERE e.kind = 'return' AND e.acknowledged
-  AND NOT EXISTS (SELECT 1 FROM returned r WHERE r.shard = e.shard AND r.entry = e.entry);
+  AND NOT EXISTS (SELECT 1 FROM returned r WHERE r.shard = e.shard AND r.entry = e.entry)
+  AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.shard = e.shard AND q.entry = e.entry);
 
 -- kind: LOST
-SELECT 'UIN ' || hex(m.uin), 'marked as returned by ' || m.method || '; no such return is stored or waiting'
+SELECT 'UIN ' || hex(m.uin), 'marked as returned by ' || m.method || '; no such return is counted, quarantined or waiting'
   FROM marks m WHERE m.method <> 'electronic'
   AND NOT EXISTS (SELECT 1 FROM returned r WHERE r.uin = m.uin AND r.counted AND r.method = m.method)
-  AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.uin = m.uin AND e.kind = 'return' AND e.won);
+  AND NOT EXISTS (SELECT 1 FROM held_returns h WHERE h.uin = m.uin)
+  AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.uin = m.uin AND e.kind = 'return' AND e.won AND NOT e.acknowledged);
 
 -- kind: DOUBLED
 SELECT min(reference), count(*) || ' votes stored for one voter' FROM votes GROUP BY uin HAVING count(*) > 1;
@@ -90,6 +103,11 @@ SELECT v.reference, 'stored otherwise than in the queue (voter, credential, time
   WHERE e.uin <> v.uin OR e.digest <> v.digest OR e.accepted_us <> v.accepted_us OR e.entry <> v.entry;
 
 -- kind: ALTERED
+SELECT 'shard ' || r.shard || ' entry ' || r.entry, 'a counted return with another time of receipt than the gate''s'
+  FROM returned r JOIN marks m ON m.uin = r.uin AND m.method = r.method
+  WHERE r.counted AND m.accepted_us <> r.received_us;
+
+-- kind: ALTERED
 SELECT c.reference, 'the receipt (line ' || c.line || ') is for another sealed vote or time' FROM receipts c
   JOIN votes v ON v.reference = c.reference
   WHERE v.actual_sha256 <> c.sealed_sha256 OR v.accepted_us <> c.accepted_us;
@@ -124,7 +142,7 @@ SELECT e.reference, 'in the queue, but the voter is not marked and was not relea
 
 -- kind: UNEXPLAINED
 SELECT coalesce(q.reference, 'shard ' || q.shard || ' entry ' || q.entry), 'quarantined, but the voter is neither marked nor released'
-  FROM quarantine q
+  FROM held_votes q
   WHERE NOT EXISTS (SELECT 1 FROM marks m WHERE m.reference = q.reference)
   AND NOT EXISTS (SELECT 1 FROM releases s WHERE s.shard = q.shard AND s.entry = q.entry);
 
@@ -133,11 +151,15 @@ SELECT 'shard ' || r.shard || ' entry ' || r.entry, 'a counted return of a voter
   WHERE r.counted
   AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.uin = r.uin AND m.method = r.method);
 
+-- kind: UNEXPLAINED
+SELECT m.reference, 'an electronic vote; this ballot takes none' FROM marks m
+  WHERE m.method = 'electronic' AND NOT :electronic;
+
 -- kind: WINDOW
 SELECT reference, CASE WHEN accepted_us < :opens_us THEN 'accepted before opening' ELSE 'accepted after closing' END
   FROM (SELECT reference, accepted_us FROM votes
   UNION SELECT reference, accepted_us FROM marks WHERE method = 'electronic'
-  UNION SELECT coalesce(reference, entry), accepted_us FROM quarantine WHERE accepted_us IS NOT NULL)
+  UNION SELECT coalesce(reference, entry), accepted_us FROM held_votes WHERE accepted_us IS NOT NULL)
   WHERE accepted_us < :opens_us OR accepted_us >= :closes_us;
 
 -- kind: ELECTORATE
@@ -147,6 +169,10 @@ SELECT v.reference, 'the voter is not in the electorate' FROM votes v
 -- kind: ELECTORATE
 SELECT coalesce(m.reference, 'UIN ' || hex(m.uin)), 'marked as voted; not in the electorate' FROM marks m
   WHERE NOT EXISTS (SELECT 1 FROM electorate l WHERE l.uin = m.uin);
+
+-- kind: ELECTORATE
+SELECT 'UIN ' || hex(l.uin), 'in the electorate of an opened ballot, but never issued a code' FROM electorate l
+  WHERE :all_have_codes AND NOT EXISTS (SELECT 1 FROM register g WHERE g.uin = l.uin);
 
 -- kind: REGISTER
 SELECT v.reference, 'the credential was never issued' FROM votes v

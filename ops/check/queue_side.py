@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 PAGE = 2000
 # voted value: 'e' ‖ identity (16) ‖ sealed SHA-256 (32) ‖ accepted_us (16 digits) ‖ reference (19
-# characters).
+# characters); or 'p' | 'w' ‖ received_us (16 digits).
+MARK_RECEIVED = slice(1, 17)
 MARK_SHA256 = slice(17, 49)
 MARK_ACCEPTED = slice(49, 65)
 MARK_REFERENCE = slice(65, 84)
@@ -173,7 +174,8 @@ def _credential(digest: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
 def _mark(uin: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
     method = METHODS.get(value[:1], "unknown")
     if method != "electronic":
-        return (uin, method, None, None, None, shard)
+        received = value[MARK_RECEIVED]
+        return (uin, method, None, int(received) if received.isdigit() else None, None, shard)
     accepted_us = int(value[MARK_ACCEPTED])
     return (uin, method, value[MARK_SHA256], accepted_us, value[MARK_REFERENCE].decode(), shard)
 

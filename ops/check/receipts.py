@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from ballot import receipt
-from ballot.encoding import Malformed, b64decode, strict_json
+from ballot.encoding import Malformed, strict_json
 from ballot.suite import SignatureInvalid, key_id
 from ops.check.findings import Finding, Kind
 from ops.check.scratch import ROWS_PER_INSERT
+from ops.pinned import pinned_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 RECEIPT_BYTES_MAX = 16 * 1024
 
 
-def pinned_key(path: Path) -> bytes | None:
-    """Return the receipts key published by this installation, or None if it has published none."""
-    if not path.exists():
-        return None
-    return b64decode(str(json.loads(path.read_bytes())["public_key"]), length=32)
+def published_key(path: Path) -> bytes:
+    """Return the receipts key published by this installation; without it no receipt can be judged."""
+    public = pinned_key(path)
+    if public is None:
+        raise click.ClickException(f"{path} is missing: without it no receipt can be told from a forged one")
+    return public
 
 
-def read_receipts(file: Path, ballot: str, public: bytes | None, tables: Scratch) -> Iterator[Finding]:
+def read_receipts(file: Path, ballot: str, public: bytes, tables: Scratch) -> Iterator[Finding]:
     """Load the genuine receipts of `ballot`; yield a finding for each that is not genuine.
 
     A forged receipt is named and then left out: it is no evidence that a vote was lost.
@@ -47,7 +48,7 @@ def read_receipts(file: Path, ballot: str, public: bytes | None, tables: Scratch
                 raise click.ClickException(
                     f"{file.name} line {number} is a receipt of ballot {given.ballot!r}"
                 )
-            if public is not None and (wrong := _not_genuine(given, public)):
+            if wrong := _not_genuine(given, public):
                 yield Finding(Kind.RECEIPT, given.reference, f"line {number}: {wrong}")
                 continue
             rows.append((number, given.reference, given.accepted_us, given.sealed_sha256))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from ballot import register
 from ballot.encoding import Malformed, b64decode
@@ -14,7 +15,7 @@ from ops.check.findings import Finding, Kind
 from ops.check.store_side import pages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import asyncpg
@@ -55,13 +56,12 @@ class RunningRoot:
 async def check_roots(
     connection: asyncpg.Connection,
     ballot: str,
+    acts: Sequence[dict[str, Any]],
     *,
-    signed: Path,
     desk_public: bytes | None,
 ) -> list[Finding]:
     """Recompute every batch's root and compare it with the desk's signed line for that batch."""
-    lines = await asyncio.to_thread(_lines, signed)
-    if desk_public is None or not lines:
+    if desk_public is None or not acts:
         rows = await connection.fetchval("SELECT count(*) FROM ballot.register WHERE ballot = $1", ballot)
         missing = "the desk's public key" if desk_public is None else "the desk's file of signed roots"
         return [Finding(Kind.ROOTS, ballot, f"{missing} is not here")] if rows else []
@@ -69,12 +69,23 @@ async def check_roots(
     async for batch, kind, leaf in _leaves(connection, ballot):
         _, running = found.setdefault(batch, (kind, RunningRoot()))
         running.add(leaf)
-    return list(_compare(found, lines, ballot, desk_public))
+    return list(_compare(found, acts, ballot, desk_public))
 
 
-def _lines(signed: Path) -> list[bytes]:
-    """One line a batch of up to 20,000 codes, so a hundred or so."""
-    return signed.read_bytes().splitlines() if signed.exists() else []
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """Return the acts in the desk's journal, a few a batch of up to 20,000 codes; none without the file."""
+    if not path.exists():
+        return []
+    written = path.read_bytes()
+    # A line without its end was being written when the power went: the step after it never began.
+    whole = written[: written.rfind(b"\n") + 1]
+    try:
+        acts: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
+        if all(isinstance(act["act"], str) and isinstance(act["batch"], int) for act in acts):
+            return acts
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise click.ClickException(f"{path} is damaged: a line of it is no act of the desk")
 
 
 async def _leaves(connection: asyncpg.Connection, ballot: str) -> AsyncIterator[tuple[int, str, bytes]]:
@@ -100,18 +111,17 @@ async def _leaves(connection: asyncpg.Connection, ballot: str) -> AsyncIterator[
 
 def _compare(
     found: dict[int, tuple[str, RunningRoot]],
-    lines: Iterable[bytes],
+    acts: Iterable[dict[str, Any]],
     ballot: str,
     desk_public: bytes,
 ) -> Iterator[Finding]:
     signed: dict[int, dict[str, Any]] = {}
-    for line in lines:
-        act: dict[str, Any] = json.loads(line)
+    for act in acts:
         if act["act"] == "signed":
-            signed[int(act["batch"])] = act
+            signed[act["batch"]] = act
         elif act["act"] == "abandoned":
             # Its codes never reached the register; if they are there after all, nobody signed for them.
-            signed.pop(int(act["batch"]), None)
+            signed.pop(act["batch"], None)
     for batch in sorted(signed.keys() | found.keys()):
         wrong = _batch_fault(ballot, batch, signed.get(batch), found.get(batch), desk_public)
         if wrong:

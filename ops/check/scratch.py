@@ -34,7 +34,7 @@ TABLES = {
     "quarantine": "shard INTEGER, entry TEXT, reason TEXT, reference TEXT, uin BLOB, digest BLOB,"
     " accepted_us INTEGER",
     "releases": "shard INTEGER, entry TEXT, uin BLOB, reference TEXT",
-    "returned": "shard INTEGER, entry TEXT, uin BLOB, method TEXT, counted INTEGER",
+    "returned": "shard INTEGER, entry TEXT, uin BLOB, method TEXT, counted INTEGER, received_us INTEGER",
     "electorate": "uin BLOB PRIMARY KEY",
     "register": "digest BLOB, uin BLOB, shard INTEGER",
     "revocations": "digest BLOB, revoked_us INTEGER",
@@ -57,6 +57,7 @@ INDEXES = (
     "returned (uin)",
     "returned (shard, entry)",
     "register (digest)",
+    "register (uin)",
     "revocations (digest)",
     "receipts (reference)",
 )

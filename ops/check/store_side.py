@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ballot.definition import from_canonical
+from ballot.encoding import Malformed
 from ops.check.scratch import ROWS_PER_INSERT, place
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from ballot.definition import Definition
     from ops.check.scratch import Scratch
     from ops.check.signatures import VoteVerifier
 
@@ -29,7 +32,7 @@ PLAIN_TABLES = {
     "quarantine": "SELECT shard, entry, reason, reference, uin, credential_digest, accepted_us"
     " FROM ballot.quarantine",
     "releases": "SELECT shard, entry, uin, reference FROM ballot.releases",
-    "returned": "SELECT shard, entry, uin, method, counted FROM ballot.returns",
+    "returned": "SELECT shard, entry, uin, method, counted, received_us FROM ballot.returns",
     "electorate": "SELECT uin FROM ballot.electorate",
     "register": "SELECT credential_digest, uin, shard FROM ballot.register",
     "revocations": "SELECT credential_digest, revoked_us FROM ballot.revocations",
@@ -41,6 +44,7 @@ class BallotRecord:
     """What voterdb says of the ballot itself; the window is the newest on record, None before `open`."""
 
     kind: str
+    electronic: bool
     shards: int
     definition_sha256: bytes
     opens_us: int | None
@@ -50,7 +54,7 @@ class BallotRecord:
 async def read_record(connection: asyncpg.Connection, ballot: str) -> BallotRecord:
     """Return the ballot's record, or say that there is none."""
     row = await connection.fetchrow(
-        "SELECT kind, shards, definition_sha256 FROM ballot.ballots WHERE ballot = $1",
+        "SELECT kind, shards, definition, definition_sha256 FROM ballot.ballots WHERE ballot = $1",
         ballot,
     )
     if row is None:
@@ -60,7 +64,25 @@ async def read_record(connection: asyncpg.Connection, ballot: str) -> BallotReco
         ballot,
     )
     opens_us, closes_us = (window["opens_us"], window["closes_us"]) if window is not None else (None, None)
-    return BallotRecord(row["kind"], row["shards"], bytes(row["definition_sha256"]), opens_us, closes_us)
+    return BallotRecord(
+        kind=row["kind"],
+        electronic="electronic" in _definition(ballot, row).methods,
+        shards=row["shards"],
+        definition_sha256=bytes(row["definition_sha256"]),
+        opens_us=opens_us,
+        closes_us=closes_us,
+    )
+
+
+def _definition(ballot: str, row: Any) -> Definition:
+    """Return the definition in the ballot's row, if it is still the one with the digest beside it."""
+    try:
+        found = from_canonical(bytes(row["definition"]))
+    except Malformed:
+        found = None
+    if found is None or found.sha256 != row["definition_sha256"]:
+        raise click.ClickException(f"the definition of ballot {ballot!r} in the voter database was changed")
+    return found
 
 
 async def count_votes(connection: asyncpg.Connection, ballot: str) -> int:

@@ -19,11 +19,12 @@ WAITING = """
      AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.shard = e.shard AND q.entry = e.entry)
 """
 
+#: Codes that were issued; a credential that never was is a finding, and in no book.
 USED = f"""
-    SELECT digest FROM votes
-    UNION SELECT q.digest FROM quarantine q WHERE q.digest IS NOT NULL
+    SELECT digest FROM (SELECT digest FROM votes
+    UNION SELECT q.digest FROM held_votes q WHERE q.digest IS NOT NULL
       AND NOT EXISTS (SELECT 1 FROM releases s WHERE s.shard = q.shard AND s.entry = q.entry)
-    UNION SELECT e.digest {WAITING}
+    UNION SELECT e.digest {WAITING}) WHERE digest IN (SELECT digest FROM register)
 """  # noqa: S608  # constants of this module
 
 VOTED = """
@@ -43,7 +44,7 @@ def books(tables: Scratch, states: Sequence[ShardState]) -> Books:
         accepted=sum(state.accepted for state in states),
         unacknowledged=tables.count(f"SELECT count(*) {WAITING}"),  # constants of this module
         stored=tables.count("SELECT count(*) FROM votes"),
-        quarantined=tables.count("SELECT count(*) FROM quarantine"),
+        quarantined=tables.count("SELECT count(*) FROM held_votes"),
         released=sum(state.released for state in states),
         voted_electronic=tables.count(VOTED),
         returned_other=tables.count("SELECT count(*) FROM returned WHERE counted"),
@@ -52,5 +53,6 @@ def books(tables: Scratch, states: Sequence[ShardState]) -> Books:
 
 def _credentials(tables: Scratch, flag: str) -> int:
     return tables.count(
-        f"SELECT count(*) FROM credentials WHERE flag = '{flag}' AND digest NOT IN ({USED})",  # noqa: S608  # constants
+        f"SELECT count(*) FROM credentials WHERE flag = '{flag}'"  # noqa: S608  # constants
+        f" AND digest IN (SELECT digest FROM register) AND digest NOT IN ({USED})",
     )

@@ -194,6 +194,11 @@ TAMPERINGS: dict[str, tuple[str, object, Tamper]] = {
             " FROM ballot.votes @vote"
         ),
     ),
+    "a voter invented": (
+        "not in the electorate",
+        f"UIN {'EE' * 16}",
+        sql("INSERT INTO ballot.electorate VALUES ($1, decode(repeat('ee', 16), 'hex'))"),
+    ),
     "a vote counted by post as well": (
         "doubled",
         FIRST,
@@ -293,6 +298,107 @@ async def test_a_changed_register_does_not_have_the_signed_root(small: SmallBall
     assert named(report) == {("register roots do not verify", "batch 1")}
 
 
+async def test_an_invented_voter_is_not_in_the_signed_electorate(small: SmallBallot) -> None:
+    """A voter added, or one put in the place of another, shows against what the desk signed at `open`."""
+    added = "INSERT INTO ballot.electorate VALUES ($1, decode(repeat('ee', 16), 'hex'))"
+    async with small.restored():
+        async with small.owner() as owner:
+            await owner.execute(added, small.id)
+        _, more = check(small, "--signatures")
+        async with small.owner() as owner:
+            await owner.execute("SET session_replication_role = replica")
+            await owner.execute(
+                "DELETE FROM ballot.electorate WHERE ballot = $1 AND uin IN"
+                " (SELECT e.uin FROM ballot.electorate e LEFT JOIN ballot.votes v USING (ballot, uin)"
+                " WHERE ballot = $1 AND v.uin IS NULL ORDER BY e.uin LIMIT 1)",
+                small.id,
+            )
+        _, others = check(small, "--signatures")
+
+    said = [
+        [found["what"] for found in report["findings"] if found["kind"] == "electorate is not the signed one"]
+        for report in (more, others)
+    ]
+    assert said == [
+        [f"the desk signed an electorate of {VOTERS} voters; the voter database has {VOTERS + 1}"],
+        [f"the electorate has {VOTERS} voters as the desk signed, but not the same ones"],
+    ]
+
+
+async def test_a_changed_document_does_not_verify(small: SmallBallot) -> None:
+    """One byte of the ballot document on record altered: named, because the export would carry it."""
+    async with small.restored():
+        async with small.owner() as owner:
+            await owner.execute(
+                "UPDATE ballot.lifecycle SET document = set_byte(document, 40, get_byte(document, 40) # 1)"
+                " WHERE ballot = $1 AND kind = 'armed'",
+                small.id,
+            )
+
+        status, report = check(small, "--signatures")
+
+    assert status == 1
+    assert named(report) == {("ballot document does not verify", small.id)}
+
+
+async def test_a_quarantined_vote_by_an_unissued_code_leaves_the_issued_book_alone(
+    small: SmallBallot,
+) -> None:
+    """A credential that was never issued is named; no code is missing for it."""
+    async with small.restored():
+        async with small.owner() as owner, small.queue() as queue:
+            await slip_in_a_credential(small, owner, queue)
+            await owner.execute(
+                "INSERT INTO ballot.quarantine VALUES ($1, 0, '9-9', 'not_in_register', $2, $3, $4, 1, '')",
+                small.id,
+                "ZZZZ-0000-0000-0000",
+                bytes(16),
+                bytes(32),
+            )
+
+        _, report = check(small)
+
+    assert ("not as registered", f"credential {'00' * 32}") in named(report)
+    assert report["books_differences"]["issued"] == 0
+    assert report["books"]["used"] == CAST
+
+
+async def test_a_quarantined_return_is_no_vote(small: SmallBallot) -> None:
+    """The gate never counted it as an accepted vote, so it is in no book of votes."""
+    async with small.restored():
+        async with small.owner() as owner:
+            await owner.execute(
+                "INSERT INTO ballot.quarantine"
+                " VALUES ($1, 0, '9-9', 'not_in_register', NULL, $2, NULL, 1, '')",
+                small.id,
+                bytes(16),
+            )
+
+        status, report = check(small)
+
+    assert (status, report["findings"]) == (0, [])
+    assert (report["books"]["quarantined"], report["books_differences"]["accepted"]) == (0, 0)
+
+
+def test_receipts_are_not_judged_without_the_key(small: SmallBallot, tmp_path: Path) -> None:
+    """A missing or damaged key file is named; any receipt would pass as genuine without it."""
+    receipts, key = small.write_receipts(tmp_path / "r"), small.stack.home.public / "receipts.json"
+    kept = key.read_bytes()
+    try:
+        key.unlink()
+        missing = run(small.stack, "check", small.id, "--receipts", receipts, check=False)
+        key.write_bytes(kept[: len(kept) // 2])
+        damaged = run(small.stack, "check", small.id, "--receipts", receipts, check=False)
+    finally:
+        key.write_bytes(kept)
+
+    assert (missing.returncode, damaged.returncode) == (1, 1)
+    assert missing.stderr == (
+        f"ballot: {key} is missing: without it no receipt can be told from a forged one\n"
+    )
+    assert damaged.stderr == f"ballot: {key} is damaged: it is not a public key as it was published\n"
+
+
 def test_a_receipt_without_its_vote_is_lost(small: SmallBallot, tmp_path: Path) -> None:
     """A genuine receipt for a vote that is nowhere is named; a compromised edge signs such."""
     leaf = receipt.Leaf(small.id, "ABCD-EFGH-JKMN-PQRS", small.receipts[0].accepted_us, bytes(32))
@@ -324,9 +430,9 @@ def test_a_vote_without_receipt_is_a_note_and_no_failure(small: SmallBallot, tmp
     assert notes == [small.receipts[0].reference]
 
 
-def test_returns_by_post_are_in_the_books(stack: Stack, tmp_path: Path) -> None:
+async def test_returns_by_post_are_in_the_books(stack: Stack, tmp_path: Path) -> None:
     """An abstainer's postal return counts, a voter's does not, and the books balance all along."""
-    posted = build(stack, tmp_path)
+    posted = await asyncio.to_thread(build, stack, tmp_path)
     returns = tmp_path / "returns.csv"
     received = [f"{member},2025-07-01T09:00:00Z\n" for member in (posted.members[0], posted.members[-1])]
     returns.write_text("member_id,received_at\n" + "".join(received))
@@ -340,6 +446,19 @@ def test_returns_by_post_are_in_the_books(stack: Stack, tmp_path: Path) -> None:
     assert (status, report["findings"]) == (0, [])
     assert (report["books"]["voted_electronic"], report["books"]["returned_other"]) == (CAST, 1)
     assert report["states"] == ["closed"]
+
+    changes = {"counted = false": "lost", "method = 'workplace'": "lost", "received_us = 1": "altered"}
+    for change, kind in changes.items():
+        async with posted.restored():
+            async with posted.owner() as owner:
+                await owner.execute(
+                    f"UPDATE ballot.returns SET {change} WHERE ballot = $1 AND counted",  # noqa: S608  # above
+                    posted.id,
+                )
+            changed, found = check(posted)
+
+        assert changed == 1
+        assert found["counts"][kind] == 1
 
 
 async def test_a_released_voter_is_in_the_books(stack: Stack, tmp_path: Path) -> None:
