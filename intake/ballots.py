@@ -2,14 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from ballot import document as documents
 from ballot import handoff
@@ -21,18 +18,16 @@ from ballot.receipt import parse_reference, shard_of_reference
 from ballot.rejection import Rejected
 from ballot.suite import VERIFY_KEY_BYTES, SignatureInvalid, key_id
 from intake import replies
+from intake.reads import Reads
+from intake.windows import Window, Windows
 from runtime import logs
 from runtime.clock import Clock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 log = logs.get("ballots")
 
 LIST_S: Final = 0.05
 """Asking for ballots that nobody published waits this long, and costs twenty reads a second at most."""
 
-WINDOW_S: Final = 1.0
 BALLOTS_MAX: Final = 4_096
 RECEIPT_STATES: Final = {b"a": "accepted", b"s": "stored", b"h": "held"}
 
@@ -57,37 +52,18 @@ class Published:
         return shown(self.document.definition.contact)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Opening and closing time as the gate has them, and the gate's clock when they were read."""
-
-    opens_us: int
-    closes_us: int
-    state: str
-    now_us: int
-    read_s: float
-
-    def state_at(self, monotonic_s: float) -> str:
-        """`scheduled`, `open` or `closed` by the gate's clock carried on; a latched state stays."""
-        now_us = self.now_us + round((monotonic_s - self.read_s) * 1_000_000)
-        if self.state == "closed" or now_us >= self.closes_us:
-            return "closed"
-        return "open" if self.state == "open" or now_us >= self.opens_us else "scheduled"
-
-
 class Ballots:
     """Reads the queue for what voters may know about ballots; every read is shared and rationed."""
 
-    def __init__(self, client: Redis, *, desk_key_file: Path, clock: Clock) -> None:
-        self._client = client
+    def __init__(self, reads: Reads, *, desk_key_file: Path, clock: Clock) -> None:
+        self._reads = reads
         self._desk_key_file = desk_key_file
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._window_lock = asyncio.Lock()
         self._ids: frozenset[str] = frozenset()
         self._listed_s = float("-inf")
         self._published: dict[str, Published] = {}
-        self._windows: dict[str, Window] = {}
+        self._windows = Windows(reads, clock=clock)
 
     def desk_key(self) -> bytes | None:
         """The pinned key of the desk; nothing until the desk has made it."""
@@ -127,17 +103,8 @@ class Ballots:
         return found
 
     async def window(self, published: Published) -> Window:
-        """The window as the first shard has it, at most a second old; Rejected when it was never armed."""
-        window = self._windows.get(published.id)
-        if window is None or self._clock.monotonic() - window.read_s >= WINDOW_S:
-            async with self._window_lock:
-                window = self._windows.get(published.id)
-                if window is None or self._clock.monotonic() - window.read_s >= WINDOW_S:
-                    window = await self._read_window(published.id)
-                    self._windows[published.id] = window
-        if window.state not in handoff.STATES:
-            raise replies.not_found()
-        return window
+        """The window as the gate has it, about a second old; Rejected when it was never armed."""
+        return await self._windows.find(published.id)
 
     async def receipt_state(self, published: Published, reference: str) -> str:
         """What became of the vote with this reference; Rejected when there is none."""
@@ -146,8 +113,7 @@ class Ballots:
         except Malformed:
             raise replies.not_found() from None
         shard = shard_of_reference(canonical, published.shards)
-        with _unreachable_as_rejected():
-            value: Any = await self._client.hget(handoff.references_key(published.id, shard), canonical)
+        value = await self._reads.field(handoff.references_key(published.id, shard), canonical)
         if value not in RECEIPT_STATES:
             raise replies.not_found()
         return RECEIPT_STATES[value]
@@ -159,15 +125,15 @@ class Ballots:
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
             started_s = self._clock.monotonic()
-            with _unreachable_as_rejected():
-                names: list[Any] = await self._client.hkeys(handoff.PUBLISHED_KEY)
+            with self._reads.answering():
+                names: list[Any] = await self._reads.client.hkeys(handoff.PUBLISHED_KEY)
             self._ids = frozenset(name.decode() for name in names[:BALLOTS_MAX])
             self._listed_s = started_s
         return self._ids
 
     async def _load(self, ballot: str) -> Published:
-        with _unreachable_as_rejected():
-            data: Any = await self._client.hget(handoff.PUBLISHED_KEY, ballot)
+        with self._reads.answering():
+            data: Any = await self._reads.client.hget(handoff.PUBLISHED_KEY, ballot)
         desk = self.desk_key()
         if data is None or desk is None:
             raise replies.not_found()
@@ -176,18 +142,6 @@ class Ballots:
         except (Malformed, SignatureInvalid, KeyError, TypeError) as error:
             log.alarm("published ballot refused", ballot=ballot, error=error)
             raise replies.not_found() from None
-
-    async def _read_window(self, ballot: str) -> Window:
-        keys = handoff.shard_keys(ballot, 0)
-        with _unreachable_as_rejected():
-            reply: Any = await self._client.fcall_ro("ballot_state", len(keys), *keys)
-        return Window(
-            opens_us=int(reply[0]),
-            closes_us=int(reply[1]),
-            state=reply[2].decode(),
-            now_us=int(reply[3]),
-            read_s=self._clock.monotonic(),
-        )
 
 
 def _verified(data: bytes, desk: bytes, *, ballot: str) -> Published:
@@ -201,16 +155,6 @@ def _verified(data: bytes, desk: bytes, *, ballot: str) -> Published:
     if document.definition.id != ballot:
         raise Malformed("This is another ballot's document.")
     return Published(document, signature, key_id(desk), shards)
-
-
-@contextmanager
-def _unreachable_as_rejected() -> "Iterator[None]":
-    """A queue that does not answer makes an honest 503, not an error of ours."""
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        log.warning("queue did not answer", error=type(error).__name__)
-        raise replies.unreachable() from None
 
 
 def description(published: Published, window: Window, *, monotonic_s: float) -> dict[str, Any]:

@@ -177,7 +177,7 @@ class Batcher:
                 await self._send(round_)
 
     def _take(self) -> _Round:
-        """Everything that waits, up to the bounds: votes first, then the oldest line. What expired is not sent."""
+        """Everything that waits, up to the bounds, votes first, oldest line first; nothing that expired."""
         round_ = _Round([], [])
         votes_first = sorted(self._waiting, key=lambda line: line[0] != CAST)
         for key in votes_first[:ROUND_CALLS_MAX]:

@@ -15,6 +15,7 @@ from intake.batch import Batcher
 from intake.edge import Edge
 from intake.failures import Failures
 from intake.gate import Queue
+from intake.reads import Reads
 from intake.settings import Settings
 from intake.votes import Intake
 from runtime import logs, valkey
@@ -34,8 +35,8 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
     clock = SystemClock()
     home = servers.home
     receipts_key = SigningKey.from_seed(home.secret("receipts"))
-    reader = valkey.connect(servers, USER, timeout_s=READ_S)
-    ballots = Ballots(reader, desk_key_file=home.public_key_file, clock=clock)
+    reads = Reads(valkey.connect(servers, USER, timeout_s=READ_S))
+    ballots = Ballots(reads, desk_key_file=home.public_key_file, clock=clock)
     batcher = Batcher(
         Queue(partial(valkey.dedicated, servers, USER), timeout_s=settings.confirm_s),
         settings=settings,
@@ -64,6 +65,6 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
         sending.cancel()
         with suppress(asyncio.CancelledError):
             await sending
-        await reader.aclose()
+        await reads.close()
     log.info("stopped")
     return 0

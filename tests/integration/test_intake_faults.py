@@ -234,6 +234,37 @@ async def test_a_queue_that_hangs_gets_an_honest_answer_in_time(
     assert len(await poll.stored()) == 3
 
 
+async def test_a_ballot_is_still_shown_while_the_queue_hangs(
+    scratch: Scratch, web: aiohttp.ClientSession, poll: Booth
+) -> None:
+    """The page has its ballot as last read; readers of receipts may try again; the log says it once."""
+    await becomes(web, "ready")
+    ballot, receipt = f"/api/v1/ballots/{poll.id}", poll.path("receipts/0123-4567-89AB-CDEF")
+
+    async def status(path: str) -> int:
+        async with web.get(path) as response:
+            return response.status
+
+    assert await status(ballot) == 200
+    scratch.send(signal.SIGSTOP)
+    await asyncio.sleep(1.1)  # what was read is old by then
+    shown = await asyncio.gather(*(status(path) for path in [ballot, receipt] * 20))
+    shown_again = await status(ballot)
+    scratch.send(signal.SIGCONT)
+
+    assert shown == [200, 503] * 20
+    assert shown_again == 200
+    await until(lambda: is_status(web, receipt, 404))
+    log = (scratch.home.logs / "intake.log").read_text()
+    assert log.count("queue does not answer reads") == log.count("queue answers reads again") == 1
+
+
+async def is_status(web: aiohttp.ClientSession, path: str, wanted: int) -> bool:
+    """Say whether reading `path` gives this status."""
+    async with web.get(path) as response:
+        return response.status == wanted
+
+
 async def test_a_full_queue_refuses_and_recovers(
     scratch: Scratch, web: aiohttp.ClientSession, poll: Booth
 ) -> None:

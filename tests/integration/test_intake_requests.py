@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
+from ballot import handoff
 from ballot.limits import REQUEST_BYTES_MAX
 from tests.integration.intake_rig import Booth, EdgeProcess, booth, edge, until
 
@@ -218,6 +219,23 @@ async def raw(edges: EdgeProcess, sent: bytes) -> tuple[int, dict[str, Any]]:
         body = await reader.readexactly(length)
     writer.close()
     return int(head.split()[1]), orjson.loads(body)
+
+
+async def test_readers_of_receipts_are_in_nobody_s_way(edges: EdgeProcess, poll: Booth) -> None:
+    """Three hundred at once all get their answer, and so do those who load the ballot meanwhile."""
+    references = [f"0123-4567-89AB-{number:04d}" for number in range(300)]
+    for reference in references:
+        await poll.desk.hset(handoff.references_key(poll.id, 0), reference, "s")
+    paths = [poll.path(f"receipts/{reference}") for reference in references]
+    paths += [f"/api/v1/ballots/{poll.id}"] * 50
+
+    async def status(path: str) -> int:
+        async with many.get(path) as response:
+            return response.status
+
+    async with aiohttp.ClientSession(edges.url, connector=aiohttp.TCPConnector(limit=0)) as many:
+        for _ in range(3):
+            assert set(await asyncio.gather(*map(status, paths))) == {200}
 
 
 async def test_guessing_is_slowed_down_and_voting_never(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from intake.ballots import Window
+from intake.windows import Window
 
 SECOND = 1_000_000
 
