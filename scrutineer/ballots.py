@@ -26,6 +26,11 @@ class StoredBallot:
         """A standing ballot of the availability monitor."""
         return self.definition.kind == PROBE
 
+    @property
+    def electronic(self) -> bool:
+        """Whether anybody may vote online in it; only then are there codes."""
+        return "electronic" in self.definition.methods
+
     def gate(self, desk: Desk) -> Gate:
         """Give the ballot's shards."""
         return Gate(desk.gate, self.id, self.shards)

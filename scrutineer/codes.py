@@ -10,16 +10,20 @@ import click
 
 from scrutineer import ballots, dispatch, issuing, reissuing, voters
 from scrutineer.ballots import StoredBallot
-from scrutineer.files import refuse_existing
+from scrutineer.dispatch import DispatchFile
+from scrutineer.files import read_bounded, refuse_existing
 from scrutineer.issuing import Recipient
 from scrutineer.reissuing import Reissued
 from scrutineer.roll import Step, no_step
+from scrutineer.roots import RootJournal
 from scrutineer.session import Desk, changing, run_desk
 from scrutineer.voters import PeopleKeys, Person
 
 CHECK_ROWS = 5_000
 #: A list of members to reissue to; a longer one is a new roll.
 MEMBERS_MAX = 100_000
+#: A hundred thousand member ids of 64 characters, four bytes each at most.
+MEMBERS_BYTES_MAX = 32 * 1024 * 1024
 
 OUT = click.Path(dir_okay=False, path_type=Path)
 TO = click.option(
@@ -48,29 +52,47 @@ def issue_(ballot: str, out: Path, keyfile: Path | None) -> None:
     finishes what a crash left undone and writes only the voters that are missing.
     """
     to = dispatch.read_key(keyfile) if keyfile else None
-    issued = run_desk(lambda desk: issue_all(desk, ballot, out, to=to), people=True)
+
+    async def body(desk: Desk) -> tuple[int, RootJournal]:
+        return await issue_all(desk, ballot, out, to=to), RootJournal(desk.home, ballot)
+
+    issued, journal = run_desk(body, people=True)
     if issued:
         click.echo(f"{issued:,} codes issued in {out}")
-    else:
-        click.echo(f"every voter of {ballot} has been issued a code; no file is written")
+        return
+    click.echo(f"every voter of {ballot} has been issued a code; no file is written; their codes are in")
+    for path in journal.live_files():
+        click.echo(f"  {path}")
 
 
 async def issue_all(
     desk: Desk, ballot: str, out: Path, *, to: bytes | None = None, step: Step = no_step
 ) -> int:
     """Issue to every voter without a code; gives how many that were."""
-    stored = await ballots.load(desk, ballot)
+    stored = await _with_codes(desk, ballot)
     async with changing(desk, ballot):
         await issuing.finish_pending(desk, stored)
+        journal = RootJournal(desk.home, ballot)
         missing = await _codeless(desk, stored)
+        if missing:
+            issuing.refuse_leftover(journal, out)
+        issuing.tell_abandoned(journal)
         if not missing:
             return 0
-        issuing.refuse_leftover(desk.home, ballot, out)
         refuse_existing(out)
         recipients = _recipients(desk, stored, PeopleKeys.from_home(desk.home))
-        return await issuing.issue(
-            desk, stored, recipients, out, count=missing, cause="issued", to=to, step=step
-        )
+        drawer = issuing.Drawer(desk.home, stored)
+        with DispatchFile(out, ballot=ballot, to=to) as file:
+            return await issuing.issue(
+                desk, stored, recipients, file, drawer=drawer, count=missing, cause="issued", step=step
+            )
+
+
+async def _with_codes(desk: Desk, ballot: str) -> StoredBallot:
+    stored = await ballots.load(desk, ballot)
+    if not stored.electronic:
+        raise click.ClickException(f"ballot {ballot!r} has no electronic voting, so it has no codes")
+    return stored
 
 
 async def _codeless(desk: Desk, stored: StoredBallot) -> int:
@@ -144,8 +166,7 @@ async def reissue_some(
     desk: Desk, ballot: str, members: list[str], out: Path, *, to: bytes | None = None, step: Step = no_step
 ) -> Reissued:
     """Replace the codes of `members`, whole or not at all."""
-    stored = await ballots.load(desk, ballot)
-    refuse_existing(out)
+    stored = await _with_codes(desk, ballot)
     async with changing(desk, ballot):
         states = await stored.gate(desk).states()
         if states and all(state.closed for state in states):
@@ -155,7 +176,8 @@ async def reissue_some(
 
 def _read_members(file: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
+        text = read_bounded(file, bytes_max=MEMBERS_BYTES_MAX).decode("utf-8-sig")
+        lines = [line.strip() for line in text.splitlines()]
     except UnicodeDecodeError:
         raise click.ClickException(f"{file} is not UTF-8") from None
     found = [line for line in lines if line]

@@ -10,6 +10,7 @@ from ballot import definition as definitions
 from ballot.definition import Definition, DefinitionFaults
 from ballot.encoding import format_time
 from ballot.limits import DEFINITION_BYTES_MAX
+from scrutineer.files import read_bounded
 from scrutineer.session import Desk, run_desk
 
 
@@ -24,9 +25,7 @@ from scrutineer.session import Desk, run_desk
 )
 def create(file: Path, shards: str) -> None:
     """Register the ballot definition in FILE (TOML) and print its digest."""
-    raw = file.read_bytes()
-    if len(raw) > DEFINITION_BYTES_MAX:
-        raise click.ClickException(f"{file} is larger than {DEFINITION_BYTES_MAX} bytes")
+    raw = read_bounded(file, bytes_max=DEFINITION_BYTES_MAX)
     try:
         definition = definitions.parse_toml(raw.decode("utf-8"))
     except UnicodeDecodeError as error:

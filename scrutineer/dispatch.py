@@ -1,16 +1,18 @@
 """The dispatch file, where alone codes exist: CSV for its owner, or sealed to the dispatch house."""
 
 import io
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 import click
 
 from ballot.encoding import Malformed, b64decode
 from ballot.suite import PUBLIC_KEY_BYTES, check_public_key, hpke_seal
-from scrutineer.files import new_private_file
+from scrutineer.files import disk_errors, open_new, read_bounded, sync_directory
 
 KEY_FILE_BYTES_MAX = 8 * 1024
 
@@ -22,8 +24,7 @@ def info(ballot: str) -> bytes:
 
 def read_key(path: Path) -> bytes:
     """Read the dispatch house's public key: its bytes, or their base64url."""
-    with path.open("rb") as file:
-        raw = file.read(KEY_FILE_BYTES_MAX)
+    raw = read_bounded(path, bytes_max=KEY_FILE_BYTES_MAX)
     try:
         key = raw if len(raw) == PUBLIC_KEY_BYTES else b64decode(raw.decode("ascii").strip())
         check_public_key(key)
@@ -32,16 +33,63 @@ def read_key(path: Path) -> bytes:
     return key
 
 
-@contextmanager
-def dispatch_file(out: Path, *, ballot: str, to: bytes | None) -> Iterator[IO[str]]:
-    """Open a new dispatch file for rows; with `to` only ciphertext meets the disk."""
-    with new_private_file(out) as file:
-        if to is not None:
-            rows = io.StringIO(newline="")
-            yield rows
-            file.write(hpke_seal(to, rows.getvalue().encode(), info=info(ballot)))
+class DispatchFile:
+    """A new dispatch file, there before anything depends on it; gone again unless its codes are issued.
+
+    A file of codes that never worked looks like one of codes that do, so none is left behind: leaving the
+    block removes the file, and says so if it had codes in it, unless `keep` was called.
+    """
+
+    def __init__(self, out: Path, *, ballot: str, to: bytes | None) -> None:
+        self.out = out
+        self._ballot = ballot
+        self._to = to
+        self._file: IO[bytes] | None = None
+        self._written = False
+        self._kept = False
+
+    def __enter__(self) -> Self:
+        self._file = open_new(self.out)
+        return self
+
+    @contextmanager
+    def rows(self) -> Iterator[IO[str]]:
+        """Take the rows; on leaving the file is on disk, name and all. Sealed, only ciphertext meets it."""
+        if self._file is None:
+            raise AssertionError("rows are written inside the file's own block, once")
+        self._written = True
+        with disk_errors(self.out):
+            if self._to is None:
+                text = io.TextIOWrapper(self._file, encoding="utf-8", newline="")
+                yield text
+                text.flush()
+                text.detach()
+            else:
+                rows = io.StringIO(newline="")
+                yield rows
+                self._file.write(hpke_seal(self._to, rows.getvalue().encode(), info=info(self._ballot)))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            sync_directory(self.out.parent)
+        self._file = None
+
+    def keep(self) -> None:
+        """From here its codes may be in the register, so the file stays whatever happens."""
+        self._kept = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            # What a full disk did not take is not wanted any more.
+            with suppress(OSError, ValueError):
+                self._file.close()
+        if self._kept:
             return
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        yield text
-        text.flush()
-        text.detach()
+        self.out.unlink(missing_ok=True)
+        if self._written:
+            click.echo(f"{self.out} is removed: its codes were not issued and never worked", err=True)

@@ -12,6 +12,7 @@ import struct
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,7 +27,8 @@ from runtime.environment import Environment
 from runtime.home import Home
 from runtime.progress import bar
 from scrutineer.ballots import StoredBallot
-from scrutineer.dispatch import dispatch_file
+from scrutineer.dispatch import DispatchFile
+from scrutineer.files import disk_errors
 from scrutineer.gate import CALL_ROWS_MAX
 from scrutineer.roll import Step, no_step
 from scrutineer.roots import RootJournal, SignedRoot
@@ -64,17 +66,22 @@ class Spool:
     """Drawn codes' digests in a nameless temporary file, so that a million of them take no memory."""
 
     def __init__(self, directory: Path) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # closed with the object
+        self._directory = directory
+        with disk_errors(directory):
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # closed by close
         self.count = 0
 
     def add(self, drawn: Drawn) -> None:
         """Keep one."""
-        self._file.write(_RECORD.pack(drawn.digest, drawn.uin, drawn.shard, CHANNEL_BYTES[drawn.channel]))
+        record = _RECORD.pack(drawn.digest, drawn.uin, drawn.shard, CHANNEL_BYTES[drawn.channel])
+        with disk_errors(self._directory):
+            self._file.write(record)
         self.count += 1
 
     def batches(self) -> Iterator[list[Drawn]]:
         """Give all in order, at most `BATCH_CODES_MAX` at a time."""
-        self._file.seek(0)
+        with disk_errors(self._directory):
+            self._file.seek(0)
         while block := self._file.read(_RECORD.size * BATCH_CODES_MAX):
             yield [
                 Drawn(digest, uin, shard, CHANNELS[byte])
@@ -82,8 +89,9 @@ class Spool:
             ]
 
     def close(self) -> None:
-        """Let the file go."""
-        self._file.close()
+        """Let the file go, and what a full disk did not take of it."""
+        with suppress(OSError):
+            self._file.close()
 
 
 class Drawer:
@@ -120,30 +128,31 @@ async def issue(
     desk: Desk,
     stored: StoredBallot,
     recipients: AsyncIterator[Recipient],
-    out: Path,
+    file: DispatchFile,
     *,
+    drawer: Drawer,
     count: int,
     cause: str,
-    to: bytes | None = None,
     step: Step = no_step,
 ) -> int:
-    """Give each recipient a code; gives how many.
+    """Give each recipient a code, in a dispatch file that is there already; gives how many.
 
     The order, and why each step may be the last before a crash:
 
-    (1) the dispatch file, synced: its codes mean nothing yet; (2) the desk's signed roots: marked abandoned
-    if the register never learns of them; (3) the register, all of the file in one transaction: from here
-    the codes are issued, and every desk command first finishes what follows; (4) who was sent what, in the
-    user database; (5) the gate.
+    (1) the dispatch file, synced: its codes mean nothing yet, and it goes if anything fails; (2) the desk's
+    signed roots: marked abandoned if the register never learns of them; (3) the register, all of the file
+    in one transaction: from here the codes are issued, and every desk command first finishes what follows;
+    (4) who was sent what, in the user database; (5) the gate.
     """
     journal = RootJournal(desk.home, stored.id)
     spool = Spool(desk.home.desk)
     try:
         # Step 1.
-        await _write_file(desk, stored, recipients, out, count=count, to=to, spool=spool, journal=journal)
+        journal.drawing(file.out)
+        await _write_file(desk, recipients, file, drawer=drawer, count=count, spool=spool)
         step("file")
         # Steps 2 and 3.
-        roots = await _register(desk, stored, spool, journal=journal, cause=cause, step=step)
+        roots = await _register(desk, stored, spool, file=file, journal=journal, cause=cause, step=step)
         # Steps 4 and 5.
         for root in roots:
             await _finish(desk, stored, root, journal=journal, step=step)
@@ -154,19 +163,15 @@ async def issue(
 
 async def _write_file(
     desk: Desk,
-    stored: StoredBallot,
     recipients: AsyncIterator[Recipient],
-    out: Path,
+    file: DispatchFile,
     *,
+    drawer: Drawer,
     count: int,
-    to: bytes | None,
     spool: Spool,
-    journal: RootJournal,
 ) -> None:
-    drawer = Drawer(desk.home, stored)
-    with dispatch_file(out, ballot=stored.id, to=to) as file, bar(length=count, label="codes") as progress:
-        journal.drawing(out)
-        writer = csv.writer(file, lineterminator="\r\n")
+    with file.rows() as rows, bar(length=count, label="codes") as progress:
+        writer = csv.writer(rows, lineterminator="\r\n")
         writer.writerow(DISPATCH_COLUMNS)
         # The recipients come from a cursor, and a cursor lives in a transaction.
         async with desk.people.transaction(readonly=True):
@@ -178,7 +183,14 @@ async def _write_file(
 
 
 async def _register(
-    desk: Desk, stored: StoredBallot, spool: Spool, *, journal: RootJournal, cause: str, step: Step
+    desk: Desk,
+    stored: StoredBallot,
+    spool: Spool,
+    *,
+    file: DispatchFile,
+    journal: RootJournal,
+    cause: str,
+    step: Step,
 ) -> list[SignedRoot]:
     """Steps 2 and 3: sign each batch, then enter all of them in one transaction."""
     issued_us = time.time_ns() // 1_000
@@ -230,6 +242,8 @@ async def _register(
             kind = "credential.generated" if cause == "issued" else "credential.reissued"
             batches = [root.batch for root in roots]
             await desk.event(stored.id, kind, count=spool.count, channels=channels, batches=batches)
+            # The commit comes next, and a connection that breaks during it leaves open whether it was done.
+            file.keep()
     step("register")
     return roots
 
@@ -312,14 +326,20 @@ async def _finish(
     await desk.event(stored.id, "credential.dispatched", batch=root.batch, count=len(rows))
 
 
-def refuse_leftover(home: Home, ballot: str, out: Path) -> None:
+def refuse_leftover(journal: RootJournal, out: Path) -> None:
     """Say what an output file that is in the way is, if an interrupted issue of this ballot left it."""
-    journal = RootJournal(home, ballot)
-    for batch, name in journal.files.items():
-        registered = any(root.batch >= batch and root.batch in journal.pushed for root in journal.live())
-        if Path(name) == out.absolute() and out.exists() and not registered:
-            message = (
-                f"{out} is left from an issue that did not finish; its codes never worked: destroy it "
-                "and run this again"
-            )
-            raise click.ClickException(message)
+    if out.absolute() in journal.abandoned_files():
+        message = (
+            f"{out} is left from an issue that did not finish; its codes never worked: destroy it "
+            "and run this again"
+        )
+        raise click.ClickException(message)
+
+
+def tell_abandoned(journal: RootJournal) -> None:
+    """Name the files that interrupted issues left; `finish_pending` comes before."""
+    for path in journal.abandoned_files():
+        click.echo(
+            f"destroy {path}: it is left from an issue that did not finish, and its codes never worked",
+            err=True,
+        )

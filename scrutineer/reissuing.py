@@ -9,6 +9,8 @@ import click
 from ballot import register
 from scrutineer import issuing, voters
 from scrutineer.ballots import StoredBallot
+from scrutineer.dispatch import DispatchFile
+from scrutineer.files import refuse_existing
 from scrutineer.gate import CALL_ROWS_MAX, Voted
 from scrutineer.issuing import Recipient
 from scrutineer.roll import Step, no_step
@@ -57,12 +59,17 @@ async def reissue(
 ) -> Reissued:
     """Give members new codes; the order, each step safe to repeat.
 
-    (1) judge all members, refusing everything for one that is unknown, has no code or has voted; (2) revoke
-    at the gate, which gives the time; (3) enter the revocations with that time under a signed root; (4)
-    look again who has voted: a vote accepted before (2) stands, and its voter gets no code; (5) release
-    voters of quarantined votes; (6) issue.
+    (1) judge all members, refusing everything for one that is unknown, has no code or has voted; (2) make
+    the file for the new codes, so that no code is revoked which cannot be replaced; (3) revoke at the gate,
+    which gives the time; (4) enter the revocations with that time under a signed root; (5) look again who
+    has voted: a vote accepted before (3) stands, and its voter gets no code; (6) release voters of
+    quarantined votes; (7) issue.
     """
     await issuing.finish_pending(desk, stored)
+    journal = RootJournal(desk.home, stored.id)
+    issuing.refuse_leftover(journal, out)
+    refuse_existing(out)
+    issuing.tell_abandoned(journal)
     # Step 1.
     people = await _people(desk, stored, member_ids)
     shards = await _shards(desk, stored, people)
@@ -73,21 +80,37 @@ async def reissue(
             "no code is replaced, because these have voted (or their vote is still being stored): "
             + listed(refused)
         )
-    # Steps 2 and 3.
-    await _revoke(desk, stored, shards, step=step)
-    # Step 4.
-    voted, releasable = await _voted(desk, stored, shards)
-    # Step 5.
-    for quarantined in releasable.values():
-        await _release(desk, stored, quarantined)
-    step("released")
-    # Step 6.
-    ready = [Recipient(person, shards[person.uin]) for person in people.values() if person.uin not in voted]
-    count = 0
-    if ready:
-        count = await issuing.issue(
-            desk, stored, _each(ready), out, count=len(ready), cause="reissued", to=to, step=step
-        )
+    # Step 2.
+    drawer = issuing.Drawer(desk.home, stored)
+    with DispatchFile(out, ballot=stored.id, to=to) as file:
+        try:
+            # Steps 3 and 4.
+            await _revoke(desk, stored, shards, step=step)
+            # Step 5.
+            voted, releasable = await _voted(desk, stored, shards)
+            # Step 6.
+            for quarantined in releasable.values():
+                await _release(desk, stored, quarantined)
+            step("released")
+            # Step 7.
+            ready = [
+                Recipient(person, shards[person.uin]) for person in people.values() if person.uin not in voted
+            ]
+            count = 0
+            if ready:
+                count = await issuing.issue(
+                    desk,
+                    stored,
+                    _each(ready),
+                    file,
+                    drawer=drawer,
+                    count=len(ready),
+                    cause="reissued",
+                    step=step,
+                )
+        except BaseException:
+            click.echo("this did not finish, and their old codes are revoked; run this again", err=True)
+            raise
     return Reissued(count, [member for member, person in people.items() if person.uin in voted])
 
 
@@ -161,7 +184,7 @@ async def _voted(
 
 
 async def _revoke(desk: Desk, stored: StoredBallot, shards: dict[bytes, int], *, step: Step) -> None:
-    """Steps 2 and 3. A code revoked at the gate by a run that then died is revoked again.
+    """Steps 3 and 4. A code revoked at the gate by a run that then died is revoked again.
 
     Later, which harms nobody.
     """

@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 from ballot import merkle, register
 from ballot.encoding import b64decode, b64encode
+from ballot.signed import sign_object
 from ballot.suite import SigningKey
 from runtime.home import Home
 from scrutineer.files import append_synced, write_private
 
 Kind = Literal["issue", "revoke"]
 HASH_BYTES = 32
+ELECTORATE_LABEL = "electorate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class RootJournal:
         self.pushed: set[int] = set()
         self.abandoned: set[int] = set()
         self.batch_last = 0
+        self.electorate: dict[str, Any] | None = None
         if self.path.exists():
             written = self.path.read_bytes()
             whole = written[: written.rfind(b"\n") + 1]
@@ -69,6 +72,8 @@ class RootJournal:
                 self.pushed.add(batch)
             case "abandoned":
                 self.abandoned.add(batch)
+            case "electorate":
+                self.electorate = entry
             case other:
                 raise ValueError(f"the desk's journal {self.path} has an unknown act {other!r}")
 
@@ -110,6 +115,26 @@ class RootJournal:
     def live(self) -> list[SignedRoot]:
         """Give the signed batches that the register must hold, in order."""
         return [self.roots[batch] for batch in sorted(self.roots) if batch not in self.abandoned]
+
+    def live_files(self) -> list[Path]:
+        """Give the dispatch files whose codes were issued, in order: for a voter in two the later holds."""
+        return [Path(self.files[batch]) for batch in sorted(self._live_drawings())]
+
+    def abandoned_files(self) -> list[Path]:
+        """Give the files, still there, of issues that never came to the register; none may be under way."""
+        live = self._live_drawings()
+        names = {self.files[batch] for batch in self.files.keys() - live} - {self.files[one] for one in live}
+        return [path for path in map(Path, sorted(names)) if path.exists()]
+
+    def _live_drawings(self) -> set[int]:
+        """The batches with which the drawings began whose codes were issued."""
+        issued = [root.batch for root in self.live() if root.kind == "issue"]
+        return {max(first for first in self.files if first <= batch) for batch in issued}
+
+    def sign_electorate(self, *, count: int, sha256: str, key: SigningKey) -> None:
+        """Sign who is entitled to vote, before the ballot is armed; the newest line holds."""
+        line = {"act": "electorate", "ballot": self.ballot, "batch": 0, "count": count, "sha256": sha256}
+        self._append(sign_object(line, label=ELECTORATE_LABEL, key=key))
 
     def leaves_path(self, batch: int) -> Path:
         """Where the leaf hashes of a batch are kept."""

@@ -9,6 +9,7 @@ import hashlib
 import secrets
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -54,4 +55,6 @@ class Shuffler:
 
     def __exit__(self, *_: object) -> None:
         for bucket in self._buckets:
-            bucket.close()
+            # What is still unwritten is not wanted any more, so a full disk is no error here.
+            with suppress(OSError):
+                bucket.close()

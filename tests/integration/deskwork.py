@@ -3,7 +3,11 @@
 import csv
 import hashlib
 import json
+import resource
 import secrets
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,20 +24,39 @@ from ballot.vote import CastVote
 from runtime import postgres, valkey
 from scrutineer import session
 from scrutineer.session import Desk
-from tests.conftest import RunBallot, Stack
+from tests.conftest import RunBallot, Stack, ballot_command
 
 T = TypeVar("T")
 VOTERS = 20
+ROLL = 12
 SHARDS = 2
 HEADER = ["member_id", "name", "email", "mobile", "address"]
 
 
+#: `ballot codes issue` in a process that sends itself a signal at a step.
+DYING = """
+import os, sys
+from pathlib import Path
+from scrutineer import codes, session
+ballot, out, at, number = sys.argv[1:]
+def step(name):
+    if name == at:
+        os.kill(os.getpid(), int(number))
+session.run_desk(lambda desk: codes.issue_all(desk, ballot, Path(out), step=step), people=True)
+"""
+
+
 def definition(
-    ballot: str, *, closes_in: timedelta = timedelta(hours=1), kind: str = "industrial-action", more: str = ""
+    ballot: str,
+    *,
+    closes_in: timedelta = timedelta(hours=1),
+    kind: str = "industrial-action",
+    methods: str = '["electronic", "postal", "workplace"]',
+    more: str = "",
 ) -> str:
     """A definition with one question, open since an hour ago."""
     now = datetime.now(UTC).replace(microsecond=0)
-    methods = '["electronic"]' if kind == "probe" else '["electronic", "postal", "workplace"]'
+    methods = '["electronic"]' if kind == "probe" else methods
     return f"""
 [ballot]
 id = "{ballot}"
@@ -117,6 +140,47 @@ def prepare(
     out = tmp_path / f"{ballot}-codes.csv"
     run_ballot("codes", "issue", ballot, "--out", out)
     return out
+
+
+def with_roll(run_ballot: RunBallot, tmp_path: Path, ballot: str, *, shards: int = 1, text: str = "") -> None:
+    """A ballot (as `text` defines it) with keys and a roll of twelve, no codes yet."""
+    file = tmp_path / "ballot.toml"
+    file.write_text(text or definition(ballot))
+    run_ballot("create", file, "--shards", str(shards))
+    sent = json.dumps(key_registration(ballot, result_seed=secrets.token_bytes(32)))
+    run_ballot("keyring", "register", ballot, "-", input=sent)
+    run_ballot("roll", "import", ballot, write_roll(tmp_path / "roll.csv", members(ROLL)))
+
+
+def dying_issue(
+    stack: Stack, ballot: str, out: Path, *, at: str, by: signal.Signals
+) -> subprocess.CompletedProcess[str]:
+    """Issue codes in a process of its own that gets the signal `by` when it reaches the step `at`."""
+    return subprocess.run(
+        [sys.executable, "-c", DYING, ballot, str(out), at, str(int(by))],
+        env=stack.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def run_on_small_disk(stack: Stack, *args: str | Path, bytes_max: int) -> subprocess.CompletedProcess[str]:
+    """Run `ballot` so that no file it writes may grow beyond `bytes_max`: what a full disk does to it."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, bytes_max))
+
+    return subprocess.run(
+        [ballot_command(), *(str(arg) for arg in args)],
+        env=stack.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=limit,  # one system call, and the test has no threads
+    )
 
 
 def read_codes(path: Path) -> dict[str, dict[str, str]]:
