@@ -122,8 +122,8 @@ class Home:
         known = self.embedded and self._was_made(filename)
         if known and not (self.secrets / filename).exists():
             raise click.ClickException(
-                f"The secret file {self.secrets / filename} is missing, and this home holds data made with it: "
-                "put it back from a copy; it is not made anew."
+                f"The secret file {self.secrets / filename} is missing, and this home holds data made with "
+                "it: put it back from a copy; it is not made anew."
             )
         text = self._read_or_make(filename)
         if self.embedded and not known:

@@ -16,6 +16,8 @@ from scrutineer.voters import FETCH_ROWS, chunks
 #: While votes come in, gate and database are read a moment apart; an honest difference is gone the next time.
 ATTEMPTS = 3
 REFERENCES_SHOWN_MAX = 10
+#: The methods other than casting online.
+RETURNED = ("postal", "workplace")
 
 #: The fields of a stream entry.
 Fields: TypeAlias = dict[bytes, bytes]
@@ -28,11 +30,15 @@ class Account:
     books: Books
     by_method: dict[str, int]
     quarantined: dict[str, int]
-    returned_at_gate: int
+    returned_at_gate: dict[str, int]
 
     def differences(self) -> dict[str, int]:
-        """By how much each equation is out, the returns that the gate and the database count included."""
-        return {**self.books.differences(), "returned": self.returned_at_gate - self.books.returned_other}
+        """By how much each equation is out, the returns by each method at gate and database included."""
+        returned = {
+            f"returned_{method}": self.returned_at_gate[method] - self.by_method[method]
+            for method in RETURNED
+        }
+        return {**self.books.differences(), **returned}
 
 
 async def account(desk: Desk, stored: StoredBallot) -> Account:
@@ -90,8 +96,14 @@ async def _account_once(desk: Desk, stored: StoredBallot) -> Account:
         "workplace": returned["workplace"],
     }
     # A return that the gate counted and the workers have yet to store is no difference.
-    at_gate = sum(state.voted["postal"] + state.voted["workplace"] for state in states)
-    at_gate -= sum(1 for fields in unacknowledged if fields.get(handoff.WON_FIELD) == b"1")
+    on_their_way = Counter(
+        fields[handoff.METHOD_FIELD].decode()
+        for fields in unacknowledged
+        if fields.get(handoff.WON_FIELD) == b"1"
+    )
+    at_gate = {
+        method: sum(state.voted[method] for state in states) - on_their_way[method] for method in RETURNED
+    }
     return Account(books, by_method, dict(quarantined), at_gate)
 
 
@@ -140,7 +152,7 @@ async def _unacknowledged(desk: Desk, stored: StoredBallot) -> list[Fields]:
 
 
 def _kept(entries: Sequence[tuple[bytes, Fields]]) -> list[Fields]:
-    names = (handoff.KIND_FIELD, handoff.DIGEST_FIELD, handoff.WON_FIELD)
+    names = (handoff.KIND_FIELD, handoff.DIGEST_FIELD, handoff.METHOD_FIELD, handoff.WON_FIELD)
     return [{name: fields[name] for name in names if name in fields} for _, fields in entries]
 
 

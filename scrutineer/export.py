@@ -8,15 +8,16 @@ from typing import Any
 
 import click
 
+from ballot import document as documents
 from ballot import export_file, signed
-from ballot.encoding import canonical_json
+from ballot.encoding import Malformed, canonical_json
+from ballot.suite import SignatureInvalid
 from runtime.progress import bar
-from scrutineer import ballots, bookkeeping
+from scrutineer import ballots, bookkeeping, electorate
 from scrutineer.ballots import Armed, StoredBallot
 from scrutineer.bookkeeping import Account
 from scrutineer.closing import backlog
-from scrutineer.files import PRIVATE_MODE, refuse_existing, sync_directory
-from scrutineer.lifecycle import desk_now
+from scrutineer.files import disk_errors, open_new, refuse_existing, sync_directory
 from scrutineer.register_check import check_register
 from scrutineer.reverify import Examiner, StoredVote, examine_all
 from scrutineer.session import Desk, changing, run_desk
@@ -48,8 +49,9 @@ def export(ballot: str, out: Path) -> None:
 async def export_votes(desk: Desk, ballot: str, out: Path) -> dict[str, Any]:
     """Write an export and give its signed manifest.
 
-    (1) closed on every shard, and drained; (2) the books balance; (3) the register is what the desk signed;
-    (4) every vote is examined again while it is scattered; (5) shuffled, signed, written whole, logged.
+    (1) closed on every shard, and drained; (2) the books balance; (3) register, electorate and document are
+    what the desk signed; (4) every vote is examined again while it is scattered; (5) shuffled, signed,
+    written whole, logged.
     """
     refuse_existing(out)
     stored = await ballots.load(desk, ballot)
@@ -64,9 +66,13 @@ async def export_votes(desk: Desk, ballot: str, out: Path) -> dict[str, Any]:
         faults = [fault.text for fault in await check_register(desk, stored)]
         if faults:
             await _refuse(desk, ballot, "the issue register is not what the desk signed", faults)
+        faults = await electorate.faults(desk, stored)
+        if faults:
+            await _refuse(desk, ballot, "the electorate is not what the desk signed", faults)
+        await _check_document(desk, stored, armed)
         await _note_copies(desk, ballot)
         # Steps 4 and 5.
-        with Shuffler(out.parent) as shuffler:
+        with disk_errors(out, note="; no file is left"), Shuffler(out.parent) as shuffler:
             await _examine(desk, stored, shuffler, count=account.books.stored)
             return await _write(desk, stored, armed, account, shuffler=shuffler, out=out)
 
@@ -92,6 +98,10 @@ async def _balanced(desk: Desk, stored: StoredBallot) -> Account:
     """Step 2: a difference of one stops here, with the votes it is about as far as they can be named."""
     account = await bookkeeping.account(desk, stored)
     wrong = {name: value for name, value in account.differences().items() if value}
+    books = account.books
+    if not stored.electronic and (books.accepted or books.stored):
+        told = [f"{books.accepted:,} electronic votes were accepted and {books.stored:,} are stored"]
+        await _refuse(desk, stored.id, "this ballot has no electronic voting", told)
     if wrong:
         told = [f"{name}: a difference of {value:,}" for name, value in wrong.items()]
         missing = await bookkeeping.missing_references(desk, stored, await stored.gate(desk).states())
@@ -100,6 +110,18 @@ async def _balanced(desk: Desk, stored: StoredBallot) -> Account:
         ]
         await _refuse(desk, stored.id, "the books do not balance", told)
     return account
+
+
+async def _check_document(desk: Desk, stored: StoredBallot, armed: Armed) -> None:
+    """Step 3: the tally counts by this document, so the copy of `voterdb` must be the one that was signed."""
+    try:
+        document = documents.verify(armed.document, armed.document_signature, desk.key.public)
+        same = document.definition.canonical == stored.definition.canonical
+    except (SignatureInvalid, Malformed):
+        same = False
+    if not same:
+        told = "the voter database has another document, signature or definition than the desk's own"
+        await _refuse(desk, stored.id, "the ballot document is not what the desk signed", [told])
 
 
 async def _refuse(desk: Desk, ballot: str, reason: str, faults: list[str]) -> None:
@@ -169,7 +191,7 @@ async def _write(
     desk: Desk, stored: StoredBallot, armed: Armed, account: Account, *, shuffler: Shuffler, out: Path
 ) -> dict[str, Any]:
     """Step 5: whole under its own name or not at all."""
-    exported_us, _ = await desk_now(desk)
+    exported_us, _ = await desk.now()
     manifest = export_file.build_manifest(
         ballot=stored.id,
         document=armed.document,
@@ -187,22 +209,27 @@ async def _write(
     line = canonical_json(whole) + b"\n"
     partial = out.with_name(out.name + ".partial")
     partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(line)
-        shuffler.copy_to(file)
-        file.flush()
-        os.fsync(file.fileno())
-    await desk.event(
-        stored.id,
-        "votes.exported",
-        votes=whole["votes"],
-        votes_sha256=whole["votes_sha256"],
-        manifest_sha256=hashlib.sha256(line).hexdigest(),
-        by_method=account.by_method,
-    )
-    # link, not rename: a file that appeared under this name meanwhile is not replaced.
-    os.link(partial, out)
-    partial.unlink()
+    try:
+        with open_new(partial) as file:
+            file.write(line)
+            shuffler.copy_to(file)
+            file.flush()
+            os.fsync(file.fileno())
+        await desk.event(
+            stored.id,
+            "votes.exported",
+            votes=whole["votes"],
+            votes_sha256=whole["votes_sha256"],
+            manifest_sha256=hashlib.sha256(line).hexdigest(),
+            by_method=account.by_method,
+        )
+        # link, not rename: a file that appeared under this name meanwhile is not replaced.
+        try:
+            os.link(partial, out)
+        except FileExistsError:
+            refuse_existing(out)
+            raise
+    finally:
+        partial.unlink(missing_ok=True)
     sync_directory(out.parent)
     return whole

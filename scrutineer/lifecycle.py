@@ -7,7 +7,8 @@ import click
 
 from ballot import document as documents
 from ballot.encoding import Malformed, b64encode, canonical_json, format_time, parse_time
-from scrutineer import ballots, closing, issuing
+from ballot.limits import CLOCK_YEAR_MAX
+from scrutineer import ballots, closing, electorate, issuing, readiness
 from scrutineer.ballots import Armed, StoredBallot
 from scrutineer.files import write_public
 from scrutineer.gate import Gate, ShardState
@@ -18,6 +19,8 @@ from scrutineer.session import Desk, changing, run_desk
 AHEAD_US = 300_000
 #: `extend` in the last second could find one shard closed and another not.
 EXTEND_MARGIN_US = 1_000_000
+#: The same bound as a definition's own closing time has.
+CLOSES_US_MAX = parse_time(f"{CLOCK_YEAR_MAX}-12-31T23:59:59Z")
 
 
 @click.command("open")
@@ -26,7 +29,8 @@ def open_(ballot: str) -> None:
     """Freeze, sign and publish the ballot document and arm BALLOT.
 
     Votes are taken while armed and opens <= now < closes. Refuses without registered and rehearsed keys, a
-    roll, and a code for every voter. Running it again finishes an opening that a crash interrupted.
+    roll, and, if votes are cast online, a code for every voter. Running it again finishes an opening that a
+    crash interrupted.
     """
     armed = run_desk(lambda desk: open_ballot(desk, ballot), people=True)
     click.echo(
@@ -37,9 +41,9 @@ def open_(ballot: str) -> None:
 async def open_ballot(desk: Desk, ballot: str, *, step: Step = no_step) -> Armed:
     """Open a ballot. The order, each step safe to repeat.
 
-    (1) refuse what is not ready; (2) the document and its signature among the public files and, with the
-    window, in the voter database: from here they never change; (3) every shard of the gate; (4) the edges
-    are told.
+    (1) refuse what is not ready; (2) who is entitled, signed; (3) the document and its signature among the
+    public files and, with the window, in the voter database: from here they never change; (4) every shard
+    of the gate; (5) the edges are told.
     """
     stored = await ballots.load(desk, ballot)
     async with changing(desk, ballot):
@@ -50,15 +54,17 @@ async def open_ballot(desk: Desk, ballot: str, *, step: Step = no_step) -> Armed
         if armed is None:
             # Step 1.
             await issuing.finish_pending(desk, stored)
-            document = await _ready(desk, stored)
+            document = await readiness.ready(desk, stored)
             # Step 2.
+            await electorate.sign(desk, stored)
+            # Step 3.
             armed = await _freeze(desk, stored, document)
         _publish_files(desk, ballot, armed)
         step("frozen")
-        # Step 3.
+        # Step 4.
         await gate.arm(opens_us=armed.opens_us, closes_us=armed.closes_us)
         step("armed")
-        # Step 4.
+        # Step 5.
         entry = {
             "document": b64encode(armed.document),
             "document_signature": b64encode(armed.document_signature),
@@ -69,50 +75,8 @@ async def open_ballot(desk: Desk, ballot: str, *, step: Step = no_step) -> Armed
         return armed
 
 
-async def _ready(desk: Desk, stored: StoredBallot) -> documents.BallotDocument:
-    """Step 1: every reason not to open, the first that holds."""
-    held = await ballots.keys(desk, stored.id)
-    if held is None:
-        raise click.ClickException(
-            f"ballot {stored.id!r} has no keys; the key holders make them with `ballot keys create`"
-        )
-    if not held.rehearsals:
-        raise click.ClickException(
-            f"the key holders of {stored.id!r} have not rehearsed; `ballot keys test` does it"
-        )
-    row = await desk.votes.fetchrow(
-        """SELECT (SELECT count(*) FROM ballot.electorate WHERE ballot = $1) AS entitled,
-                  (SELECT count(DISTINCT uin) FROM ballot.register WHERE ballot = $1) AS holders""",
-        stored.id,
-    )
-    entitled, holders = row["entitled"], row["holders"]
-    people = await desk.people.fetchval("SELECT count(*) FROM people.voters WHERE ballot = $1", stored.id)
-    if not people:
-        raise click.ClickException(f"ballot {stored.id!r} has no roll; `ballot roll import` reads one")
-    if people != entitled:
-        raise click.ClickException("the roll import did not finish; run it again with the same file")
-    if holders != entitled:
-        raise click.ClickException(
-            f"{entitled - holders:,} of {entitled:,} voters have no code yet; "
-            "`ballot codes issue` gives them one"
-        )
-    now_us, _ = await desk_now(desk)
-    if stored.definition.closes_us <= now_us:
-        raise click.ClickException(
-            f"ballot {stored.id!r} would have closed at {format_time(stored.definition.closes_us)}"
-        )
-    return documents.build(stored.definition, public_key=held.public_key, result_key=held.result_key)
-
-
-async def desk_now(desk: Desk) -> tuple[int, str]:
-    """Give the queue's clock, the only one that opens and closes ballots, in microseconds and as text."""
-    seconds, micros = await desk.gate.time()
-    now_us = int(seconds) * 1_000_000 + int(micros)
-    return now_us, format_time(now_us)
-
-
 async def _freeze(desk: Desk, stored: StoredBallot, document: documents.BallotDocument) -> Armed:
-    """Step 2: Ed25519 is deterministic, so a second signature over the same document is the same."""
+    """Step 3: Ed25519 is deterministic, so a second signature over the same document is the same."""
     signature = documents.sign(document, desk.key)
     definition = stored.definition
     armed = Armed(document.canonical, signature, definition.opens_us, definition.closes_us)
@@ -158,7 +122,7 @@ def close(ballot: str, no_wait: bool) -> None:
     """Close BALLOT now, or, after its closing time, wait until every vote is stored.
 
     Returns when every shard is closed and the queue is stored, starting a worker if none runs; after 60
-    seconds it gives up with an error that says what remains.
+    seconds it gives up with an error that says what remains. A probe ballot is never closed.
     """
     closes_us = run_desk(lambda desk: close_ballot(desk, ballot, wait=not no_wait))
     click.echo(f"{ballot} {'closes' if no_wait else 'closed'} at {format_time(closes_us, decimals=6)}")
@@ -167,6 +131,10 @@ def close(ballot: str, no_wait: bool) -> None:
 async def close_ballot(desk: Desk, ballot: str, *, wait: bool) -> int:
     """Close a ballot and, if `wait`, see all of it stored; gives the closing time."""
     stored = await ballots.load(desk, ballot)
+    if stored.probe:
+        raise click.ClickException(
+            f"ballot {ballot!r} is a standing probe ballot; the monitor needs it open, so it is not closed"
+        )
     gate = stored.gate(desk)
     async with changing(desk, ballot, "closing time"):
         states = await _armed_states(desk, stored)
@@ -196,6 +164,8 @@ def extend(ballot: str, until: str) -> None:
         closes_us = parse_time(until)
     except Malformed as error:
         raise click.ClickException(f"--until is not a time: {error}") from None
+    if closes_us > CLOSES_US_MAX:
+        raise click.ClickException(f"--until is after the year {CLOCK_YEAR_MAX}")
     run_desk(lambda desk: extend_ballot(desk, ballot, closes_us))
     click.echo(f"{ballot} closes at {format_time(closes_us)}")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from ballot.encoding import Malformed, parse_time
+from ballot.encoding import Malformed, format_time, parse_time
 from runtime.progress import bar
 from scrutineer import ballots, reissuing, voters
 from scrutineer.ballots import StoredBallot
+from scrutineer.files import read_bounded
 from scrutineer.gate import CALL_ROWS_MAX
-from scrutineer.lifecycle import desk_now
 from scrutineer.roll_file import RollFaults
 from scrutineer.session import Desk, changing, run_desk
 from scrutineer.voters import PeopleKeys, chunks
@@ -24,6 +24,8 @@ COLUMNS = ["member_id", "received_at"]
 #: Bytes of a returns file: a million lines of member id and time.
 FILE_BYTES_MAX = 128 * 1024 * 1024
 LOSERS_SHOWN_MAX = 20
+#: Where the voters of a ballot without electronic voting are marked: they have no code that would decide it.
+CODELESS_SHARD = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ async def record(desk: Desk, ballot: str, file: Path, method: str) -> Outcome:
     states = await stored.gate(desk).states()
     if armed is None or not states:
         raise click.ClickException(f"ballot {ballot!r} was never opened")
-    now_us, _ = await desk_now(desk)
+    now_us, _ = await desk.now()
     try:
         rows = parse(file, latest_us=min(now_us, max(state.closes_us for state in states)))
     except RollFaults as faults:
@@ -92,10 +94,8 @@ async def record(desk: Desk, ballot: str, file: Path, method: str) -> Outcome:
 
 def parse(file: Path, *, latest_us: int) -> list[Return]:  # noqa: C901  # one branch a fault, all in one pass
     """Read the file whole or raise RollFaults for all lines; nobody returns later than `latest_us`."""
-    if file.stat().st_size > FILE_BYTES_MAX:
-        raise RollFaults([(1, f"the file is larger than {FILE_BYTES_MAX:,} bytes")])
     try:
-        lines = file.read_bytes().decode("utf-8-sig").splitlines()
+        lines = read_bounded(file, bytes_max=FILE_BYTES_MAX).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise RollFaults([(error.object.count(b"\n", 0, error.start) + 1, "not UTF-8")]) from None
     faults: list[tuple[int, str]] = []
@@ -115,6 +115,9 @@ def parse(file: Path, *, latest_us: int) -> list[Return]:  # noqa: C901  # one b
                 faults.append((line, f"{len(cells)} fields where 2 are wanted"))
                 continue
             member_id = cells[member_at].strip()
+            if not member_id:
+                faults.append((line, "member_id is empty"))
+                continue
             if member_id in first_line:
                 faults.append((line, f"the member is that of line {first_line[member_id]} too"))
                 continue
@@ -143,17 +146,20 @@ async def _mark(desk: Desk, stored: StoredBallot, rows: list[Return], method: st
         raise click.ClickException(
             f"nothing is recorded, because these are not on the roll: {reissuing.listed(unknown)}"
         )
-    shards = await reissuing.shards_of(desk, stored, [person.uin for person in people.values()])
+    shards = await _shards(desk, stored, [person.uin for person in people.values()])
     by_shard: dict[int, list[tuple[Return, bytes]]] = {}
     for row in rows:
         uin = people[row.member_id].uin
         if uin not in shards:
-            raise click.ClickException(f"line {row.line}: this voter has no code yet; issue the codes first")
+            raise click.ClickException(
+                f"nothing is recorded, because the voter of line {row.line} has no code yet, and a voter's "
+                "first code decides in which shard they are marked; issue the codes first"
+            )
         by_shard.setdefault(shards[uin], []).append((row, uin))
     gate = stored.gate(desk)
     counts: Counter[str] = Counter()
     lost: list[tuple[int, str, str]] = []
-    losers: dict[bytes, str] = {}
+    losers: dict[tuple[bytes, str], str] = {}
     with bar(length=len(rows), label="returns") as progress:
         for shard, entries in sorted(by_shard.items()):
             for block in chunks(entries, CALL_ROWS_MAX):
@@ -164,25 +170,39 @@ async def _mark(desk: Desk, stored: StoredBallot, rows: list[Return], method: st
                     counts[outcome] += 1
                     if outcome == "lost":
                         lost.append((row.line, row.member_id, by))
-                        losers[uin] = by
+                        losers[uin, format_time(row.received_us, decimals=6)] = by
                 progress.update(len(block))
     await _write_events(desk, stored.id, method, counts, losers)
     return Outcome(counts, sorted(lost))
 
 
+async def _shards(desk: Desk, stored: StoredBallot, uins: list[bytes]) -> dict[bytes, int]:
+    """Give each voter's shard, as their first code decided it; without codes all are in the first."""
+    if not stored.electronic:
+        return dict.fromkeys(uins, CODELESS_SHARD)
+    return await reissuing.shards_of(desk, stored, uins)
+
+
 async def _write_events(
-    desk: Desk, ballot: str, method: str, counts: Counter[str], losers: dict[bytes, str]
+    desk: Desk, ballot: str, method: str, counts: Counter[str], losers: dict[tuple[bytes, str], str]
 ) -> None:
     """One event for the file, and one for each return that lost, once however often the file comes."""
     known = await desk.votes.fetch(
-        """SELECT detail->>'uin' AS uin FROM ballot.events
+        """SELECT detail->>'uin' AS uin, detail->>'received_at' AS received_at FROM ballot.events
             WHERE ballot = $1 AND kind = 'return.not_counted' AND detail->>'method' = $2""",
         ballot,
         method,
     )
-    told = {row["uin"] for row in known}
+    told = {(row["uin"], row["received_at"]) for row in known}
     async with desk.votes.transaction():
-        for uin, by in losers.items():
-            if uin.hex() not in told:
-                await desk.event(ballot, "return.not_counted", uin=uin.hex(), method=method, counted=by)
+        for (uin, received_at), by in losers.items():
+            if (uin.hex(), received_at) not in told:
+                await desk.event(
+                    ballot,
+                    "return.not_counted",
+                    uin=uin.hex(),
+                    method=method,
+                    received_at=received_at,
+                    counted=by,
+                )
         await desk.event(ballot, "returns.recorded", method=method, **counts)

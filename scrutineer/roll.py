@@ -9,6 +9,7 @@ import click
 
 from runtime.progress import Bar, bar
 from scrutineer import ballots, roll_file, voters
+from scrutineer.files import refuse_irregular
 from scrutineer.session import Desk, changing, run_desk
 from scrutineer.voters import PeopleKeys
 
@@ -56,6 +57,7 @@ async def import_roll(desk: Desk, ballot: str, file: Path, *, step: Step = no_st
     async with changing(desk, ballot):
         if await ballots.armed(desk, ballot) is not None and not stored.probe:
             raise click.ClickException(f"ballot {ballot!r} has been opened; its roll is fixed")
+        refuse_irregular(file)
         digest = roll_file.file_sha256(file)
         known = await desk.people.fetchval(
             "SELECT count(*) FROM people.voters WHERE ballot = $1 AND roll_sha256 = $2", ballot, digest

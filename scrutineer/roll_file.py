@@ -20,6 +20,8 @@ FAULTS_SHOWN_MAX = 20
 #: Faults after which reading stops: the file is another file.
 FAULTS_KEPT_MAX = 10_000
 MEMBERS_MAX = 5_000_000
+#: How a file in UTF-16, as spreadsheets write it under the name "Unicode text", begins.
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 EMAIL = re.compile(r"[^@\s,;<>\"()\[\]\\:]{1,64}@[^@\s,;<>\"()\[\]\\:.]+(\.[^@\s,;<>\"()\[\]\\:.]+)+")
 MOBILE_NOISE = re.compile(r"\(0\)|[\s().\-\u2010-\u2015]")
@@ -251,6 +253,8 @@ class _Lines:
         while raw := self.file.readline(LINE_BYTES_MAX + 1):
             number += 1
             self.sha256.update(raw)
+            if number == 1 and (raw.startswith(UTF16_MARKS) or b"\x00" in raw):
+                raise RollFaults([(1, "this is UTF-16 or no text at all; save it as CSV in UTF-8")])
             if len(raw) > LINE_BYTES_MAX:
                 self.faults.append((number, f"longer than {LINE_BYTES_MAX:,} bytes"))
                 return

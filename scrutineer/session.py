@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import asyncpg
 import click
 
-from ballot.encoding import b64encode
+from ballot.encoding import b64encode, format_time
 from ballot.suite import SigningKey, key_id
 from runtime import postgres, valkey
 from runtime.home import Home
@@ -48,6 +48,12 @@ class Desk:
         if self.userdb is None:
             raise AssertionError("this command did not ask for the user database")
         return self.userdb
+
+    async def now(self) -> tuple[int, str]:
+        """Give the queue's clock, the only one that opens and closes ballots, in microseconds and as text."""
+        seconds, micros = await self.gate.time()
+        now_us = int(seconds) * 1_000_000 + int(micros)
+        return now_us, format_time(now_us)
 
     async def event(self, ballot: str | None, kind: str, /, **detail: Any) -> None:
         """Write one line of the audit log; `detail` never holds a code, a choice or a contact detail."""
