@@ -130,6 +130,7 @@ def _desk(*arguments: str, check: bool = True, refusal: str | None = None) -> st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0,  # it hears of Ctrl-C from us, once
     ) as process:
         try:
             printed, said = process.communicate(timeout=COMMAND_SECONDS)

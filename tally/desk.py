@@ -3,11 +3,15 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 import orjson
+
+#: What a desk command that is told to end has for stopping the servers that it started.
+STOP_SECONDS = 30.0
 
 
 def run(arguments: Sequence[str], *, given: bytes = b"", allow_progress: bool = False) -> bytes:
@@ -16,18 +20,27 @@ def run(arguments: Sequence[str], *, given: bytes = b"", allow_progress: bool = 
     When it fails, what it said is passed on as ours; when it warns, it is shown. `allow_progress` leaves its
     error output on the terminal instead, for commands that take long enough to show a progress bar.
     """
-    done = subprocess.run(
+    with subprocess.Popen(
         [*_program(), *arguments],
-        input=given,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None if allow_progress else subprocess.PIPE,
-        check=False,
-    )
-    said = (done.stderr or b"").decode(errors="replace").strip()
-    if done.returncode == 0:
+        process_group=0,  # it hears of Ctrl-C or a closed terminal from us, once
+    ) as process:
+        try:
+            printed, complaint = process.communicate(given)
+        except BaseException:
+            # Its own way out stops the servers that it started; a kill would leave them behind.
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            process.kill()
+            raise
+    said = (complaint or b"").decode(errors="replace").strip()
+    if process.returncode == 0:
         if said:
             click.echo(said, err=True)
-        return done.stdout
+        return printed
     reason = said.removeprefix("ballot: ") or "its reason is above"
     raise click.ClickException(f"`ballot {arguments[0]}` failed: {reason}")
 

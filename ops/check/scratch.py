@@ -7,10 +7,12 @@ no credential, no IP address.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -111,12 +113,16 @@ class Scratch:
 @contextmanager
 def scratch(directory: Path) -> Iterator[Scratch]:
     """Give a new scratch in a directory of its own, removed at the end."""
-    with TemporaryDirectory(prefix="check-", dir=directory) as name:
-        tables = Scratch(Path(name) / "scratch.sqlite")
-        try:
+    try:
+        with (
+            TemporaryDirectory(prefix="check-", dir=directory) as name,
+            closing(Scratch(Path(name) / "scratch.sqlite")) as tables,
+        ):
             yield tables
-        finally:
-            tables.close()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        raise click.ClickException(f"there is no room in {directory} to compare queue and database") from None
 
 
 def place(entry: str) -> int:
