@@ -73,17 +73,23 @@ async def read_json(request: web.BaseRequest, *, timeout_s: float) -> bytes:
         raise Rejected(Rejection.UNSUPPORTED_TYPE, f"Send this as {JSON}, without a content encoding.")
     if (request.content_length or 0) > REQUEST_BYTES_MAX:
         raise too_large()
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await _invite(request)
     try:
         async with asyncio.timeout(timeout_s):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise too_large() from None
     except TimeoutError:
-        raise Rejected(
-            Rejection.MALFORMED, f"The request did not arrive within {timeout_s:g} seconds."
-        ) from None
+        raise replies.late() from None
     except web.RequestPayloadError:
         raise Rejected(Rejection.MALFORMED, "The request's body did not arrive whole.") from None
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send the body; the answer proper starts counting from nothing."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
 
 
 def too_large() -> Rejected:

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from ballot.receipt import Leaf, Receipt
 from intake import metrics
+from intake.faults import place
 from intake.gate import ACCESS, CAST, Call, Queue, Unready
 from intake.settings import Settings
 from runtime import logs
@@ -156,7 +157,7 @@ class Batcher:
             except (RedisError, OSError, TimeoutError) as error:
                 self._set_ready(ready=False, reason="connection_lost", text=type(error).__name__)
             except Exception as error:  # noqa: BLE001  # the one place: a bug costs this connection, not the process
-                log.alarm("batch failed", error=type(error).__name__, text=str(error))
+                log.alarm("batch failed", error=type(error).__name__, place=place(error))
                 self._set_ready(ready=False, reason="bug")
             await self._queue.drop()
             await self._clock.sleep(backoff_s)

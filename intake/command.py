@@ -47,10 +47,9 @@ def intake(port: int, host: str, processes: int, metrics_port: int, inherit_sock
             code = run_service(lambda stop: _parent(listening, processes, metrics_port, home, stop))
     else:
         listening = socket.socket(fileno=inherit_socket)
+        own = settings.of_one(processes)
         with listening, servers(home) as found:
-            code = run_service(
-                lambda stop: process.serve(listening, servers=found, settings=settings, stop=stop)
-            )
+            code = run_service(lambda stop: process.serve(listening, servers=found, settings=own, stop=stop))
     sys.exit(code)
 
 

@@ -12,6 +12,7 @@ from intake import admission, metrics, replies
 from intake.admission import Name, Route
 from intake.ballots import Ballots, description
 from intake.batch import Batcher
+from intake.faults import place
 from intake.votes import Intake
 from runtime import logs
 from runtime.clock import Clock
@@ -60,8 +61,9 @@ class Edge:
             raise  # the client went away: nobody is left to answer
         except Exception as error:  # noqa: BLE001  # the one place: a bug costs one request, and says so
             # The exception's text may quote the request: only its type is logged.
-            log.alarm("request failed", part=route.name if route else "", error=type(error).__name__)
-            return self._refusal(replies.not_confirmed(), route)
+            name = route.name if route else ""
+            log.alarm("request failed", resource=name, error=type(error).__name__, place=place(error))
+            return self._refusal(replies.failed(vote=name == "votes"), route)
 
     async def _votes(self, request: web.BaseRequest, route: Route) -> web.Response:
         response = await self._intake.cast(request, route.ballot)

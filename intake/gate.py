@@ -3,7 +3,7 @@
 Checked whenever a connection is made, and again every few seconds:
 
 1. it writes every change to disk before it answers, also while it rewrites its file, and evicts nothing;
-2. it is a primary (a replica would refuse writes, and a promoted one has to be vouched for first);
+2. it is a primary (a replica would refuse writes), and no replica of it could take its place;
 3. it knows the gate's functions;
 4. a worker has compared it with the voter database since it started: it holds all that we ever answered for.
 
@@ -70,6 +70,7 @@ class Queue:
         self._timeout_s = timeout_s
         self._client: Redis | None = None
         self._connection: AbstractConnection | None = None
+        self._durable_run = ""
 
     async def open(self) -> None:
         """Connect and check; Unready says why votes cannot be taken."""
@@ -88,21 +89,21 @@ class Queue:
 
     async def check(self) -> None:
         """Raise Unready unless all four hold now."""
-        settings, server, replication, libraries, trust = await self._exchange(
+        settings, server, replication, persistence, libraries, trust = await self._exchange(
             [
                 ("CONFIG", "GET", *DURABLE),
                 ("INFO", "server"),
                 ("INFO", "replication"),
+                ("INFO", "persistence"),
                 ("FUNCTION", "LIST", "LIBRARYNAME", handoff.GATE_LIBRARY),
                 ("GET", handoff.TRUST_KEY),
             ]
         )
-        for answer in (settings, server, replication, libraries, trust):
+        for answer in (settings, server, replication, persistence, libraries, trust):
             if isinstance(answer, Exception):
                 raise Unready("unreachable", f"The queue did not answer a check: {type(answer).__name__}.")
-        _require_durable(settings)
-        if _info(replication, "role") != "master":
-            raise Unready("replica", "The queue is a replica: votes go to its primary.")
+        self._require_durable(settings, persistence, run=_info(server, "run_id"))
+        _require_alone(replication)
         if CAST.encode() not in _flattened(libraries):
             raise Unready(
                 "no_functions", "The queue does not hold the gate's functions: load ops/valkey/gate.lua."
@@ -138,6 +139,27 @@ class Queue:
                     answers.append(error)
         return answers
 
+    def _require_durable(self, settings: Sequence[bytes], persistence: bytes, *, run: str) -> None:
+        """The settings are right, and what they ask for is what happens.
+
+        The first rewrite after the file was switched on ends in the file; until then nothing is in it that a
+        restart would read. It looks like any other rewrite, so a rewrite is only believed to be another one
+        in a run of the queue that was seen durable without.
+        """
+        known, self._durable_run = self._durable_run, ""
+        found = {
+            name.decode(): value.decode() for name, value in zip(settings[::2], settings[1::2], strict=True)
+        }
+        wrong = [f"{name} {value}" for name, value in DURABLE.items() if found.get(name) != value]
+        if wrong:
+            raise Unready("not_durable", "The queue must be set to: " + ", ".join(wrong) + ".")
+        if _info(persistence, "aof_enabled") != "1" or _info(persistence, "aof_last_write_status") != "ok":
+            raise Unready("not_durable", "The queue's last write to its append-only file failed.")
+        under_way = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+        if run != known and any(_info(persistence, name) == "1" for name in under_way):
+            raise Unready("rewriting", "The queue is still writing its append-only file: wait until it has.")
+        self._durable_run = run
+
     async def drop(self) -> None:
         """Close the connection, whatever state it is in."""
         client, connection = self._client, self._connection
@@ -148,11 +170,16 @@ class Queue:
             await client.aclose()
 
 
-def _require_durable(answer: Sequence[bytes]) -> None:
-    found = {name.decode(): value.decode() for name, value in zip(answer[::2], answer[1::2], strict=True)}
-    wrong = [f"{name} {value}" for name, value in DURABLE.items() if found.get(name) != value]
-    if wrong:
-        raise Unready("not_durable", "The queue must be set to: " + ", ".join(wrong) + ".")
+def _require_alone(replication: bytes) -> None:
+    """A primary without replicas: an answer waits for this server's disk, which a promoted one lacks."""
+    if _info(replication, "role") != "master":
+        raise Unready("replica", "The queue is a replica: votes go to its primary.")
+    if _info(replication, "connected_slaves") != "0":
+        raise Unready(
+            "has_replicas",
+            "The queue has replicas, but votes wait for its own disk only: one that took its place would "
+            "lack some. Disconnect them.",
+        )
 
 
 def _info(answer: bytes, field: str) -> str:

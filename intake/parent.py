@@ -131,8 +131,9 @@ async def keep(
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
     numbers = metrics.serve(metrics_port, registry=registry)
+    command = (sys.executable, ballot_command(), "intake")
     children = Children(
-        command=(sys.executable, ballot_command(), "intake", "--inherit-socket"),
+        command=(*command, "--processes", str(processes), "--inherit-socket"),
         env={
             **os.environ,
             "PROMETHEUS_MULTIPROC_DIR": str(directory),

@@ -38,7 +38,10 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
     reads = Reads(valkey.connect(servers, USER, timeout_s=READ_S))
     ballots = Ballots(reads, desk_key_file=home.public_key_file, clock=clock)
     batcher = Batcher(
-        Queue(partial(valkey.dedicated, servers, USER), timeout_s=settings.confirm_s),
+        Queue(
+            partial(valkey.dedicated, servers, USER, timeout_s=settings.confirm_s),
+            timeout_s=settings.confirm_s,
+        ),
         settings=settings,
         clock=clock,
         issue_receipts=partial(receipt.issue, key=receipts_key),

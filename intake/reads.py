@@ -79,7 +79,7 @@ class Reads:
         try:
             async with self.client.pipeline(transaction=False) as pipe:
                 for key, name in asked:
-                    pipe.hget(key, name)
+                    pipe.hget(key, name)  # type: ignore[unused-awaitable]  # sent by execute
                 values: list[Any] = await pipe.execute()
         except Exception as error:  # noqa: BLE001  # handed to those who wait, who tell a fault from a bug
             for future in asked.values():

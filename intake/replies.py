@@ -30,17 +30,22 @@ RETRY_AFTER_S: Final = (1, 5)
 NOT_FOUND_MESSAGE: Final = "There is no such ballot or page here."
 
 
+class TryAgain(Rejected):
+    """Turned away for what the next try may well not meet, although its kind of rejection usually stays."""
+
+
 def refusal(rejected: Rejected, **more: object) -> web.Response:
     """The one form of every error; `more` are further members, such as the window of a closed ballot."""
     rejection = rejected.rejection
+    retry = rejection.transient or isinstance(rejected, TryAgain)
     body = {
         "error": rejection.value,
         "message": rejected.detail,
-        "retry": rejection.transient,
+        "retry": retry,
         **more,
     }
     response = json_response(body, status=STATUS[rejection])
-    if rejection.transient:
+    if retry:
         # Not a secret: it only has to differ from one refused device to the next.
         response.headers["Retry-After"] = str(random.randint(*RETRY_AFTER_S))  # noqa: S311  # see above
     return response
@@ -82,6 +87,16 @@ def not_confirmed() -> Rejected:
     return Rejected(
         Rejection.NOT_CONFIRMED, "We could not confirm your vote. Try again; it cannot count twice."
     )
+
+
+def failed(*, vote: bool) -> Rejected:
+    """What could not be answered; only a vote may have been received all the same."""
+    return not_confirmed() if vote else unreachable()
+
+
+def late() -> Rejected:
+    """The body did not come in time. Devices on slow lines may try again, unlike those that send nonsense."""
+    return TryAgain(Rejection.MALFORMED, "The request did not arrive in time; try again.")
 
 
 def unreachable() -> Rejected:

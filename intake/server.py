@@ -14,6 +14,7 @@ from aiohttp.streams import StreamReader
 from ballot.limits import REQUEST_BYTES_MAX
 from ballot.rejection import Rejected, Rejection
 from intake import replies
+from intake.faults import place
 from runtime import logs
 
 log = logs.get("http")
@@ -56,8 +57,9 @@ class _Protocol(web.RequestHandler):
                 Rejected(Rejection.MALFORMED, "This is not an HTTP request we can read.")
             )
         else:
-            log.alarm("connection failed", error=type(exc).__name__)
-            response = replies.refusal(replies.not_confirmed())
+            where = "" if exc is None else place(exc)
+            log.alarm("connection failed", error=type(exc).__name__, place=where)
+            response = replies.refusal(replies.failed(vote=False))
         response.force_close()
         return response
 

@@ -1,14 +1,14 @@
 """What an operator may set for the edge: read once at start, every fault reported together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtime.environment import Environment
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The edge's own settings; every bound is per process."""
+    """The edge's own settings; every bound but that on failures is per process."""
 
     confirm_s: float = 5.0
     """A vote that is not confirmed by then is answered `not_confirmed`; the voter's device tries again."""
@@ -20,10 +20,14 @@ class Settings:
     """A request's body must have arrived by then."""
 
     failures_per_minute: int = 1_000
-    """Refusals from one address in a minute after which further ones are answered `slow_down`."""
+    """Refusals from one address in a minute, by all processes, after which the answer is `slow_down`."""
 
     proxy_hops: int = 0
     """How many proxies of ours add to X-Forwarded-For; 0: nobody does, and the header is ignored."""
+
+    def of_one(self, processes: int) -> "Settings":
+        """What one of so many processes goes by: its share of what they may let through together."""
+        return replace(self, failures_per_minute=-(-self.failures_per_minute // processes))
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":

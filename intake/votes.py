@@ -66,8 +66,10 @@ class Intake:
             shard=shard,
             args=(digest, vote.identity, reference.encode(), wrapped, vote.sealed_sha256, sealed_ip),
         )
+        if decision is None:
+            raise replies.not_confirmed()
         response = self._reply(decision, published, address)
-        if decision is not None and decision.receipt is not None:  # (6)
+        if decision.receipt is not None:  # (6)
             metrics.ACK_SECONDS.observe(self.clock.monotonic() - started_s)
         return response
 
@@ -83,6 +85,8 @@ class Intake:
             shard=shard_of_digest(digest, published.shards),
             args=(digest, self._sealed_ip(address, ballot, digest)),
         )
+        if decision is None:
+            raise replies.unreachable()
         return self._reply(decision, published, address)
 
     def _address(self, request: web.BaseRequest) -> str:
@@ -95,9 +99,7 @@ class Intake:
     def _sealed_ip(self, address: str, ballot: str, digest: bytes) -> bytes:
         return wrap_ip(self.queue_key, address, ballot_id=ballot, credential_digest=digest, random=os.urandom)
 
-    def _reply(self, decision: Decision | None, published: Published, address: str) -> web.Response:
-        if decision is None:
-            raise replies.not_confirmed()
+    def _reply(self, decision: Decision, published: Published, address: str) -> web.Response:
         match decision.outcome:
             case "accepted" | "repeated":
                 if decision.receipt is None:

