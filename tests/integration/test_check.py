@@ -12,7 +12,7 @@ import pytest
 from ballot import receipt
 from ballot.suite import SigningKey
 from tests.conftest import Stack
-from tests.integration.check_ballot import CAST, VOTERS, SmallBallot, build, run, without_keys
+from tests.integration.check_ballot import CAST, DEFINITION, VOTERS, SmallBallot, build, run, without_keys
 
 Tamper = Callable[[SmallBallot, asyncpg.Connection, Any], Awaitable[object]]
 
@@ -478,3 +478,36 @@ async def test_a_released_voter_is_in_the_books(stack: Stack, tmp_path: Path) ->
     books = report["books"]
     assert (books["quarantined"], books["released"], books["voted_electronic"]) == (1, 1, CAST - 1)
     assert (books["issued"], books["used"], books["revoked"]) == (VOTERS + 1, CAST - 1, 1)
+
+
+async def test_a_ballot_by_post_alone_has_no_codes_and_no_electronic_vote(
+    stack: Stack, ballot_id: str, tmp_path: Path
+) -> None:
+    """Voters without codes are as they should be there; an electronic vote that gets in is named."""
+    definition, roll, returns = tmp_path / "ballot.toml", tmp_path / "roll.csv", tmp_path / "returns.csv"
+    definition.write_text(
+        DEFINITION.format(id=ballot_id)
+        .replace("industrial-action", "recognition")
+        .replace('["electronic", "postal"]', '["postal"]')
+    )
+    roll.write_text("member_id,name,email,mobile,address\nm1,One,,,1 The Street\nm2,Two,,,2 The Street\n")
+    returns.write_text("member_id,received_at\nm1,2025-07-01T09:00:00Z\n")
+    run(stack, "create", definition)
+    run(stack, "keys", "create", ballot_id, "--threshold", "1", "--shares", "1", "--out", tmp_path / "shares")
+    run(stack, "roll", "import", ballot_id, roll)
+    run(stack, "open", ballot_id)
+    run(stack, "returns", ballot_id, returns, "--method", "postal")
+    posted = SmallBallot(ballot_id, stack, [], [], [])
+
+    status, report = check(posted, "--signatures")
+    async with posted.owner() as owner, posted.queue() as queue:
+        marks = await queue.hgetall(posted.keys[2])
+        abstainer = await owner.fetchval(
+            "SELECT uin FROM ballot.electorate WHERE ballot = $1 AND uin <> ALL ($2)", ballot_id, list(marks)
+        )
+        mark = b"e" + bytes(48) + b"1751360400000000" + b"0000-0000-0000-0000"
+        await queue.hset(posted.keys[2], abstainer, mark)
+    _, slipped_in = check(posted)
+
+    assert (status, report["findings"]) == (0, [])
+    assert "an electronic vote; this ballot takes none" in {each["what"] for each in slipped_in["findings"]}
