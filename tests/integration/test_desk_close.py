@@ -47,6 +47,8 @@ async def test_extending_moves_every_shard_and_only_forward(
     assert "has passed" in refusal(run_ballot, "extend", ballot_id, "--until", "2020-01-01T00:00:00Z")
     assert "closes early" in refusal(run_ballot, "extend", ballot_id, "--until", "2039-01-01T00:00:00Z")
     assert "not a time" in refusal(run_ballot, "extend", ballot_id, "--until", "tomorrow")
+    late = refusal(run_ballot, "extend", ballot_id, "--until", "9999-12-31T23:59:59Z")
+    assert "--until is after the year 2100" in late
 
 
 async def test_a_closing_time_that_one_shard_did_not_take_is_taken_back_everywhere(
@@ -98,6 +100,7 @@ async def test_returns_with_faults_record_nothing(
             "not on the roll: X",
         ),
         ("member_id,received_at\n", "no return"),
+        ("member_id,received_at\n ,2026-01-01T00:00:00Z\n", "line 2: member_id is empty"),
     ):
         file.write_text(content)
         assert told in refusal(run_ballot, "returns", ballot_id, file, "--method", "postal")

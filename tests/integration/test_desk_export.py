@@ -88,6 +88,11 @@ async def test_the_whole_of_it_closes_drains_and_exports(
     assert "exists already" in refusal(run_ballot, "export", ballot_id, "--out", out)
 
 
+def left(directory: Path) -> list[Path]:
+    """What an export that failed left of itself."""
+    return list(directory.glob("export*"))
+
+
 async def until_closed(stack: Stack, ballot: str) -> None:
     """Wait until every shard says it is closed."""
     async with deskwork.desk_of(stack) as desk:
@@ -182,3 +187,70 @@ async def test_a_voter_whose_vote_was_spoilt_on_the_way_is_released_and_votes_ag
     run_ballot("export", ballot_id, "--out", tmp_path / "export")
     line = (tmp_path / "export").read_bytes().splitlines(keepends=True)[1]
     assert export_file.parse_vote_line(line) == (sealing.bind(vote.nonce, vote.credential), vote.sealed)
+
+
+@pytest.mark.parametrize(
+    ("tampering", "told"),
+    [
+        (
+            "INSERT INTO ballot.electorate (ballot, uin) VALUES ($1, decode(md5($1), 'hex'))",
+            "the desk signed an electorate of 20 voters; the voter database has 21",
+        ),
+        (
+            """UPDATE ballot.electorate SET uin = decode(md5($1), 'hex') WHERE ballot = $1
+                AND uin = (SELECT uin FROM ballot.electorate WHERE ballot = $1 ORDER BY uin LIMIT 1)""",
+            "the electorate has 20 voters as the desk signed, but not the same ones",
+        ),
+        ("UPDATE ballot.returns SET counted = false WHERE ballot = $1", "returned_postal: a difference of 2"),
+        (
+            "UPDATE ballot.returns SET method = 'workplace' WHERE ballot = $1",
+            "returned_workplace: a difference of -2",
+        ),
+        (
+            """UPDATE ballot.lifecycle SET document = set_byte(document, 100, get_byte(document, 100) # 1)
+                WHERE ballot = $1 AND kind = 'armed'""",
+            "the ballot document is not what the desk signed",
+        ),
+    ],
+    ids=["elector invented", "elector exchanged", "returns uncounted", "method changed", "document changed"],
+)
+async def test_what_an_administrator_changes_beside_the_votes_stops_the_export(
+    stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str, tampering: str, told: str
+) -> None:
+    """Electors, returns and the document are compared with what the desk signed and the gate counted."""
+    await voted(stack, run_ballot, tmp_path, ballot_id, votes=1)
+    returned = tmp_path / "returned.csv"
+    received = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    returned.write_text(f"member_id,received_at\nM-00015,{received}\nM-00016,{received}\n")
+    run_ballot("returns", ballot_id, returned, "--method", "postal")
+    run_ballot("close", ballot_id)
+    connection = await owner(stack)
+    try:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(tampering, ballot_id)
+    finally:
+        await connection.close()
+
+    message = refusal(run_ballot, "export", ballot_id, "--out", tmp_path / "export")
+
+    assert message.startswith("ballot: no export: ")
+    assert told in message
+    assert not left(tmp_path)
+
+
+async def test_an_export_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
+    stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str
+) -> None:
+    """An unwritable place and a full disk are told plainly; half an export never stays."""
+    await voted(stack, run_ballot, tmp_path, ballot_id, votes=4)
+    run_ballot("close", ballot_id)
+    out = tmp_path / "export"
+
+    assert "/proc/e cannot be written" in refusal(run_ballot, "export", ballot_id, "--out", Path("/proc/e"))
+    done = deskwork.run_on_small_disk(stack, "export", ballot_id, "--out", out, bytes_max=2000)
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"{out} cannot be written: File too large; no file is left" in done.stderr
+    assert not left(tmp_path)
+    run_ballot("export", ballot_id, "--out", out)

@@ -1,4 +1,4 @@
-"""What goes wrong while codes are made: full disks, unwritable places, signals. Nobody is left without a code."""
+"""What goes wrong while codes are made: full disks, unwritable places, signals. Nobody is left codeless."""
 
 import json
 import signal

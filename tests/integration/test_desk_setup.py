@@ -1,12 +1,14 @@
 """Setting a ballot up: what is wrong is refused whole with one clear message, and nothing is half done."""
 
 import json
+import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from ballot.limits import DEFINITION_BYTES_MAX
 from scrutineer import lifecycle
 from scrutineer import roll as rolls
 from tests.conftest import RunBallot, Stack
@@ -107,6 +109,32 @@ def test_a_roll_with_faults_imports_nothing(
     assert told in one_message(done.stderr)
     assert "b.example" not in done.stderr.casefold()
     assert json.loads(run_ballot("status", created, "--json").stdout)["entitled"] == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_a_roll_in_utf16_is_one_fault(
+    run_ballot: RunBallot, tmp_path: Path, created: str, encoding: str
+) -> None:
+    """One cause, one line: not three about the header and the missing voters."""
+    roll = tmp_path / "roll.csv"
+    roll.write_text("member_id,name,email,mobile,address\nM1,A,a@b.example,,\n", encoding=encoding)
+
+    message = one_message(run_ballot("roll", "import", created, roll, check=False).stderr)
+
+    assert message.splitlines()[1:] == ["line 1: this is UTF-16 or no text at all; save it as CSV in UTF-8"]
+
+
+def test_what_is_no_regular_file_is_refused_at_once(
+    run_ballot: RunBallot, tmp_path: Path, created: str
+) -> None:
+    """A pipe nobody writes to, and a definition beyond its limit, are refused without reading on."""
+    pipe, large = tmp_path / "pipe", tmp_path / "large.toml"
+    os.mkfifo(pipe)
+    large.write_bytes(b"#" * (DEFINITION_BYTES_MAX + 1))
+
+    for command in (("create", pipe), ("roll", "import", created, pipe)):
+        assert "is not a regular file" in one_message(run_ballot(*command, check=False).stderr)
+    assert "is larger than" in one_message(run_ballot("create", large, check=False).stderr)
 
 
 def test_a_roll_takes_any_column_order_and_a_byte_order_mark(
