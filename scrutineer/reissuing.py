@@ -82,10 +82,15 @@ async def reissue(
         )
     # Step 2.
     drawer = issuing.Drawer(desk.home, stored)
+    all_revoked = False
     with DispatchFile(out, ballot=stored.id, to=to) as file:
         try:
             # Steps 3 and 4.
-            await _revoke(desk, stored, shards, step=step)
+            revoked = await _revoke(desk, stored, shards)
+            all_revoked = True
+            step("revoked")
+            await _enter_revocations(desk, stored, revoked)
+            step("revocations")
             # Step 5.
             voted, releasable = await _voted(desk, stored, shards)
             # Step 6.
@@ -109,7 +114,8 @@ async def reissue(
                     step=step,
                 )
         except BaseException:
-            click.echo("this did not finish, and their old codes are revoked; run this again", err=True)
+            told = "their old codes are revoked" if all_revoked else "some of their old codes may be revoked"
+            click.echo(f"this did not finish: {told}; run this again", err=True)
             raise
     return Reissued(count, [member for member, person in people.items() if person.uin in voted])
 
@@ -183,10 +189,10 @@ async def _voted(
     return voted, releasable
 
 
-async def _revoke(desk: Desk, stored: StoredBallot, shards: dict[bytes, int], *, step: Step) -> None:
-    """Steps 3 and 4. A code revoked at the gate by a run that then died is revoked again.
+async def _revoke(desk: Desk, stored: StoredBallot, shards: dict[bytes, int]) -> list[tuple[bytes, int]]:
+    """Step 3; gives each revoked digest and when.
 
-    Later, which harms nobody.
+    A code revoked at the gate by a run that then died is revoked again, later, which harms nobody.
     """
     rows = await desk.votes.fetch(
         """SELECT credential_digest, uin FROM ballot.register r
@@ -206,7 +212,11 @@ async def _revoke(desk: Desk, stored: StoredBallot, shards: dict[bytes, int], *,
         for block in chunks(digests, CALL_ROWS_MAX):
             revoked_us = await gate.revoke(shard, block)
             revoked += [(digest, revoked_us) for digest in block]
-    step("revoked")
+    return revoked
+
+
+async def _enter_revocations(desk: Desk, stored: StoredBallot, revoked: list[tuple[bytes, int]]) -> None:
+    """Step 4."""
     if not revoked:
         return
     journal = RootJournal(desk.home, stored.id)
@@ -227,7 +237,6 @@ async def _revoke(desk: Desk, stored: StoredBallot, shards: dict[bytes, int], *,
             stored.id, "credential.deactivated", count=len(revoked), cause="reissued", batch=root.batch
         )
     journal.push_done(root.batch)
-    step("revocations")
 
 
 async def _release(desk: Desk, stored: StoredBallot, quarantined: Quarantined) -> None:
