@@ -295,14 +295,13 @@ async def test_processes_share_the_bound_on_guesses(stack: Stack, poll: Booth) -
         async with two.post(path, data=guess, headers=JSON) as response:
             return response.status
 
-    async def serves() -> bool:
-        async with two.get("/readyz") as response:
-            return response.status == 200
+    async def both_serve() -> bool:
+        async with two.get(running.metrics_url) as response:
+            return "ballot_intake_ready 2.0" in await response.text()
 
     with edge(stack.env, processes=2, settings={"BALLOT_FAILURES_PER_MINUTE": "4"}) as running:
         async with aiohttp.ClientSession(running.url, connector=connector) as two:
-            for _ in range(10):
-                await until(serves)
+            await until(both_serve)
             statuses = await asyncio.gather(*(status() for _ in range(90)))
 
     assert 1 <= statuses.count(403) <= 4
