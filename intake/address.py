@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 UNKNOWN = "0.0.0.0"  # noqa: S104  # recorded when a connection has no address of its own; nothing is bound to it
 IPV6_NETWORK_BITS = 64
@@ -30,6 +31,7 @@ def throttle_key(address: str) -> str:
     return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False).network_address)
 
 
+@lru_cache(maxsize=4_096)
 def _canonical(text: str) -> str | None:
     """`text` as an address without zone or port, IPv4 written as IPv4; nothing if it is not one."""
     try:

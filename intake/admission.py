@@ -73,6 +73,11 @@ async def read_json(request: web.BaseRequest, *, timeout_s: float) -> bytes:
         raise Rejected(Rejection.UNSUPPORTED_TYPE, f"Send this as {JSON}, without a content encoding.")
     if (request.content_length or 0) > REQUEST_BYTES_MAX:
         raise too_large()
+    if request.content.is_eof():  # as most bodies, it came with the head
+        body = request.content.read_nowait()
+        if len(body) > REQUEST_BYTES_MAX:
+            raise too_large()
+        return body
     if request.headers.get("Expect", "").lower() == "100-continue":
         await _invite(request)
     try:

@@ -199,7 +199,6 @@ class Batcher:
 
     async def _send(self, round_: _Round) -> None:
         metrics.BATCH_VOTES.observe(sum(len(items) for items in round_.items))
-        metrics.INFLIGHT.set(self.inflight)
         failed: Exception | None = None
         try:
             replies = await self._queue.call(round_.calls)
@@ -249,19 +248,18 @@ class Batcher:
     def _forget_answered(self) -> None:
         while self._by_age and self._by_age[0].answered.done():
             self._by_age.popleft()
-        metrics.INFLIGHT.set(self.inflight)
 
     async def _expire_forever(self) -> None:
         while True:
             await self._clock.sleep(EXPIRE_S)
             self.expire()
+            metrics.INFLIGHT.set(self.inflight)
 
     def expire(self) -> None:
         """Answer those that waited too long. They may still be done by the queue; a retry finds out."""
         now_s = self._clock.monotonic()
         while self._by_age and (self._by_age[0].answered.done() or self._by_age[0].deadline_s <= now_s):
             self._answer(self._by_age.popleft(), None)
-        metrics.INFLIGHT.set(self.inflight)
 
     def _set_ready(self, *, ready: bool, reason: str, text: str = "") -> None:
         if reason != self.reason:

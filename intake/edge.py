@@ -67,12 +67,12 @@ class Edge:
 
     async def _votes(self, request: web.BaseRequest, route: Route) -> web.Response:
         response = await self._intake.cast(request, route.ballot)
-        metrics.VOTES.labels(CAST_OUTCOMES[response.status]).inc()
+        metrics.VOTES.count(CAST_OUTCOMES[response.status])
         return response
 
     async def _access(self, request: web.BaseRequest, route: Route) -> web.Response:
         response = await self._intake.access(request, route.ballot)
-        metrics.ACCESS.labels(ACCESS_OUTCOMES[response.status]).inc()
+        metrics.ACCESS.count(ACCESS_OUTCOMES[response.status])
         return response
 
     async def _ballot(self, _request: web.BaseRequest, route: Route) -> web.Response:
@@ -115,9 +115,9 @@ class Edge:
         response = replies.refusal(rejected)
         name = route.name if route else ""
         if name == "votes":
-            metrics.VOTES.labels(rejected.rejection.value).inc()
+            metrics.VOTES.count(rejected.rejection.value)
         elif name == "access":
-            metrics.ACCESS.labels(rejected.rejection.value).inc()
+            metrics.ACCESS.count(rejected.rejection.value)
         if rejected.rejection is Rejection.METHOD_NOT_ALLOWED and route is not None:
             response.headers["Allow"] = ", ".join(sorted(route.methods))
         return response

@@ -1,39 +1,107 @@
-"""What the edge counts: outcomes, waiting, batches; never by voter, code, address, reference or ballot."""
+"""What the edge counts: outcomes, waiting, batches; never by voter, code, address, reference or ballot.
+
+A vote only adds to plain integers; once a second, and at the end, they are added to the numbers that all
+processes share. Those are files in memory, and writing them costs more than all the rest of counting.
+"""
+
+from bisect import bisect_left
+from collections import Counter as Plain
+from collections.abc import Sequence
+from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-VOTES = Counter(
-    "ballot_intake_votes",
-    "Answers to submitted votes by outcome: accepted, repeated, or the error's name.",
-    ["outcome"],
+from runtime.clock import Clock
+
+FLUSH_S: Final = 1.0
+
+
+class Outcomes:
+    """Answers by outcome."""
+
+    def __init__(self, name: str, documentation: str) -> None:
+        self._shared = Counter(name, documentation, ["outcome"])
+        self._since: Plain[str] = Plain()
+
+    def count(self, outcome: str) -> None:
+        """One more of `outcome`."""
+        self._since[outcome] += 1
+
+    def flush(self) -> None:
+        """Add what was counted since the last time."""
+        for outcome, count in self._since.items():
+            self._shared.labels(outcome).inc(count)
+        self._since.clear()
+
+
+class Spread:
+    """Values by how large they are."""
+
+    def __init__(self, name: str, documentation: str, bounds: Sequence[float]) -> None:
+        self._shared = Histogram(name, documentation, buckets=bounds)
+        self._bounds = tuple(bounds)
+        self._since = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def observe(self, value: float) -> None:
+        """One more value."""
+        self._since[bisect_left(self._bounds, value)] += 1
+        self._total += value
+
+    def flush(self) -> None:
+        """Add what was observed since the last time."""
+        for bucket, count in zip(self._shared._buckets, self._since, strict=True):  # noqa: SLF001  # no other way
+            if count:
+                bucket.inc(count)
+        self._shared._sum.inc(self._total)  # noqa: SLF001  # the same
+        self._since = [0] * len(self._since)
+        self._total = 0.0
+
+
+VOTES: Final = Outcomes(
+    "ballot_intake_votes", "Answers to submitted votes by outcome: accepted, repeated, or the error's name."
 )
-ACCESS = Counter(
-    "ballot_intake_access",
-    "Answers to access requests by outcome: ready, or the error's name.",
-    ["outcome"],
+ACCESS: Final = Outcomes(
+    "ballot_intake_access", "Answers to access requests by outcome: ready, or the error's name."
 )
-ACK_SECONDS = Histogram(
+ACK_SECONDS: Final = Spread(
     "ballot_intake_ack_seconds",
     "From the whole request being read to the receipt being ready to send, for accepted and repeated votes.",
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+    (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
 )
-INFLIGHT = Gauge(
+BATCH_VOTES: Final = Spread(
+    "ballot_intake_batch_votes",
+    "Votes and access requests that shared one round trip and one fsync; it grows when the queue is slow.",
+    (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
+)
+INFLIGHT: Final = Gauge(
     "ballot_intake_inflight",
     "Votes and access requests that wait for the queue's answer.",
     multiprocess_mode="livesum",
 )
-BATCH_VOTES = Histogram(
-    "ballot_intake_batch_votes",
-    "Votes and access requests that shared one round trip and one fsync; it grows when the queue is slow.",
-    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
-)
-READY = Gauge(
+READY: Final = Gauge(
     "ballot_intake_ready",
     "Edge processes that would take a vote now: their queue is durable and a worker vouched for it.",
     multiprocess_mode="livesum",
 )
-QUEUE_FAILURES = Counter(
+QUEUE_FAILURES: Final = Counter(
     "ballot_intake_queue_failures",
     "Connections to the queue that were dropped or refused, by reason. Each loses no vote: voters try again.",
     ["reason"],
 )
+
+
+def flush() -> None:
+    """Add everything counted here to the numbers that are shown."""
+    for counted in (VOTES, ACCESS, ACK_SECONDS, BATCH_VOTES):
+        counted.flush()
+
+
+async def flush_forever(clock: Clock) -> None:
+    """Flush once a second, and at the end."""
+    try:
+        while True:
+            await clock.sleep(FLUSH_S)
+            flush()
+    finally:
+        flush()

@@ -9,7 +9,7 @@ from typing import Final
 
 from ballot import receipt
 from ballot.suite import AeadKey, SigningKey
-from intake import server
+from intake import metrics, server
 from intake.ballots import Ballots
 from intake.batch import Batcher
 from intake.edge import Edge
@@ -57,7 +57,7 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
     )
     edge = Edge(intake, ballots=ballots, batcher=batcher, receipts_public=receipts_key.public, clock=clock)
     running = server.runner(edge.handle, drain_s=settings.confirm_s + 1.0)
-    sending = asyncio.create_task(batcher.run())
+    background = [asyncio.create_task(each) for each in (batcher.run(), metrics.flush_forever(clock))]
     try:
         await server.listen(running, listening)
         log.info("listening", port=listening.getsockname()[1], pid=os.getpid())
@@ -65,9 +65,10 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
     finally:
         # New connections go to the other processes from here; votes under way are still sent and answered.
         await running.cleanup()
-        sending.cancel()
-        with suppress(asyncio.CancelledError):
-            await sending
+        for task in background:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await reads.close()
     log.info("stopped")
     return 0

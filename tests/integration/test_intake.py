@@ -296,11 +296,15 @@ async def test_metrics_add_up_over_the_processes(
 ) -> None:
     """The metrics port shows the listed names, summed over both processes, without any ballot's name."""
     voters = await poll.issue(8)
+    await asyncio.sleep(1.5)  # what earlier tests counted is shown by then
     before = await accepted_total(edges)
 
     await asyncio.gather(*(cast(web, poll, voter.vote(poll.document)) for voter in voters))
 
-    assert await accepted_total(edges) == before + 8
+    async def counted() -> bool:
+        return await accepted_total(edges) == before + 8
+
+    await until(counted)
     async with aiohttp.ClientSession() as plain, plain.get(edges.metrics_url) as response:
         text = await response.text()
     for name in ("ack_seconds_bucket", "inflight", "batch_votes_bucket", "ready 2.0"):
