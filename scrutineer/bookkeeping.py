@@ -7,15 +7,14 @@ from typing import TypeAlias
 
 from ballot import handoff
 from ballot.books import Books
+from scrutineer import references
 from scrutineer.ballots import StoredBallot
 from scrutineer.closing import PAGE_ENTRIES, backlog
-from scrutineer.gate import ShardState
 from scrutineer.session import Desk
 from scrutineer.voters import FETCH_ROWS, chunks
 
 #: While votes come in, gate and database are read a moment apart; an honest difference is gone the next time.
 ATTEMPTS = 3
-REFERENCES_SHOWN_MAX = 10
 #: The methods other than casting online.
 RETURNED = ("postal", "workplace")
 
@@ -68,9 +67,7 @@ async def _account_once(desk: Desk, stored: StoredBallot) -> Account:
                                          AND r.entry IS NULL)) AS revoked""",
         stored.id,
     )
-    quarantined = await _counts(
-        desk, "SELECT reason, count(*) FROM ballot.quarantine WHERE ballot = $1 GROUP BY 1", stored
-    )
+    quarantined = await references.quarantined(desk, stored)
     returned = await _counts(
         desk, "SELECT method, count(*) FROM ballot.returns WHERE ballot = $1 AND counted GROUP BY 1", stored
     )
@@ -170,23 +167,3 @@ async def _revoked_among(desk: Desk, stored: StoredBallot, digests: Sequence[byt
         )
         count += await desk.votes.fetchval(statement, stored.id, list(block))
     return count
-
-
-async def missing_references(desk: Desk, stored: StoredBallot, states: Sequence[ShardState]) -> list[str]:
-    """Name accepted votes that are neither stored nor quarantined, at most ten."""
-    missing: list[str] = []
-    for state in states:
-        key = handoff.references_key(stored.id, state.shard)
-        references = [bytes(reference).decode() for reference in await desk.gate.hgetall(key)]
-        for block in chunks(references, FETCH_ROWS):
-            rows = await desk.votes.fetch(
-                """SELECT x AS reference FROM unnest($2::text[]) x
-                    WHERE NOT EXISTS (SELECT FROM ballot.votes WHERE ballot = $1 AND reference = x)
-                      AND NOT EXISTS (SELECT FROM ballot.quarantine WHERE ballot = $1 AND reference = x)""",
-                stored.id,
-                list(block),
-            )
-            missing += [row["reference"] for row in rows]
-            if len(missing) >= REFERENCES_SHOWN_MAX:
-                return missing[:REFERENCES_SHOWN_MAX]
-    return missing

@@ -13,7 +13,7 @@ from ballot import export_file, signed
 from ballot.encoding import Malformed, canonical_json
 from ballot.suite import SignatureInvalid
 from runtime.progress import bar
-from scrutineer import ballots, bookkeeping, electorate
+from scrutineer import ballots, bookkeeping, electorate, references
 from scrutineer.ballots import Armed, StoredBallot
 from scrutineer.bookkeeping import Account
 from scrutineer.closing import backlog
@@ -102,13 +102,12 @@ async def _balanced(desk: Desk, stored: StoredBallot) -> Account:
     if not stored.electronic and (books.accepted or books.stored):
         told = [f"{books.accepted:,} electronic votes were accepted and {books.stored:,} are stored"]
         await _refuse(desk, stored.id, "this ballot has no electronic voting", told)
+    unmatched = await references.faults(desk, stored)
     if wrong:
         told = [f"{name}: a difference of {value:,}" for name, value in wrong.items()]
-        missing = await bookkeeping.missing_references(desk, stored, await stored.gate(desk).states())
-        told += [
-            f"vote {reference} was accepted and is neither stored nor quarantined" for reference in missing
-        ]
-        await _refuse(desk, stored.id, "the books do not balance", told)
+        await _refuse(desk, stored.id, "the books do not balance", told + unmatched)
+    if unmatched:
+        await _refuse(desk, stored.id, "the votes are not those that the gate accepted", unmatched)
     return account
 
 
