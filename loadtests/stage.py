@@ -195,7 +195,8 @@ def end_group(process: subprocess.Popen[bytes] | subprocess.Popen[str], *, secon
             os.killpg(process.pid, signal_number)
             process.wait(timeout=seconds)
         except ProcessLookupError:
-            return
+            break
         except subprocess.TimeoutExpired:
             continue
         return
+    process.wait()  # nothing survives SIGKILL; a process not waited for stays as a zombie
