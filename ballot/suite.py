@@ -140,6 +140,10 @@ class AeadKey:
         except InvalidTag as error:
             raise Unreadable("This record does not open.") from error
 
+    def is_foreign(self, blob: bytes) -> bool:
+        """Whether `blob` has the form of an encrypted record and names another key than this one."""
+        return len(blob) >= AEAD_OVERHEAD_BYTES and blob[:1] == _AEAD_VERSION and blob[1:9] != self._id
+
     def __repr__(self) -> str:
         return f"<AeadKey {self.key_id} redacted>"
 

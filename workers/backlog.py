@@ -12,11 +12,10 @@ from workers.turnout import caught_up
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Entries waiting by shard, the oldest one's time, attempts waiting, and where each votes stream ends."""
+    """Entries waiting by shard, the oldest one's time, and where each votes stream ends."""
 
     votes: dict[int, int]
     oldest_ms: int | None
-    attempts: int
     last_ids: dict[tuple[str, int], str]
 
     def show(self, metrics: WorkerMetrics, *, now_us: int) -> None:
@@ -32,7 +31,6 @@ async def measure(queue: Queue, catalogue: Catalogue) -> Backlog:
     votes: dict[int, int] = {}
     last_ids: dict[tuple[str, int], str] = {}
     oldest: list[int] = []
-    attempts = 0
     for ballot in catalogue.ballots.values():
         for stream, shard in ballot.votes.items():
             state = await queue.state(stream)
@@ -40,13 +38,14 @@ async def measure(queue: Queue, catalogue: Catalogue) -> Backlog:
             last_ids[ballot.id, shard] = state.last_id
             if state.oldest_id is not None:
                 oldest.append(order(state.oldest_id)[0])
-        for stream in ballot.attempts:
-            attempts += (await queue.state(stream)).waiting
-    return Backlog(votes, min(oldest, default=None), attempts, last_ids)
+    return Backlog(votes, min(oldest, default=None), last_ids)
 
 
 async def drained(backlog: Backlog, store: Store) -> bool:
-    """Whether nothing waits and the turnout has come to the end of every stream."""
-    if any(backlog.votes.values()) or backlog.attempts:
+    """Whether no vote waits and the turnout has come to the end of every stream.
+
+    Attempts are left out: anybody can make them for ever, and none of them is a vote.
+    """
+    if any(backlog.votes.values()):
         return False
     return caught_up(await store.marks(), backlog.last_ids)

@@ -17,7 +17,12 @@ PORT_MAX = 65535
 @click.command()
 @click.option("--metrics-port", type=click.IntRange(0, PORT_MAX), help="Serve metrics on this port (0: any).")
 @click.option("--until-drained", is_flag=True, help="End once everything queued is stored and counted.")
-def worker(metrics_port: int | None, until_drained: bool) -> None:
+@click.option(
+    "--overrule-fuse",
+    is_flag=True,
+    help="Set aside whatever fails, however much: only if the entries are at fault and not the keys.",
+)
+def worker(metrics_port: int | None, until_drained: bool, overrule_fuse: bool) -> None:
     """Store queued votes in the voter database and keep the turnout.
 
     Several may run at once: each entry is stored once. What a worker that dies leaves undone is taken over by
@@ -30,7 +35,8 @@ def worker(metrics_port: int | None, until_drained: bool) -> None:
         port = metrics.serve(metrics_port) if metrics_port is not None else None
 
         async def main(stop: Stop) -> int:
-            return await Worker(found, settings, WorkerMetrics()).run(stop, until_drained=until_drained)
+            made = Worker(found, settings, WorkerMetrics(), overruled=overrule_fuse)
+            return await made.run(stop, until_drained=until_drained)
 
         try:
             code = run_service(main)

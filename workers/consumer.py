@@ -1,28 +1,30 @@
 """From the queue to the voter database: claim, open, verify, store, commit, and only then acknowledge."""
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ballot import handoff
-from ballot.queue_record import QueueRecord
-from ballot.rejection import Rejected, Rejection
 from runtime import logs
 from runtime.clock import Clock
-from workers.entry import Entry, parse, raw_record
-from workers.fuse import Fuse
+from runtime.lifecycle import Retry
+from workers.checking import Checked, Checks
+from workers.entry import Entry
+from workers.fuse import WINDOW_ENTRIES, Fuse, FuseBlownError
+from workers.guard import Guard
 from workers.metrics import WorkerMetrics
-from workers.opening import Keys, open_entry, seal_ip
 from workers.published import Catalogue, PublishedBallot
 from workers.queue import Delivery, Queue
-from workers.store import Outcome, Row, Store
-from workers.verification import Claim, Verifier
+from workers.store import Outcome, Store
 
 BATCH_ENTRIES_MAX: Final = 512
+ROUND_ENTRIES_MAX: Final = 4096
+"""What one round takes from all streams together: about a second's work, and some 10 MB at the usual size."""
 SHARD_ENTRIES_MIN: Final = 16
 BLOCK_MS: Final = 200
 REFRESH_S: Final = 1.0
+STOPPED_LOOK_S: Final = 1.0
 NAME_KEPT_S: Final = 60.0
 """A process that slept longer takes a new consumer name: its old one may be about to be forgotten as dead."""
 
@@ -30,16 +32,6 @@ STATE_STORED: Final = "s"
 STATE_HELD: Final = "h"
 
 _log = logs.get("consumer")
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An entry with what was inside, or with the reason why not."""
-
-    entry: Entry
-    fields: bytes = field(repr=False)
-    record: QueueRecord | None = field(default=None, repr=False)
-    judged: Rejection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +52,8 @@ class Consumer:
         name: str,
         queue: Queue,
         store: Store,
-        verifier: Verifier,
-        keys: Keys,
+        checks: Checks,
+        guard: Guard,
         catalogue: Catalogue,
         metrics: WorkerMetrics,
         clock: Clock,
@@ -70,14 +62,14 @@ class Consumer:
         self._prefix = name
         self._queue = queue
         self._store = store
-        self._verifier = verifier
-        self._keys = keys
+        self._checks = checks
+        self._guard = guard
         self._catalogue = catalogue
         self._metrics = metrics
         self._clock = clock
         self._settings = settings or ConsumerSettings()
-        self._fuse = Fuse()
-        self._unsure = False
+        self._busy: int | None = None
+        self._unsure = self._unpinned_said = False
         self._refreshed_s = self._claimed_s = -REFRESH_S
         self._read_s = clock.monotonic()
         self.name = self._new_name()
@@ -90,15 +82,29 @@ class Consumer:
         await self._refresh()
         streams = self._streams()
         if not streams:
+            if self._catalogue.unpinned:
+                raise Retry("the desk's public key is not pinned here yet: no ballot can be believed")
+            return 0
+        if not await self._guard.may_store(self._judge_waiting):
+            await self._clock.sleep(STOPPED_LOOK_S)
             return 0
         # If anything goes wrong from here on, entries may have been given to us: the next round asks first.
         unsure, self._unsure = self._unsure, True
         deliveries, again = await self._next(streams, unsure=unsure)
-        handled = 0
-        for stream, entries in deliveries.items():
-            ballot, shard = streams[stream]
-            handled += await self._handle(ballot, shard, stream, entries)
-        self._unsure = again
+        handled = held = 0
+        try:
+            for stream, entries in deliveries.items():
+                ballot, shard = streams[stream]
+                left = await self._handle(ballot, shard, stream, entries)
+                handled, held = handled + len(entries) - left, held + left
+        except FuseBlownError:
+            return handled
+        if held:
+            self._guard.hold(held)
+        elif self._guard.held:
+            self._guard.let_go(after_s=3 * self._settings.claim_idle_s)
+        # What is left on purpose comes again by itself, like what others leave lying.
+        self._unsure = again and not held
         return handled
 
     async def _refresh(self) -> None:
@@ -111,6 +117,9 @@ class Consumer:
             for ballot, why in refused.items():
                 _log.alarm("document_refused", ballot=ballot, why=why)
                 await self._store.event(ballot, "document_refused", why=why)
+            if self._catalogue.unpinned and not self._unpinned_said:
+                _log.alarm("desk_key_not_pinned")
+            self._unpinned_said = self._catalogue.unpinned
             if came:
                 _log.info("ballots_found", ballots=came)
                 await self._store.forget_plans()
@@ -132,7 +141,9 @@ class Consumer:
         Also tells whether more may have been left with us.
         """
         names = list(streams)
-        count = max(SHARD_ENTRIES_MIN, self._settings.batch_entries // len(names))
+        # As many of each stream as a round bears; the streams that had something last time share it.
+        share = ROUND_ENTRIES_MAX // (len(names) if unsure or self._busy is None else max(1, self._busy))
+        count = max(SHARD_ENTRIES_MIN, min(self._settings.batch_entries, share))
         now_s = self._clock.monotonic()
         if now_s - self._read_s > NAME_KEPT_S:
             self.name = self._new_name()
@@ -147,24 +158,30 @@ class Consumer:
                 return stale, False
             self._claimed_s = now_s
         new = await self._queue.read_new(names, self.name, count=count, block_ms=self._settings.block_ms)
+        self._busy = len(new)
         return new, False
 
     async def _handle(
         self, ballot: PublishedBallot, shard: int, stream: str, deliveries: Sequence[Delivery]
     ) -> int:
-        """Store one shard's entries, then acknowledge them."""
+        """(1) Check one shard's entries, (2) store and (3) acknowledge them; how many were left waiting."""
         there = {entry_id: fields for entry_id, fields in deliveries if fields is not None}
         if len(there) < len(deliveries):
             # Only a trimmer that ran ahead of us could do this; the books say what is missing.
-            _log.alarm(
-                "entries_vanished", ballot=ballot.id, shard=shard, entries=len(deliveries) - len(there)
-            )
+            gone = len(deliveries) - len(there)
+            self._metrics.vanished.inc(gone)
+            _log.alarm("entries_vanished", ballot=ballot.id, shard=shard, entries=gone)
         outcomes: list[Outcome] = []
-        entries = {entry_id: parse(entry_id, fields) for entry_id, fields in there.items()}
-        if entries:
-            raw = {entry_id: raw_record(fields) for entry_id, fields in there.items()}
-            with self._metrics.store_seconds.time():
-                outcomes = await self._check_and_store(ballot, shard, entries, raw)
+        checked: list[Checked] = []
+        left: set[str] = set()
+        with self._metrics.store_seconds.time():
+            if there:
+                checked = await self._checks.check(ballot, there)  # (1)
+                left = self._guard.to_leave(checked)
+                checked = [each for each in checked if each.entry.id not in left]
+            if checked:
+                outcomes = await self._store_checked(ballot, shard, checked)  # (2)
+        entries = {each.entry.id: each.entry for each in checked}
         states = {
             reference: STATE_HELD if outcome.held else STATE_STORED
             for outcome in outcomes
@@ -172,87 +189,48 @@ class Consumer:
         }
         self._count(entries, outcomes)
         self._alarm(ballot.id, shard, outcomes)
-        # (4) Committed: from here the queue may forget these entries.
-        await self._queue.acknowledge(
-            stream,
-            [entry_id for entry_id, _ in deliveries],
-            references_key=handoff.references_key(ballot.id, shard),
-            states=states,
-        )
-        return len(deliveries)
+        done = [entry_id for entry_id, _ in deliveries if entry_id not in left]
+        if done:
+            # (3) Committed: from here the queue may forget these entries.
+            await self._queue.acknowledge(
+                stream, done, references_key=handoff.references_key(ballot.id, shard), states=states
+            )
+        return len(left)
 
-    async def _check_and_store(
-        self, ballot: PublishedBallot, shard: int, entries: dict[str, Entry], raw: dict[str, bytes]
+    async def _store_checked(
+        self, ballot: PublishedBallot, shard: int, checked: Sequence[Checked]
     ) -> list[Outcome]:
-        """(1) Open each entry, (2) verify each signature, (3) store all unless the fuse forbids."""
-        opened = [self._open(ballot, entry, raw[entry_id]) for entry_id, entry in entries.items()]  # (1)
-        signed = await self._verify(ballot, opened)  # (2)
-        rows = [self._row(ballot.id, each, signed=signed.get(each.entry.id, True)) for each in opened]
-        fuse = self._fuse
+        """Store all unless the fuse forbids."""
+        fuse = Fuse()
 
         def judge(outcomes: list[Outcome]) -> None:
             nonlocal fuse
-            fuse = self._fuse.after(outcome.status for outcome in outcomes if outcome.fresh)
+            fuse = self._guard.judged(outcomes)
 
-        outcomes = await self._store.store_batch(ballot.id, shard, rows, judge=judge)  # (3)
-        self._fuse = fuse
+        rows = [each.row for each in checked]
+        try:
+            outcomes = await self._store.store_batch(ballot.id, shard, rows, judge=judge)
+        except FuseBlownError as error:
+            await self._guard.trip(str(error))
+            raise
+        self._guard.committed(fuse, checked)
         self._metrics.batch.observe(len(rows))
         return outcomes
 
-    def _open(self, ballot: PublishedBallot, entry: Entry, raw: bytes) -> _Opened:
-        if entry.kind != "vote":
-            return _Opened(entry, raw)
-        try:
-            return _Opened(entry, raw, record=open_entry(self._keys, entry, ballot=ballot.id))
-        except Rejected as rejected:
-            return _Opened(entry, raw, judged=rejected.rejection)
+    async def _judge_waiting(self) -> list[Outcome]:
+        """What would become of the first entries that wait in each stream; stores and takes nothing."""
+        outcomes: list[Outcome] = []
+        for stream, (ballot, shard) in self._streams().items():
+            oldest = (await self._queue.state(stream)).oldest_id
+            if oldest is None:
+                continue
+            waiting = dict(await self._queue.peek(stream, oldest, count=WINDOW_ENTRIES))
+            if waiting:
+                rows = [each.row for each in await self._checks.check(ballot, waiting)]
+                outcomes += await self._store.judge_batch(ballot.id, shard, rows)
+        return outcomes
 
-    async def _verify(self, ballot: PublishedBallot, opened: Sequence[_Opened]) -> dict[str, bool]:
-        """Whether each opened vote is signed by its credential, by entry."""
-        claims = {
-            each.entry.id: Claim(
-                ballot=ballot.id,
-                definition_sha256=ballot.definition_sha256,
-                credential=each.record.credential,
-                nonce=each.record.nonce,
-                sealed=each.record.sealed,
-                signature=each.record.signature,
-            )
-            for each in opened
-            if each.record is not None
-        }
-        return dict(zip(claims, await self._verifier.signed(list(claims.values())), strict=True))
-
-    def _row(self, ballot: str, opened: _Opened, *, signed: bool) -> Row:
-        entry, record = opened.entry, opened.record
-        judged = opened.judged if signed else Rejection.BAD_SIGNATURE
-        event = secrets.token_bytes(16) if record else None
-        sealed_ip = None
-        if record and event:
-            sealed_ip = seal_ip(
-                self._keys.ip, record.ip, ballot=ballot, place=event, random=secrets.token_bytes
-            )
-        return Row(
-            entry=entry.id,
-            kind=entry.kind,
-            judged=judged.value if judged else None,
-            counted=entry.counted,
-            uin=entry.uin,
-            reference=entry.reference,
-            digest=entry.digest,
-            at_us=entry.at_us,
-            received_us=entry.received_us,
-            channel=entry.channel,
-            credential=record.credential if record else None,
-            nonce=record.nonce if record else None,
-            sealed=record.sealed if record else None,
-            signature=record.signature if record else None,
-            event=event,
-            sealed_ip=sealed_ip,
-            record=opened.fields,
-        )
-
-    def _count(self, entries: dict[str, Entry], outcomes: Sequence[Outcome]) -> None:
+    def _count(self, entries: Mapping[str, Entry], outcomes: Sequence[Outcome]) -> None:
         now_us = self._clock.now_us()
         for outcome in outcomes:
             entry = entries[outcome.entry]

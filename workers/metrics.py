@@ -58,6 +58,22 @@ class WorkerMetrics:
             "1 if this run of the queue has been compared with the voter database",
             registry=registry,
         )
+        self.fused = Gauge(
+            "ballot_store_fused", "1 while the fuse keeps this worker from storing", registry=registry
+        )
+        self.held = Gauge(
+            "ballot_entries_held",
+            "Entries left in the queue because they are encrypted with another key",
+            registry=registry,
+        )
+        self.vanished = Counter(
+            "ballot_entries_vanished",
+            "Entries that the queue lost before they were stored",
+            registry=registry,
+        )
+        self.turnout_stuck = Counter(
+            "ballot_turnout_stuck", "Shards found uncounted while another held the place", registry=registry
+        )
         self.turnout_reader = Gauge(
             "ballot_turnout_reader", "1 in the worker that counts the turnout", registry=registry
         )

@@ -32,14 +32,13 @@ class PublishedBallot:
         return {handoff.attempts_key(self.id, shard): shard for shard in range(self.shards)}
 
 
-def read(ballot: str, published: bytes, *, pinned: bytes | None) -> PublishedBallot:
+def read(ballot: str, published: bytes, *, pinned: bytes) -> PublishedBallot:
     """The ballot in its published form; Malformed or SignatureInvalid unless the desk signed it.
 
-    `pinned` is the desk's public key from our own disk; without it the published key must fit the signature.
+    `pinned` is the desk's public key from our own disk: the one in the queue proves nothing.
     """
     value = strict_json(published, bytes_max=OBJECT_BYTES_MAX)
-    key = pinned if pinned is not None else _binary(value, "desk_public_key", VERIFY_KEY_BYTES)
-    signed = document.verify(_binary(value, "document"), _binary(value, "document_signature"), key)
+    signed = document.verify(_binary(value, "document"), _binary(value, "document_signature"), pinned)
     shards = value.get("shards")
     if type(shards) is not int or not 1 <= shards <= SHARDS_MAX:
         raise Malformed("The published number of shards is not one.")
@@ -58,33 +57,47 @@ def pinned_desk_key(path: "Path") -> bytes | None:
 
 
 class Catalogue:
-    """The ballots served so far, refreshed from what is published; each published text is checked once."""
+    """The ballots served so far, refreshed from what is published.
+
+    A served ballot stays as it is; a refused one is looked at again each time, for the fault may have been
+    in our pinned key.
+    """
 
     def __init__(self, pinned_key_file: "Path") -> None:
         self._pinned_key_file = pinned_key_file
-        self._checked: dict[str, tuple[bytes, PublishedBallot | None]] = {}
+        self._served: dict[str, PublishedBallot] = {}
+        self._refused: dict[str, str] = {}
+        self._unpinned = False
 
     @property
-    def ballots(self) -> dict[str, PublishedBallot]:
+    def ballots(self) -> Mapping[str, PublishedBallot]:
         """The ballots that may be served, by name."""
-        return {name: ballot for name, (_, ballot) in self._checked.items() if ballot is not None}
+        return self._served
+
+    @property
+    def unpinned(self) -> bool:
+        """Whether something is published that nobody here can judge, for lack of the desk's key."""
+        return self._unpinned
 
     def refresh(self, published: Mapping[str, bytes]) -> tuple[list[str], dict[str, str]]:
-        """Take in what is published; the ballots that came, and what is wrong with refused ones."""
+        """Take in what is published; the ballots that came, and what is newly wrong with refused ones."""
         came: list[str] = []
         refused: dict[str, str] = {}
-        for name, text in published.items():
-            if name in self._checked and self._checked[name][0] == text:
-                continue
+        self._unpinned = False
+        waiting = {name: text for name, text in published.items() if name not in self._served}
+        for name, text in waiting.items():
             try:
-                ballot = read(name, text, pinned=pinned_desk_key(self._pinned_key_file))
-            except (Malformed, SignatureInvalid) as error:
-                self._checked[name] = (text, None)
-                refused[name] = str(error)
-            else:
-                self._checked[name] = (text, ballot)
+                pinned = pinned_desk_key(self._pinned_key_file)
+                self._unpinned = pinned is None
+                if pinned is None:
+                    break
+                self._served[name] = read(name, text, pinned=pinned)
                 came.append(name)
-        return came, refused
+            except (Malformed, SignatureInvalid) as error:
+                refused[name] = str(error)
+        new = {name: why for name, why in refused.items() if self._refused.get(name) != why}
+        self._refused = refused
+        return came, new
 
 
 def _binary(value: Mapping[str, object], name: str, length: int | None = None) -> bytes:

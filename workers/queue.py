@@ -28,12 +28,18 @@ class NoStreamError(Retry):
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """A stream and its consumer group. `waiting` is what is not acknowledged, delivered or not."""
+    """A stream and its consumer group. `waiting` is what is not acknowledged, delivered or not.
+
+    `acknowledged` counts since the group last began; None when the queue has lost count of what it gave.
+    """
 
     last_id: str
     entries_added: int
     waiting: int
     oldest_id: str | None
+    delivered_id: str
+    pending: int
+    acknowledged: int | None
 
 
 class Queue:
@@ -95,12 +101,18 @@ class Queue:
     async def claim_stale(
         self, streams: Sequence[str], consumer: str, *, idle_ms: int, count: int
     ) -> dict[str, list[Delivery]]:
-        """Entries given to some consumer at least `idle_ms` ago and not acknowledged: ours from now on."""
+        """Entries given to some consumer at least `idle_ms` ago and not acknowledged: ours from now on.
+
+        Those that the stream no longer holds come without fields; the group has already forgotten them.
+        """
         pipeline = self._client.pipeline(transaction=False)
         for stream in streams:
             pipeline.xautoclaim(stream, handoff.GROUP, consumer, min_idle_time=idle_ms, count=count)
         answers = await self._run(pipeline.execute())
-        claimed = {s: _deliveries(a[1]) for s, a in zip(streams, answers, strict=True)}
+        claimed = {
+            stream: [*_deliveries(answer[1]), *((gone.decode(), None) for gone in answer[2])]
+            for stream, answer in zip(streams, answers, strict=True)
+        }
         return {stream: deliveries for stream, deliveries in claimed.items() if deliveries}
 
     async def acknowledge(
@@ -133,6 +145,23 @@ class Queue:
             return "0-0", 0
         return info["last-generated-id"].decode(), info["entries-added"]
 
+    async def peek(self, stream: str, entry_id: str, *, count: int) -> list[tuple[str, Fields]]:
+        """Entries from `entry_id` on, given to nobody by this."""
+        entries = await self._run(self._client.xrange(stream, min=entry_id, count=count))
+        return [(i, f) for i, f in _deliveries(entries) if f is not None]
+
+    async def last_before(self, stream: str, entry_id: str) -> str | None:
+        """The last entry that is there up to and including `entry_id`."""
+        entries = await self._run(self._client.xrevrange(stream, max=entry_id, count=1))
+        return _deliveries(entries)[0][0] if entries else None
+
+    async def rewind(self, stream: str) -> None:
+        """Give the whole stream to the group again, from its beginning."""
+        # As a plain command: the client's own method leaves out a zero.
+        await self._run(
+            self._client.execute_command("XGROUP SETID", stream, handoff.GROUP, "0", "ENTRIESREAD", "0")
+        )
+
     async def state(self, stream: str) -> StreamState:
         """How far the stream and its group have come."""
         info = await self._run(self._client.xinfo_stream(stream))
@@ -152,7 +181,16 @@ class Queue:
         if undelivered:
             # The lag is unknown after a deletion in the middle; the length is then the honest upper bound.
             waiting += info["length"] if group.get("lag") is None else max(1, group["lag"])
-        return StreamState(last_id, info["entries-added"], waiting, oldest[0] if oldest else None)
+        read = group.get("entries-read")
+        return StreamState(
+            last_id=last_id,
+            entries_added=info["entries-added"],
+            waiting=waiting,
+            oldest_id=oldest[0] if oldest else None,
+            delivered_id=delivered,
+            pending=group["pending"],
+            acknowledged=None if read is None else max(0, read - group["pending"]),
+        )
 
     async def forget_dead(self, streams: Sequence[str], *, but: str) -> None:
         """Delete consumers that are long gone and hold nothing."""

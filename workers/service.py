@@ -13,12 +13,14 @@ from runtime.environment import Environment
 from runtime.lifecycle import Fatal, Retry, Stop
 from workers import backlog
 from workers.attempts import AttemptsReader
+from workers.checking import Checks
 from workers.consumer import Consumer, ConsumerSettings
-from workers.fuse import FuseBlownError
+from workers.guard import Guard
 from workers.metrics import WorkerMetrics
 from workers.opening import Keys
 from workers.published import Catalogue
 from workers.queue import NoStreamError, Queue
+from workers.restored import Restored
 from workers.store import Store
 from workers.trust import Trust
 from workers.turnout import TurnoutReader
@@ -61,7 +63,9 @@ class WorkerSettings:
 class Worker:
     """Composes the parts of one worker process on its own connections."""
 
-    def __init__(self, servers: "Servers", settings: WorkerSettings, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self, servers: "Servers", settings: WorkerSettings, metrics: WorkerMetrics, *, overruled: bool = False
+    ) -> None:
         self._metrics = metrics
         self._clock = SystemClock()
         self._catalogue = Catalogue(servers.home.public_key_file)
@@ -71,12 +75,13 @@ class Worker:
         self._trust_store = Store(lambda: postgres.connect(servers, "voterdb", "ballot_worker"))
         self._verifier = Verifier(settings.processes)
         keys = Keys.of(servers.home)
+        self._guard = Guard(store=self._store, metrics=metrics, clock=self._clock, overruled=overruled)
         self._consumer = Consumer(
             name=f"{socket.gethostname()}-{os.getpid()}",
             queue=self._queue,
             store=self._store,
-            verifier=self._verifier,
-            keys=keys,
+            checks=Checks(keys=keys, verifier=self._verifier),
+            guard=self._guard,
             catalogue=self._catalogue,
             metrics=metrics,
             clock=self._clock,
@@ -92,7 +97,14 @@ class Worker:
         )
         self._trust = Trust(queue=self._queue, store=self._trust_store, metrics=metrics)
         self._turnout = TurnoutReader(
-            queue=self._queue, store=self._turnout_store, catalogue=self._catalogue, metrics=metrics
+            queue=self._queue,
+            store=self._turnout_store,
+            catalogue=self._catalogue,
+            metrics=metrics,
+            clock=self._clock,
+        )
+        self._restored = Restored(
+            queue=self._queue, store=self._store, catalogue=self._catalogue, clock=self._clock
         )
         self._forgot_s = self._clock.monotonic() - FORGET_S
 
@@ -102,8 +114,10 @@ class Worker:
 
         async def store_votes() -> float:
             handled = await self._store_round()
-            if until_drained and not handled and await self._drained():
-                done.request()
+            if until_drained and not handled:
+                self._fail_if_nothing_moves()
+                if await self._drained():
+                    done.request()
             return 0.0
 
         async def count_turnout() -> float:
@@ -124,8 +138,12 @@ class Worker:
             await self._close()
 
     async def _store_round(self) -> int:
+        """One round of everything that is stored; how many votes and returns were handled or came back."""
         handled = await self._consumer.run_once()
-        handled += await self._attempts.run_once(self._consumer.name)
+        handled += len(await self._restored.check())
+        if self._guard.why is None and not self._guard.held:
+            # With a doubtful key the addresses in the attempts could not be read either: they wait.
+            await self._attempts.run_once(self._consumer.name)
         if not self._catalogue.ballots:
             await self._clock.sleep(TURNOUT_WAIT_S)
         return handled
@@ -147,7 +165,16 @@ class Worker:
             await self._queue.forget_dead(streams, but=self._consumer.name)
         return LOOK_S
 
+    def _fail_if_nothing_moves(self) -> None:
+        """Whoever waits for the end is told at once that it will not come."""
+        if self._guard.why is not None:
+            raise Fatal(f"nothing is stored: {self._guard.why}")
+        if self._guard.held:
+            raise Fatal(f"{self._guard.held} entries are encrypted with another queue key")
+
     async def _drained(self) -> bool:
+        if self._catalogue.unpinned:
+            return False
         return await backlog.drained(await backlog.measure(self._queue, self._catalogue), self._store)
 
     async def _repeat(self, name: str, once: Callable[[], Awaitable[float]], stop: Stop, done: Stop) -> int:
@@ -163,7 +190,7 @@ class Worker:
                 say("retry", task=name, error=error, wait_s=backoff_s)
                 pause_s, backoff_s = backoff_s, min(BACKOFF_MAX_S, backoff_s * 2)
             except Fatal as error:
-                await self._say_why(name, error)
+                _log.alarm("fatal", task=name, error=error)
                 done.request()
                 return EXIT_FATAL
             except Exception as error:  # noqa: BLE001  # the one net: a bug ends us, loudly
@@ -177,16 +204,6 @@ class Worker:
     async def _judge_queue(self) -> float:
         await self._trust.check()
         return LOOK_S
-
-    async def _say_why(self, name: str, error: Fatal) -> None:
-        """The last words of a worker that must end; a blown fuse also goes to the audit log, if possible."""
-        _log.alarm("fatal", task=name, error=error)
-        if not isinstance(error, FuseBlownError):
-            return
-        try:
-            await self._store.event(None, "fuse", why=str(error))
-        except (Retry, Fatal) as unwritten:
-            _log.error("event_not_written", error=unwritten)
 
     async def _close(self) -> None:
         self._verifier.close()

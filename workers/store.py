@@ -107,18 +107,25 @@ class Store:
 
         `judge` sees the outcomes before the commit; if it raises, nothing has happened.
         """
-        columns = _columns([astuple(row) for row in rows])
 
         async def work(connection: Any) -> list[Outcome]:
             async with connection.transaction():
-                records = await connection.fetch(
-                    _STORE_BATCH, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S
-                )
-                outcomes = [Outcome(*record) for record in records]
-                if [outcome.entry for outcome in outcomes] != [row.entry for row in rows]:
-                    raise Fatal("voter database: the outcomes are not those of the entries sent")
+                outcomes = await _batch(connection, ballot, shard, rows)
                 judge(outcomes)
             return outcomes
+
+        return await self._with_connection(work)
+
+    async def judge_batch(self, ballot: str, shard: int, rows: Sequence[Row]) -> list[Outcome]:
+        """What would become of one shard's batch; nothing is stored."""
+
+        async def work(connection: Any) -> list[Outcome]:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                return await _batch(connection, ballot, shard, rows)
+            finally:
+                await transaction.rollback()
 
         return await self._with_connection(work)
 
@@ -169,6 +176,10 @@ class Store:
         """Whether this connection is the one turnout reader's."""
         return bool(await self._value("SELECT ballot.worker_turnout_place()"))
 
+    async def fuse_blown(self) -> bool:
+        """Whether the fuse has blown and nothing has cleared it since."""
+        return bool(await self._value("SELECT ballot.worker_fuse_state()"))
+
     async def forget_plans(self) -> None:
         """Plan anew: a ballot has come whose register was not there when the plans were made."""
         await self._value("DISCARD PLANS")
@@ -213,6 +224,16 @@ class Store:
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed():
             connection.terminate()
+
+
+async def _batch(connection: Any, ballot: str, shard: int, rows: Sequence[Row]) -> list[Outcome]:
+    """Run the storing function; the caller's transaction decides whether it happened."""
+    columns = _columns([astuple(row) for row in rows])
+    records = await connection.fetch(_STORE_BATCH, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S)
+    outcomes = [Outcome(*record) for record in records]
+    if [outcome.entry for outcome in outcomes] != [row.entry for row in rows]:
+        raise Fatal("voter database: the outcomes are not those of the entries sent")
+    return outcomes
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

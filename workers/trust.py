@@ -14,7 +14,10 @@ _log = logs.get("trust")
 
 
 class Trust:
-    """Compares each new run of the queue with the stored marks, once, and gives or refuses the trust mark."""
+    """Compares each new run of the queue with the stored marks, once, and gives or refuses the trust mark.
+
+    A mark that is lost while the queue runs on is given again, after another comparison.
+    """
 
     def __init__(self, *, queue: Queue, store: Store, metrics: WorkerMetrics) -> None:
         self._queue = queue
@@ -26,7 +29,7 @@ class Trust:
     async def check(self) -> None:
         """Judge this run of the queue unless it was judged; a refused one is judged again."""
         run_id = await self._queue.run_id()
-        if run_id == self._judged:
+        if run_id == self._judged and await self._queue.trusted_run_id() == run_id:
             return
         self._metrics.trusted.set(0)
         faults = await self._faults(await self._store.marks())

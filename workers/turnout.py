@@ -10,6 +10,7 @@ from typing import Final
 
 from ballot import handoff
 from runtime import logs
+from runtime.clock import Clock
 from workers.entry import Fields, order, parse
 from workers.metrics import WorkerMetrics
 from workers.published import Catalogue
@@ -19,6 +20,7 @@ from workers.store import Mark, Store
 ENTRIES_MAX: Final = 5000
 MINUTE_US: Final = 60_000_000
 BEGINNING: Final = "0-0"
+STUCK_S: Final = 60.0
 METHODS: Final = {"vote": "electronic", "postal": "postal", "workplace": "workplace"}
 
 _log = logs.get("turnout")
@@ -39,12 +41,17 @@ def counts(entries: Iterable[tuple[str, Fields]]) -> dict[tuple[int, str], int]:
 class TurnoutReader:
     """Counts while it holds the one place; `store` must be its own, for the place is the connection's."""
 
-    def __init__(self, *, queue: Queue, store: Store, catalogue: Catalogue, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self, *, queue: Queue, store: Store, catalogue: Catalogue, metrics: WorkerMetrics, clock: Clock
+    ) -> None:
         self._queue = queue
         self._store = store
         self._catalogue = catalogue
         self._metrics = metrics
+        self._clock = clock
         self._marks: dict[tuple[str, int], str] | None = None
+        self._refused_s: float | None = None
+        self._refused_at: dict[tuple[str, int], str] = {}
 
     async def run_once(self) -> int:
         """Count one round of entries and tell how many; 0 as long as another worker has the place."""
@@ -64,12 +71,34 @@ class TurnoutReader:
 
     async def _take_place(self) -> bool:
         if not await self._store.take_turnout_place():
+            await self._watch_the_other()
             return False
-        marks = await self._store.marks()
-        self._marks = {(m.ballot, m.shard): m.entry for m in marks if m.side == "turnout"}
+        self._refused_s = None
+        self._marks = await self._turnout_marks()
         self._metrics.turnout_reader.set(1)
         _log.info("turnout_place_taken")
         return True
+
+    async def _watch_the_other(self) -> None:
+        """An alarm if somebody has the place, has entries to count and has counted none for a minute."""
+        now_s = self._clock.monotonic()
+        if self._refused_s is not None and now_s - self._refused_s < STUCK_S:
+            return
+        marks = await self._turnout_marks()
+        if self._refused_s is not None:
+            for ballot in self._catalogue.ballots.values():
+                for stream, shard in ballot.votes.items():
+                    mark = marks.get((ballot.id, shard), BEGINNING)
+                    last, _ = await self._queue.extent(stream)
+                    if mark == self._refused_at.get((ballot.id, shard), BEGINNING) and order(last) > order(
+                        mark
+                    ):
+                        self._metrics.turnout_stuck.inc()
+                        _log.alarm("turnout_stuck", ballot=ballot.id, shard=shard, mark=mark, last=last)
+        self._refused_s, self._refused_at = now_s, marks
+
+    async def _turnout_marks(self) -> dict[tuple[str, int], str]:
+        return {(m.ballot, m.shard): m.entry for m in await self._store.marks() if m.side == "turnout"}
 
     async def _count(self, ballot: str, shard: int, stream: str) -> int:
         if self._marks is None:

@@ -148,3 +148,38 @@ async def test_no_function_is_open_to_everybody(stack: Stack) -> None:
         await connection.close()
 
     assert rows == []
+
+
+NOBODY_MAY = {
+    "a temporary table": "CREATE TEMP TABLE t (a int)",
+    "a large object": "SELECT lo_create(0)",
+    "a large object of its own": "SELECT lo_from_bytea(0, 'x')",
+    "the turnout reader's place": "SELECT pg_try_advisory_lock(7126401853)",
+    "the place, shared": "SELECT pg_try_advisory_lock_shared(7126401853)",
+    "the place, for a transaction": "SELECT pg_advisory_xact_lock(7126401853)",
+    "an attempt's address": "SELECT sealed_ip FROM ballot.attempts",
+    "a vote's address": "SELECT sealed_ip FROM ballot.ip_records",
+}
+
+
+@pytest.mark.parametrize("statement", NOBODY_MAY.values(), ids=NOBODY_MAY)
+@pytest.mark.parametrize("role", ROLES["voterdb"])
+async def test_what_no_role_may_do(stack: Stack, role: str, statement: str) -> None:
+    """Room outside the tables, the turnout reader's place and any address are refused to every role."""
+    connection = await postgres.connect(stack.servers, "voterdb", role)
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("role", ["ballot_desk", "ballot_checker"])
+async def test_attempts_are_read_without_their_address(stack: Stack, role: str) -> None:
+    """Whoever looks at the books sees what was tried, when and with which credential; not from where."""
+    connection = await postgres.connect(stack.servers, "voterdb", role)
+    try:
+        await connection.fetch("SELECT ballot, kind, outcome, credential_digest, at_us FROM ballot.attempts")
+        await connection.fetchval("SELECT count(*) FROM ballot.attempts")
+    finally:
+        await connection.close()

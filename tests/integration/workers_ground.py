@@ -16,22 +16,27 @@ from ballot import definition, document, handoff, queue_record, vote
 from ballot.encoding import b64decode, b64encode, canonical_json
 from ballot.queue_record import QueueRecord
 from ballot.receipt import draw_reference, shard_of_digest
-from ballot.suite import SigningKey, keyed_digest
+from ballot.suite import AeadKey, SigningKey, keyed_digest
 from runtime import postgres, valkey
 from runtime.clock import SystemClock
 from runtime.lifecycle import Retry
+from tests.integration.intake_rig import pinned_desk_key
 from workers.attempts import AttemptsReader
+from workers.checking import Checks
 from workers.consumer import Consumer, ConsumerSettings
+from workers.guard import Guard
 from workers.metrics import WorkerMetrics
 from workers.opening import Keys
 from workers.published import Catalogue
 from workers.queue import Queue
+from workers.restored import Restored
 from workers.store import Store
 from workers.turnout import TurnoutReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
+    from runtime.clock import Clock
     from tests.conftest import Stack
     from workers.verification import Verifier
 
@@ -100,6 +105,9 @@ class Rig:
     consumer: Consumer
     attempts: AttemptsReader
     turnout: TurnoutReader
+    restored: Restored
+    guard: Guard
+    metrics: WorkerMetrics
     queue: Queue
     store: Store
     turnout_store: Store
@@ -132,7 +140,7 @@ class Ground:
 
     async def prepare(self) -> None:
         """Register, arm and publish the ballot, as the desk would."""
-        desk = SigningKey.from_seed(self.stack.home.secret("desk"))
+        desk = pinned_desk_key(self.stack.home)
         await self.owner.execute(
             "INSERT INTO ballot.ballots (ballot, kind, definition, definition_sha256, shards)"
             " VALUES ($1, $2, $3, $4, $5)",
@@ -179,16 +187,21 @@ class Ground:
         return found
 
     async def cast(
-        self, voter: Voter, *, signer: SigningKey | None = None, wrapped: bytes | None = None
+        self,
+        voter: Voter,
+        *,
+        signer: SigningKey | None = None,
+        wrapped: bytes | None = None,
+        queue_key: AeadKey | None = None,
     ) -> Cast:
-        """Let a vote in through the gate; `signer` and `wrapped` spoil the signature or the wrapping."""
+        """Let a vote in through the gate; the rest spoils the signature, the wrapping or its key."""
         sealed, nonce = secrets.token_bytes(SEALED_BYTES), secrets.token_bytes(16)
         message = vote.signed_message(
             self.ballot, self.definition.sha256, nonce, hashlib.sha256(sealed).digest()
         )
         record = QueueRecord(voter.key.public, nonce, sealed, (signer or voter.key).sign(message), IP, 1)
         reference = draw_reference(voter.shard, self.shards, random=secrets.token_bytes)
-        blob = wrapped or self.wrap(voter, record, reference)
+        blob = wrapped or self.wrap(voter, record, reference, key=queue_key)
         reply = await self.fcall(
             "ballot_cast",
             voter.shard,
@@ -202,10 +215,10 @@ class Ground:
         assert reply[3][0] == b"accepted", reply
         return Cast(voter, reference, sealed, record)
 
-    def wrap(self, voter: Voter, record: QueueRecord, reference: str) -> bytes:
-        """Wrap a record as the edge does."""
+    def wrap(self, voter: Voter, record: QueueRecord, reference: str, *, key: AeadKey | None = None) -> bytes:
+        """Wrap a record as the edge does, or as an edge with another `key` would."""
         return queue_record.wrap(
-            self.keys.queue,
+            key or self.keys.queue,
             record,
             ballot_id=self.ballot,
             credential_digest=voter.digest,
@@ -269,6 +282,11 @@ class Ground:
         for shard in range(self.shards):
             await self.admin.delete(*handoff.shard_keys(self.ballot, shard))
         await self.owner.execute("DELETE FROM ballot.marks WHERE ballot = $1", self.ballot)
+        await self.clear_fuse()
+
+    async def clear_fuse(self) -> None:
+        """Let no later worker find a fuse that a test has blown."""
+        await self.owner.execute("INSERT INTO ballot.events (kind, actor) VALUES ('fuse_cleared', 'test')")
 
     @asynccontextmanager
     async def worker(
@@ -279,6 +297,10 @@ class Ground:
         batch: int = 512,
         store: Store | None = None,
         queue_type: type[OneBallotQueue] = OneBallotQueue,
+        keys: Keys | None = None,
+        clock: Clock | None = None,
+        overruled: bool = False,
+        pinned: Path | None = None,
     ) -> AsyncIterator[Rig]:
         """One worker's parts on this ballot; several may be used at once."""
         registry = CollectorRegistry()
@@ -286,25 +308,31 @@ class Ground:
         queue = queue_type(valkey.connect(self.stack.servers, "worker"), self.ballot)
         store = store or Store(lambda: postgres.connect(self.stack.servers, "voterdb", "ballot_worker"))
         turnout_store = Store(lambda: postgres.connect(self.stack.servers, "voterdb", "ballot_worker"))
-        catalogue = Catalogue(self.stack.home.public_key_file)
-        clock = SystemClock()
+        catalogue = Catalogue(pinned or self.stack.home.public_key_file)
+        clock, keys = clock or SystemClock(), keys or self.keys
+        guard = Guard(store=store, metrics=metrics, clock=clock, overruled=overruled)
         consumer = Consumer(
             name="test",
             queue=queue,
             store=store,
-            verifier=verifier,
-            keys=self.keys,
+            checks=Checks(keys=keys, verifier=verifier),
+            guard=guard,
             catalogue=catalogue,
             metrics=metrics,
             clock=clock,
             settings=ConsumerSettings(claim_idle_s=claim_idle_s, batch_entries=batch, block_ms=20),
         )
         attempts = AttemptsReader(
-            queue=queue, store=store, keys=self.keys, catalogue=catalogue, metrics=metrics, clock=clock
+            queue=queue, store=store, keys=keys, catalogue=catalogue, metrics=metrics, clock=clock
         )
-        turnout = TurnoutReader(queue=queue, store=turnout_store, catalogue=catalogue, metrics=metrics)
+        turnout = TurnoutReader(
+            queue=queue, store=turnout_store, catalogue=catalogue, metrics=metrics, clock=clock
+        )
+        restored = Restored(queue=queue, store=store, catalogue=catalogue, clock=clock)
         try:
-            yield Rig(consumer, attempts, turnout, queue, store, turnout_store, registry)
+            yield Rig(
+                consumer, attempts, turnout, restored, guard, metrics, queue, store, turnout_store, registry
+            )
         finally:
             for each in (store, turnout_store):
                 await each.close()
@@ -319,8 +347,10 @@ async def ground(stack: Stack, ballot: str, *, shards: int = 1) -> AsyncIterator
     made = Ground(stack, ballot, shards, owner, admin)
     try:
         await made.prepare()
-        yield made
-        await made.forget()
+        try:
+            yield made
+        finally:
+            await made.forget()
     finally:
         await owner.close()
         await admin.aclose()

@@ -88,10 +88,12 @@ def test_entries_are_ordered_by_number() -> None:
 
 
 def test_the_fuse_holds_at_ten_percent_and_blows_above() -> None:
-    """Exactly one in ten is borne, one more is not, and fewer than a hundred entries prove nothing."""
+    """Ten of a hundred are borne, one more is not, whether or not a hundred have come."""
     good = ["stored"] * (WINDOW_ENTRIES - OURS_MAX)
 
-    Fuse().after(["unreadable"] * (WINDOW_ENTRIES - 1))
+    Fuse().after(["unreadable"] * OURS_MAX)
+    with pytest.raises(FuseBlownError):
+        Fuse().after(["unreadable"] * (OURS_MAX + 1))
     Fuse().after([*good, *["not_in_register"] * OURS_MAX])
     with pytest.raises(FuseBlownError):
         Fuse().after([*good, *["unreadable"] * (OURS_MAX + 1)])
