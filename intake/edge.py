@@ -10,6 +10,7 @@ from ballot.rejection import Rejected, Rejection
 from ballot.suite import key_id
 from intake import admission, metrics, replies
 from intake.admission import Name, Route
+from intake.answer import Answer
 from intake.ballots import Ballots, description
 from intake.batch import Batcher
 from intake.faults import place
@@ -21,7 +22,7 @@ log = logs.get("edge")
 
 CAST_OUTCOMES: Final = {201: "accepted", 200: "repeated", 409: "not_open"}
 ACCESS_OUTCOMES: Final = {200: "ready", 409: "not_open"}
-Resource = Callable[[web.BaseRequest, Route], Awaitable[web.Response]]
+Resource = Callable[[web.BaseRequest, Route], Awaitable[Answer]]
 
 
 class Edge:
@@ -46,7 +47,7 @@ class Edge:
             "readyz": self._ready,
         }
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> Answer:
         """Answer one request; every error has the one form of `intake.replies`."""
         route = None
         try:
@@ -65,33 +66,33 @@ class Edge:
             log.alarm("request failed", resource=name, error=type(error).__name__, place=place(error))
             return self._refusal(replies.failed(vote=name == "votes"), route)
 
-    async def _votes(self, request: web.BaseRequest, route: Route) -> web.Response:
+    async def _votes(self, request: web.BaseRequest, route: Route) -> Answer:
         response = await self._intake.cast(request, route.ballot)
         metrics.VOTES.count(CAST_OUTCOMES[response.status])
         return response
 
-    async def _access(self, request: web.BaseRequest, route: Route) -> web.Response:
+    async def _access(self, request: web.BaseRequest, route: Route) -> Answer:
         response = await self._intake.access(request, route.ballot)
         metrics.ACCESS.count(ACCESS_OUTCOMES[response.status])
         return response
 
-    async def _ballot(self, _request: web.BaseRequest, route: Route) -> web.Response:
+    async def _ballot(self, _request: web.BaseRequest, route: Route) -> Answer:
         published = await self._ballots.find(route.ballot)
         window = await self._ballots.window(published)
         return replies.json_response(description(published, window, monotonic_s=self._clock.monotonic()))
 
-    async def _document(self, _request: web.BaseRequest, route: Route) -> web.Response:
+    async def _document(self, _request: web.BaseRequest, route: Route) -> Answer:
         """The exact bytes that were signed."""
         published = await self._ballots.find(route.ballot)
-        return replies.bytes_response(published.document.canonical)
+        return Answer(published.document.canonical)
 
-    async def _receipt(self, _request: web.BaseRequest, route: Route) -> web.Response:
+    async def _receipt(self, _request: web.BaseRequest, route: Route) -> Answer:
         published = await self._ballots.find(route.ballot)
         state = await self._ballots.receipt_state(published, route.reference)
         held = {"contact": published.contact} if state == "held" else {}
         return replies.json_response({"state": state, **held})
 
-    async def _keys(self, _request: web.BaseRequest, _route: Route) -> web.Response:
+    async def _keys(self, _request: web.BaseRequest, _route: Route) -> Answer:
         """The keys that our signatures verify with: desk's, receipts', and of each ballot the result's."""
         desk = self._ballots.desk_key()
         keys = [] if desk is None else [key_entry("desk", desk)]
@@ -101,16 +102,16 @@ class Edge:
         )
         return replies.json_response({"keys": keys})
 
-    async def _live(self, _request: web.BaseRequest, _route: Route) -> web.Response:
+    async def _live(self, _request: web.BaseRequest, _route: Route) -> Answer:
         return replies.json_response({"state": "live"})
 
-    async def _ready(self, _request: web.BaseRequest, _route: Route) -> web.Response:
+    async def _ready(self, _request: web.BaseRequest, _route: Route) -> Answer:
         """200 only while a vote would be taken."""
         if not self._batcher.ready:
             return replies.json_response({"state": "not ready", "reason": self._batcher.reason}, status=503)
         return replies.json_response({"state": "ready"})
 
-    def _refusal(self, rejected: Rejected, route: Route | None) -> web.Response:
+    def _refusal(self, rejected: Rejected, route: Route | None) -> Answer:
         """The answer to a refused request, counted under its error's name."""
         response = replies.refusal(rejected)
         name = route.name if route else ""

@@ -4,10 +4,10 @@ import random
 from typing import Final
 
 import orjson
-from aiohttp import web
 
 from ballot.encoding import format_time
 from ballot.rejection import Rejected, Rejection
+from intake.answer import Answer
 
 STATUS: Final = {
     Rejection.METHOD_NOT_ALLOWED: 405,
@@ -22,8 +22,6 @@ STATUS: Final = {
 }
 """Every rejection that a request can meet; those of the workers and the tally are never an HTTP answer."""
 
-HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "ballot"}
-JSON: Final = "application/json"
 RETRY_AFTER_S: Final = (1, 5)
 """Spread, so that those turned away together do not come back together."""
 
@@ -34,7 +32,7 @@ class TryAgain(Rejected):
     """Turned away for what the next try may well not meet, although its kind of rejection usually stays."""
 
 
-def refusal(rejected: Rejected, **more: object) -> web.Response:
+def refusal(rejected: Rejected, **more: object) -> Answer:
     """The one form of every error; `more` are further members, such as the window of a closed ballot."""
     rejection = rejected.rejection
     retry = rejection.transient or isinstance(rejected, TryAgain)
@@ -51,14 +49,9 @@ def refusal(rejected: Rejected, **more: object) -> web.Response:
     return response
 
 
-def json_response(value: object, *, status: int = 200) -> web.Response:
-    """`value` as JSON, not to be kept by any cache."""
-    return web.Response(body=orjson.dumps(value), status=status, headers=HEADERS, content_type=JSON)
-
-
-def bytes_response(body: bytes, *, content_type: str = JSON) -> web.Response:
-    """`body` as it is."""
-    return web.Response(body=body, headers=HEADERS, content_type=content_type)
+def json_response(value: object, *, status: int = 200) -> Answer:
+    """`value` as JSON."""
+    return Answer(orjson.dumps(value), status=status)
 
 
 def not_found() -> Rejected:
@@ -104,7 +97,7 @@ def unreachable() -> Rejected:
     return Rejected(Rejection.NOT_CONFIRMED, "We cannot answer this just now. Try again in a moment.")
 
 
-def not_open(*, opens_us: int, closes_us: int, state: str) -> web.Response:
+def not_open(*, opens_us: int, closes_us: int, state: str) -> Answer:
     """The ballot is not open, with the times that say since when or until when."""
     sentence = "This ballot is closed." if state == "closed" else "This ballot is not open yet."
     return refusal(

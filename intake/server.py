@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -14,6 +14,7 @@ from aiohttp.streams import StreamReader
 from ballot.limits import REQUEST_BYTES_MAX
 from ballot.rejection import Rejected, Rejection
 from intake import replies
+from intake.answer import Answer
 from intake.faults import place
 from runtime import logs
 
@@ -30,7 +31,7 @@ IDLE_S: Final = 75.0
 LINGER_S: Final = 2.0
 BACKLOG: Final = 4_096
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 
 # aiohttp logs a bad request with the bytes that were sent, and those may hold a vote: nothing of it is kept.
 _silent = logging.getLogger("intake.silent")
@@ -42,13 +43,13 @@ class _Protocol(web.RequestHandler):
 
     __slots__ = ()
 
-    def handle_error(
+    def handle_error(  # type: ignore[override]  # an answer of ours does all that aiohttp asks of a response
         self,
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  # it may quote what was sent
-    ) -> web.StreamResponse:
+    ) -> Answer:
         """Answer what never became a request (400), or what the client broke off."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer was already under way")
@@ -102,7 +103,7 @@ def runner(handler: Handler, *, drain_s: float) -> web.ServerRunner:
         "access_log": None,
         "logger": _silent,
     }
-    server = _Server(handler, request_factory=make_request, **bounds)
+    server = _Server(cast("Any", handler), request_factory=make_request, **bounds)
     return web.ServerRunner(server, shutdown_timeout=drain_s)
 
 

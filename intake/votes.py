@@ -13,6 +13,7 @@ from ballot.rejection import Rejected
 from ballot.suite import AeadKey, keyed_digest
 from intake import admission, metrics, replies
 from intake.address import client_address
+from intake.answer import Answer
 from intake.ballots import Ballots, Published
 from intake.batch import Batcher, Decision
 from intake.failures import Failures
@@ -33,7 +34,7 @@ class Intake:
     digest_key: bytes
     clock: Clock
 
-    async def cast(self, request: web.BaseRequest, ballot: str) -> web.Response:
+    async def cast(self, request: web.BaseRequest, ballot: str) -> Answer:
         """POST votes: 201 with a receipt, 200 with the same reference again, or a refusal.
 
         (1) type, size, time; (2) the ballot; (3) the vote's shape; (4) encrypted for the queue, for a worker
@@ -73,7 +74,7 @@ class Intake:
             metrics.ACK_SECONDS.observe(self.clock.monotonic() - started_s)
         return response
 
-    async def access(self, request: web.BaseRequest, ballot: str) -> web.Response:
+    async def access(self, request: web.BaseRequest, ballot: str) -> Answer:
         """POST access: would a vote with this credential be taken now? Logs the try, uses nothing up."""
         body = await admission.read_json(request, timeout_s=self.settings.body_s)
         published = await self.ballots.find(ballot)
@@ -99,7 +100,7 @@ class Intake:
     def _sealed_ip(self, address: str, ballot: str, digest: bytes) -> bytes:
         return wrap_ip(self.queue_key, address, ballot_id=ballot, credential_digest=digest, random=os.urandom)
 
-    def _reply(self, decision: Decision, published: Published, address: str) -> web.Response:
+    def _reply(self, decision: Decision, published: Published, address: str) -> Answer:
         match decision.outcome:
             case "accepted" | "repeated":
                 if decision.receipt is None:
