@@ -134,7 +134,7 @@ class Stage:
         with said.open("wb") as out, log.open("ab") as err:
             self._up = subprocess.Popen(
                 [*ballot_command(), "up", *ports, *extra],
-                env=self.env,
+                env=self.env | {"BALLOT_PARENT_PID": str(os.getpid())},  # a killed run leaves nothing behind
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

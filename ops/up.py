@@ -15,6 +15,7 @@ import click
 from ops.probe import ProbeKeeper
 from ops.supervisor import ChildSpec, Supervisor, ballot_command
 from runtime.home import Home
+from runtime.lifecycle import child_of_parent
 from runtime.servers import servers
 
 METRICS_PORTS = 3
@@ -66,6 +67,7 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
+    child_of_parent()
     home = Home.from_environment(os.environ)
     addresses = choose_addresses(host, port, metrics_port)
     with servers(home, supervise=True) as running:

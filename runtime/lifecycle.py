@@ -115,9 +115,12 @@ def refuse_optimised() -> None:
 
 
 def child_of_parent(parent: int | None = None) -> None:
-    """Send ourselves SIGTERM when `parent` dies, however it dies (default: BALLOT_PARENT_PID, else none)."""
+    """Send ourselves SIGTERM when `parent` dies, however it dies (default: BALLOT_PARENT_PID, else none).
+
+    The variable is about this process alone, so it is taken out of what our own children inherit.
+    """
     if parent is None:
-        named = os.environ.get("BALLOT_PARENT_PID", "")
+        named = os.environ.pop("BALLOT_PARENT_PID", "")
         if not named.isdecimal():
             return
         parent = int(named)

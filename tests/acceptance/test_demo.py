@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -124,3 +125,19 @@ def test_a_scenario_can_be_set_up_by_hand(tmp_path: Path) -> None:
     )
     assert done.stdout.split() == [str(tmp_path / "definition.toml"), str(tmp_path / "roll.csv")]
     assert (tmp_path / "roll.csv").read_text() == plan.draw(scenario.load("branch-41")).roll_csv()
+
+
+def test_a_killed_demo_leaves_no_process(going: subprocess.Popen[str]) -> None:
+    """Kill -9 of the demo itself: `ballot up` notices, and stops its servers and processes in order."""
+    assert going.stdout is not None
+    folder = ""
+    for line in going.stdout:
+        folder = line.removeprefix("BALLOT_HOME=").strip().removesuffix("/home") if "=/" in line else folder
+        if "ballot up" in line:
+            break
+    assert mentioned_by_processes(folder)
+    going.kill()
+    wait_until(
+        lambda: not mentioned_by_processes(folder), seconds=GONE_SECONDS_MAX, what="the stack to be gone"
+    )
+    shutil.rmtree(folder)
