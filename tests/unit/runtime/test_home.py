@@ -52,7 +52,7 @@ def test_a_key_that_was_made_and_is_gone_is_never_made_again(home: Home) -> None
 
 
 def test_a_key_brought_from_elsewhere_counts_as_made(home: Home) -> None:
-    """A key file that was put there, or whose making was cut short, may not be lost either once it was used."""
+    """A key file put there, or whose making was cut short, may not be lost either once it was used."""
     (home.secrets / "queue.key").write_text("ab" * 32 + "\n")
     assert home.secret("queue") == b"\xab" * 32
 
