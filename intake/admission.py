@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from aiohttp import web
@@ -45,6 +46,7 @@ class Route:
         return _METHODS.get(self.name, READ)
 
 
+@lru_cache(maxsize=4_096)
 def route(path: str) -> Route:
     """The resource at `path`; Rejected(NOT_FOUND) when there is none."""
     match = _BALLOT.fullmatch(path)

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from redis.exceptions import RedisError
@@ -43,9 +43,12 @@ OUTCOMES: Final[dict[bytes, Outcome]] = {name.encode(): name for name in get_arg
 RECEIPTED: Final = frozenset({"accepted", "repeated"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
-    """What the gate decided about one item, and the ballot's window at that instant."""
+    """What the gate decided about one item, and the ballot's window at that instant.
+
+    Its receipt is added once it is signed; nothing else ever changes (frozen costs each vote twice as much).
+    """
 
     outcome: Outcome
     opens_us: int
@@ -233,9 +236,8 @@ class Batcher:
         receipts = iter(self._issue_receipts(leaves) if leaves else ())
         for item, decision in decided:
             if decision.outcome in RECEIPTED:
-                self._answer(item, replace(decision, receipt=next(receipts)))
-            else:
-                self._answer(item, decision)
+                decision.receipt = next(receipts)
+            self._answer(item, decision)
         return failed
 
     def _answer(self, item: _Item, decision: Decision | None) -> None:

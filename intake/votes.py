@@ -91,11 +91,9 @@ class Intake:
         return self._reply(decision, published, address)
 
     def _address(self, request: web.BaseRequest) -> str:
-        return client_address(
-            request.remote,
-            request.headers.getall("X-Forwarded-For", ()),
-            proxy_hops=self.settings.proxy_hops,
-        )
+        hops = self.settings.proxy_hops
+        forwarded_for = request.headers.getall("X-Forwarded-For", ()) if hops else ()
+        return client_address(request.remote, forwarded_for, proxy_hops=hops)
 
     def _sealed_ip(self, address: str, ballot: str, digest: bytes) -> bytes:
         return wrap_ip(self.queue_key, address, ballot_id=ballot, credential_digest=digest, random=os.urandom)
