@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ballot.receipt import draw_reference
-from ballot.suite import SigningKey
+from ballot.suite import AeadKey, SigningKey
 from ballot.vote import signed_message
 from runtime.lifecycle import Retry
 from workers.entry import order, parse, raw_record
-from workers.fuse import OURS_MAX, WINDOW_ENTRIES, Fuse, FuseBlownError
+from workers.fuse import OURS_MAX, WINDOW_ENTRIES, Fuse, FuseBlownError, share_is_fine
 from workers.store import Mark
 from workers.turnout import caught_up, counts
 from workers.verification import Claim, Verifier
@@ -179,3 +179,23 @@ async def test_a_dead_child_is_replaced(verifier: Verifier) -> None:
     with pytest.raises(Retry):
         await verifier.signed(claims(1))
     assert await verifier.signed(claims(2)) == [False, True]
+
+
+def test_a_record_under_another_key_is_told_from_a_damaged_one() -> None:
+    """Foreign is what has the right form and names another key; damage under our own key is not."""
+    ours, other = AeadKey(bytes(32)), AeadKey(bytes(31) + b"\x01")
+    record = ours.seal(b"x", aad=b"", nonce=bytes(12))
+
+    assert other.is_foreign(record)
+    assert not ours.is_foreign(record)
+    assert not ours.is_foreign(record[:-1] + b"\x00")
+    assert not other.is_foreign(b"\x02" + record[1:])
+    assert not other.is_foreign(record[:20])
+
+
+def test_a_share_of_few_counts_as_a_share() -> None:
+    """What waits after a fuse is judged by its share, however few there are."""
+    assert share_is_fine(["stored"])
+    assert share_is_fine(["stored"] * 9 + ["unreadable"])
+    assert not share_is_fine(["stored"] * 8 + ["unreadable"])
+    assert not share_is_fine(["not_in_register"])
