@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ballot.suite import AeadKey, SigningKey
+from tests.conftest import ballot_command
 from tests.integration.workers_ground import Ground, ground
 from tests.manual_clock import ManualClock
 from workers.verification import Verifier
@@ -156,6 +157,29 @@ async def test_whoever_waits_for_the_end_is_told(one: Ground, run_ballot: RunBal
     assert "nothing is stored" in done.stderr
     done = await asyncio.to_thread(run_ballot, "worker", "--until-drained", "--overrule-fuse")
     assert len(await one.rows("quarantine")) == 20
+
+
+async def test_a_worker_with_a_blown_fuse_stays_up(one: Ground, stack: Stack) -> None:
+    """The process does not end, so no supervisor starts it again; asked to stop it stops in order."""
+    for voter in await one.voters(20):
+        await one.cast(voter, wrapped=b"\x00" * 200)
+    process = await asyncio.create_subprocess_exec(
+        ballot_command(), "worker", env=stack.env, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(30):
+            while not await _fuse_events(one):  # noqa: ASYNC110  # another process writes it
+                await asyncio.sleep(0.05)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(process.wait(), 2.0)
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 20.0) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert await one.rows("quarantine") == []
 
 
 async def test_the_alarm_is_repeated_each_minute(
