@@ -126,7 +126,7 @@ async def test_unknown_credentials_are_only_counted(gate: Booth) -> None:
     await cast(gate, b"n" * 32)
     await gate.call("ballot_access", b"n" * 32, b"ip")
 
-    counts: Any = await gate.worker.hgetall(key)
+    counts: Any = await gate.desk.hgetall(key)
     assert len(counts) == 1_500
     assert list(counts.values())[-1] in {b"1", b"2"}
     assert max(int(minute) for minute in counts) > 2_000
