@@ -70,9 +70,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 async def _unpublish(found: Servers, ballot: str) -> None:
     client = valkey.connect(found, "admin")
     try:
-        for published in await client.hkeys(handoff.PUBLISHED_KEY):
-            if published.startswith(ballot.encode()):  # some tests make a second ballot by a suffix
-                await client.hdel(handoff.PUBLISHED_KEY, published)
+        names: list[bytes] = await client.hkeys(handoff.PUBLISHED_KEY)
+        # Some tests make a second ballot by a suffix.
+        for name in [name for name in names if name.startswith(ballot.encode())]:
+            await client.hdel(handoff.PUBLISHED_KEY, name.decode())
     finally:
         await client.aclose()
 
