@@ -70,10 +70,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 async def _unpublish(found: Servers, ballot: str) -> None:
     client = valkey.connect(found, "admin")
     try:
-        names: list[bytes] = await client.hkeys(handoff.PUBLISHED_KEY)
-        # Some tests make a second ballot by a suffix.
-        for name in [name for name in names if name.startswith(ballot.encode())]:
-            await client.hdel(handoff.PUBLISHED_KEY, name.decode())
+        names = [os.fsdecode(name) for name in await client.hkeys(handoff.PUBLISHED_KEY)]
+        for name in [name for name in names if name.startswith(ballot)]:  # some make a second one by a suffix
+            await client.hdel(handoff.PUBLISHED_KEY, name)
     finally:
         await client.aclose()
 
