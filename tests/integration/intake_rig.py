@@ -123,15 +123,16 @@ class Booth:
         }
         await self.desk.hset(handoff.PUBLISHED_KEY, self.id, canonical_json(entry))
 
+    def draw(self, uin: bytes) -> Voter:
+        """Return a voter with a code that nobody issued yet."""
+        code = Code.draw(os.urandom)
+        signing_key = code.signing_key(self.id)
+        digest = keyed_digest(self.home.secret("credential-digest"), sha256(signing_key.public))
+        return Voter(uin, code, signing_key, digest)
+
     async def issue(self, count: int = 1, *, uin: bytes | None = None) -> list[Voter]:
         """Issue codes to new voters, or one more to the voter with `uin`."""
-        key = self.home.secret("credential-digest")
-        voters = []
-        for _ in range(count):
-            code = Code.draw(os.urandom)
-            signing_key = code.signing_key(self.id)
-            digest = keyed_digest(key, sha256(signing_key.public))
-            voters.append(Voter(uin or os.urandom(16), code, signing_key, digest))
+        voters = [self.draw(uin or os.urandom(16)) for _ in range(count)]
         for voter in voters:
             await self.call("ballot_issue", voter.digest, voter.uin, "e", shard=shard_of(voter, self.shards))
         return voters
