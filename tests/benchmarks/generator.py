@@ -14,6 +14,8 @@ from typing import cast
 import orjson
 import uvloop
 
+from tests.benchmarks.machine import busy
+
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
@@ -77,12 +79,13 @@ async def run(port: int, path: str, bodies: list[bytes], connections: int) -> di
     head = f"POST {path} HTTP/1.1\r\nHost: vote\r\nContent-Type: application/json\r\nContent-Length: "
     load = Load([head.encode() + b"%d\r\n\r\n%s" % (len(body), body) for body in bodies])
     loop = asyncio.get_running_loop()
-    started_s, cpu_s = time.perf_counter(), time.process_time()
+    started_s, cpu_s, busy_before = time.perf_counter(), time.process_time(), busy()
     for _ in range(connections):
         await loop.create_connection(lambda: Connection(load), "127.0.0.1", port)
     async with asyncio.timeout(60):
         await load.done.wait()
     seconds = time.perf_counter() - started_s
+    busy_ticks, ticks = (after - before for after, before in zip(busy(), busy_before, strict=True))
     latencies = sorted(load.latencies)
     return {
         "per_second": len(latencies) / seconds,
@@ -90,6 +93,7 @@ async def run(port: int, path: str, bodies: list[bytes], connections: int) -> di
         "p50_ms": 1_000 * latencies[len(latencies) // 2],
         "p99_ms": 1_000 * latencies[len(latencies) * 99 // 100],
         "generator_busy": (time.process_time() - cpu_s) / seconds,
+        "cores_busy": busy_ticks / max(ticks, 1),
     }
 
 
