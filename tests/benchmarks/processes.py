@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,14 +64,23 @@ async def throughput(stage: Stage) -> list[Figure]:
 def _rates(stage: Stage, rounds: Rounds) -> list[Figure]:
     name = "durable accepted votes a second, one edge process"
     conditions = f"{stage.connections} connections, {stage.votes} votes a round, generator on the same cores"
+    halves = "; ".join(_conditions(which, runs) for which, runs in rounds.items())
     per_second = {which: [run["per_second"] for run in runs] for which, runs in rounds.items()}
     ours, bare, conventional = per_second["ours"], per_second["bare"], per_second["conventional"]
     runs = {"runs": rounds, "connections": stage.connections}
     pool = f"{conditions}; pool of {stage.pool}"
     return [
-        Figure(name, "votes/s", ours, bare, "bare aiohttp", BARE_GOAL, conditions, runs),
+        Figure(name, "votes/s", ours, bare, "bare aiohttp", BARE_GOAL, f"{conditions}; {halves}", runs),
         Figure(name, "votes/s", ours, conventional, "conventional", CONVENTIONAL_GOAL, pool),
     ]
+
+
+def _conditions(which: str, runs: list[dict[str, Any]]) -> str:
+    """How busy machine and generator were and how long voters waited, as medians over the rounds."""
+    busy, generator, p99 = (
+        median(run[field] for run in runs) for field in ("cores_busy", "generator_busy", "p99_ms")
+    )
+    return f"{which}: cores {busy:.0%} busy, generator {generator:.0%} of one, p99 {p99:.0f} ms"
 
 
 def _cpu_figures(rounds: Rounds) -> list[Figure]:
