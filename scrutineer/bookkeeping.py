@@ -94,9 +94,9 @@ async def _account_once(desk: Desk, stored: StoredBallot) -> Account:
     }
     # A return that the gate counted and the workers have yet to store is no difference.
     on_their_way = Counter(
-        fields[handoff.METHOD_FIELD].decode()
+        fields.get(handoff.METHOD_FIELD, b"").decode(errors="replace")
         for fields in unacknowledged
-        if fields.get(handoff.WON_FIELD) == b"1"
+        if fields.get(handoff.KIND_FIELD) == handoff.KIND_RETURN and fields.get(handoff.WON_FIELD) == b"1"
     )
     at_gate = {
         method: sum(state.voted[method] for state in states) - on_their_way[method] for method in RETURNED
@@ -154,8 +154,9 @@ def _kept(entries: Sequence[tuple[bytes, Fields]]) -> list[Fields]:
 
 
 def _digests(entries: Sequence[Fields]) -> list[bytes]:
+    """Give the credential digests of the votes; an entry without one never came from the gate."""
     votes = [fields for fields in entries if fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE]
-    return [fields[handoff.DIGEST_FIELD] for fields in votes]
+    return [fields[handoff.DIGEST_FIELD] for fields in votes if handoff.DIGEST_FIELD in fields]
 
 
 async def _revoked_among(desk: Desk, stored: StoredBallot, digests: Sequence[bytes]) -> int:

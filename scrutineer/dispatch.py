@@ -74,6 +74,11 @@ class DispatchFile:
             sync_directory(self.out.parent)
         self._file = None
 
+    @property
+    def kept(self) -> bool:
+        """Whether the codes in it count, so that it stays whatever happens next."""
+        return self._kept
+
     def keep(self) -> None:
         """From here its codes may be in the register, so the file stays whatever happens."""
         self._kept = True

@@ -25,11 +25,16 @@ async def faults(desk: Desk, stored: StoredBallot) -> list[str]:
 
 
 async def quarantined(desk: Desk, stored: StoredBallot) -> Counter[str]:
-    """Count the accepted votes in quarantine by reason; entries that the gate never accepted are no votes."""
+    """Count the accepted votes in quarantine by reason.
+
+    No votes are entries that the gate never accepted, and spoilt copies of one that is stored.
+    """
     found: dict[str, str] = {}
-    statement = (
-        "SELECT shard, reference, reason FROM ballot.quarantine WHERE ballot = $1 AND reference IS NOT NULL"
-    )
+    statement = """
+        SELECT shard, reference, reason FROM ballot.quarantine q
+         WHERE ballot = $1 AND reference IS NOT NULL
+           AND NOT EXISTS (SELECT FROM ballot.votes v
+                            WHERE v.ballot = q.ballot AND v.reference = q.reference)"""
     async for shard, rows in _by_shard(desk, stored, statement):
         known = await _given_out(desk, stored, shard, rows)
         found |= {reference: rows[reference] for reference in known}

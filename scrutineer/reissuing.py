@@ -114,10 +114,16 @@ async def reissue(
                     step=step,
                 )
         except BaseException:
-            told = "their old codes are revoked" if all_revoked else "some of their old codes may be revoked"
-            click.echo(f"this did not finish: {told}; run this again", err=True)
+            click.echo(f"this did not finish: {_next(file, stored.id, all_revoked=all_revoked)}", err=True)
             raise
     return Reissued(count, [member for member, person in people.items() if person.uin in voted])
+
+
+def _next(file: DispatchFile, ballot: str, *, all_revoked: bool) -> str:
+    if file.kept:
+        return f"the new file holds the codes; `ballot codes issue {ballot}` completes them"
+    told = "their old codes are revoked" if all_revoked else "some of their old codes may be revoked"
+    return f"{told}; run this again"
 
 
 async def _each(recipients: Sequence[Recipient]) -> AsyncIterator[Recipient]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from tests.conftest import RunBallot, Stack
 
 
-async def add_junk(stack: Stack, ballot: str) -> None:
-    """Add an entry to the stream past the gate, as a broken edge could."""
+async def add_junk(stack: Stack, ballot: str, *, copied: bool = False) -> None:
+    """Add entries to the stream past the gate, as a broken edge could: nonsense, spoilt copies of a vote."""
     client = valkey.connect(stack.servers, "admin")
+    key = handoff.votes_key(ballot, 0)
     try:
-        await client.xadd(handoff.votes_key(ballot, 0), {b"k": b"v", b"r": b"junk"})
+        await client.xadd(key, {b"k": b"v", b"r": b"junk"})
+        if copied:
+            entries: Any = await client.xrange(key, count=1)
+            ((_, fields),) = entries
+            await client.xadd(key, {**fields, b"r": b"junk", b"d": bytes(32)})
+            await client.xadd(key, {b"k": b"r", b"won": b"1"})
     finally:
         await client.aclose()
 
@@ -40,7 +46,8 @@ async def test_junk_in_the_queue_does_not_stop_a_good_result(
 ) -> None:
     """An entry that the gate never accepted is quarantined, is in no book, and the export goes on."""
     await voted(stack, run_ballot, tmp_path, ballot_id, votes=2)
-    await add_junk(stack, ballot_id)
+    await add_junk(stack, ballot_id, copied=True)
+    run_ballot("status", ballot_id)
     run_ballot("close", ballot_id)
 
     run_ballot("export", ballot_id, "--out", tmp_path / "export")
