@@ -104,7 +104,7 @@ def _what_remains(stored: StoredBallot, *, closed: bool, behind: list[Backlog]) 
     total = sum(one.entries for one in behind)
     return (
         f"{stored.id} is closed, but {total:,} entries are not stored yet ({shards}); "
-        "see that a worker runs, then run this again"
+        "see that a worker runs and what its log says (ops/runbooks/quarantine.md), then run this again"
     )
 
 
