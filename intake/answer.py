@@ -44,9 +44,9 @@ class Answer:
         self.keep_alive = False
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Belong to `request`."""
+        """Belong to `request`; while its body is still to come, whatever follows would be taken for it."""
         self._request = request
-        self.keep_alive = self.keep_alive and request.keep_alive
+        self.keep_alive = self.keep_alive and request.keep_alive and request.content.is_eof()
 
     async def write_eof(self) -> None:
         """Write it all, and wait while the client reads too slowly; ConnectionError when it is gone."""

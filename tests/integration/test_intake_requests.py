@@ -207,6 +207,52 @@ async def test_a_client_that_asks_first_is_told_to_go_on(edges: EdgeProcess, pol
 
 
 @pytest.mark.parametrize(
+    ("request_line", "fields", "status"),
+    [
+        ("POST /nowhere", "Content-Length: 100", 404),
+        ("PUT /livez", "Transfer-Encoding: chunked", 405),
+        ("POST /api/v1/ballots/a/votes", "Content-Type: text/plain\r\nContent-Length: 100", 415),
+        (
+            "POST /api/v1/ballots/a/votes",
+            "Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 1000000",
+            413,
+        ),
+    ],
+    ids=["not found", "method", "type", "too large"],
+)
+async def test_a_refusal_before_the_body_ends_the_connection(
+    edges: EdgeProcess, request_line: str, fields: str, status: int
+) -> None:
+    """The client is told so: the next request on that connection would be eaten as the body."""
+    parts = urlsplit(edges.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+
+    writer.write(f"{request_line} HTTP/1.1\r\nHost: vote\r\n{fields}\r\n\r\n".encode())
+    async with asyncio.timeout(5):
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.read()
+    writer.close()
+
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nConnection: close\r\n" in head
+
+
+async def test_a_refusal_after_the_body_keeps_the_connection(edges: EdgeProcess) -> None:
+    """A body that was read to its end is in nobody's way: the next request there is answered."""
+    parts = urlsplit(edges.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            writer.write(b"POST /nowhere HTTP/1.1\r\nHost: vote\r\nContent-Length: 2\r\n\r\n{}")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 404 ")
+            assert b"Connection" not in head
+            await reader.readuntil(b"}")
+    writer.close()
+
+
+@pytest.mark.parametrize(
     "sent",
     [
         b"\x16\x03\x01\x02\x00\x01\r\n\r\n",

@@ -1,17 +1,29 @@
 """The bytes of an answer, by the request's method and version."""
 
+import asyncio
+
 import pytest
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpVersion, HttpVersion10, HttpVersion11
+from aiohttp.streams import StreamReader
 from aiohttp.test_utils import make_mocked_request
 
 from intake.answer import Answer
 
 
 async def lines_of(
-    method: str = "GET", version: HttpVersion = HttpVersion11, *, closes: bool = False, last: bool = False
+    method: str = "GET",
+    version: HttpVersion = HttpVersion11,
+    *,
+    closes: bool = False,
+    last: bool = False,
+    whole: bool = True,
 ) -> list[bytes]:
     """Return the lines of an answer to a request after which the client `closes` or not; the body is last."""
-    request = make_mocked_request(method, "/", version=version)
+    body_sent = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**16)
+    if whole:
+        body_sent.feed_eof()
+    request = make_mocked_request(method, "/", version=version, payload=body_sent)
     request._message = request._message._replace(should_close=closes)
     answer = Answer(b"{}", status=405)
     answer.headers["Allow"] = "GET"
@@ -62,3 +74,8 @@ async def test_whether_the_connection_goes_on(
     lines = await lines_of("GET", version, closes=closes, last=last)
 
     assert [line for line in lines if line.startswith(b"Connection")] == ([] if said is None else [said])
+
+
+async def test_an_answer_before_the_whole_request_is_the_last() -> None:
+    """Whatever came next on that connection would be taken for the rest of the body."""
+    assert b"Connection: close" in await lines_of("POST", whole=False)
