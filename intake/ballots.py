@@ -1,7 +1,8 @@
 """The published ballots as this edge serves them, each document verified with the pinned desk key first."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,9 @@ log = logs.get("ballots")
 
 LIST_S: Final = 0.05
 """Asking for ballots that nobody published waits this long, and costs twenty reads a second at most."""
+
+FAILED_S: Final = 1.0
+"""After a read that failed, whoever needs one is refused at once for this long: nobody waits in a line."""
 
 BALLOTS_MAX: Final = 4_096
 RECEIPT_STATES: Final = {b"a": "accepted", b"s": "stored", b"h": "held"}
@@ -62,6 +66,7 @@ class Ballots:
         self._lock = asyncio.Lock()
         self._ids: frozenset[str] = frozenset()
         self._listed_s = float("-inf")
+        self._failed_s = float("-inf")
         self._published: dict[str, Published] = {}
         self._windows = Windows(reads, clock=clock)
 
@@ -125,14 +130,26 @@ class Ballots:
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
             started_s = self._clock.monotonic()
-            with self._reads.answering():
+            with self._asking():
                 names: list[Any] = await self._reads.client.hkeys(handoff.PUBLISHED_KEY)
             self._ids = frozenset(name.decode() for name in names[:BALLOTS_MAX])
             self._listed_s = started_s
         return self._ids
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """One read under the lock; those who waited for it meanwhile share its failure."""
+        if self._clock.monotonic() - self._failed_s < FAILED_S:
+            raise replies.unreachable()
+        try:
+            with self._reads.answering():
+                yield
+        except Rejected:
+            self._failed_s = self._clock.monotonic()
+            raise
+
     async def _load(self, ballot: str) -> Published:
-        with self._reads.answering():
+        with self._asking():
             data: Any = await self._reads.client.hget(handoff.PUBLISHED_KEY, ballot)
         desk = self.desk_key()
         if data is None or desk is None:

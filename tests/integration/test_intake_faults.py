@@ -128,6 +128,35 @@ async def test_a_ballot_is_still_shown_while_the_queue_hangs(
     assert log.count("queue does not answer reads") == log.count("queue answers reads again") == 1
 
 
+async def test_unknown_ballots_wait_in_no_line_while_the_queue_hangs(
+    scratch: Scratch, web: aiohttp.ClientSession, poll: Booth
+) -> None:
+    """All who ask meanwhile share one attempt; after it, who asks within a second is refused at once."""
+    await becomes(web, "ready")
+    loop = asyncio.get_running_loop()
+    paths = [f"/api/v1/ballots/unknown-{number}" for number in range(15)]
+    paths.append(poll.path("document"))  # there, but this edge has not loaded it
+
+    async def refused(path: str) -> bool:
+        async with web.get(path) as response:
+            return response.status == 503 and (await response.json())["error"] == "not_confirmed"
+
+    scratch.send(signal.SIGSTOP)
+    started = loop.time()
+    first = await asyncio.gather(*map(refused, paths))
+    first_s, started = loop.time() - started, loop.time()
+    again = await asyncio.gather(*map(refused, paths))
+    again_s = loop.time() - started
+    scratch.send(signal.SIGCONT)
+
+    assert all(first)
+    assert all(again)
+    assert first_s < 3.5
+    assert again_s < 0.5
+    await until(lambda: is_status(web, paths[0], 404))
+    await until(lambda: is_status(web, paths[-1], 200))
+
+
 async def is_status(web: aiohttp.ClientSession, path: str, wanted: int) -> bool:
     """Say whether reading `path` gives this status."""
     async with web.get(path) as response:
