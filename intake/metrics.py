@@ -11,9 +11,15 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from runtime import logs
 from runtime.clock import Clock
 
+log = logs.get("metrics")
+
 FLUSH_S: Final = 1.0
+
+_writing = True
+"""Whether the last flush wrote everything."""
 
 
 class Outcomes:
@@ -28,10 +34,17 @@ class Outcomes:
         self._since[outcome] += 1
 
     def flush(self) -> None:
-        """Add what was counted since the last time."""
-        for outcome, count in self._since.items():
-            self._shared.labels(outcome).inc(count)
-        self._since.clear()
+        """Add what was counted since the last time; what could not be added stays for the next."""
+        failed: Exception | None = None
+        for outcome, count in list(self._since.items()):
+            try:
+                self._shared.labels(outcome).inc(count)
+            except Exception as error:  # noqa: BLE001  # raised when the others have been added
+                failed = error
+            else:
+                del self._since[outcome]
+        if failed is not None:
+            raise failed
 
 
 class Spread:
@@ -92,13 +105,23 @@ QUEUE_FAILURES: Final = Counter(
 
 
 def flush() -> None:
-    """Add everything counted here to the numbers that are shown."""
+    """Add everything counted here to the numbers that are shown, as far as they can be written."""
+    global _writing  # noqa: PLW0603  # as the numbers, it is the process's
+    failed = ""
     for counted in (VOTES, ACCESS, ACK_SECONDS, BATCH_VOTES):
-        counted.flush()
+        try:
+            counted.flush()
+        except Exception as error:  # noqa: BLE001  # a full disk or a bug there must not end the counting
+            failed = type(error).__name__
+    if failed and _writing:
+        log.warning("metrics not written", error=failed)
+    elif not failed and not _writing:
+        log.info("metrics written again")
+    _writing = not failed
 
 
 async def flush_forever(clock: Clock) -> None:
-    """Flush once a second, and at the end."""
+    """Flush once a second, and at the end; after a failure the next second tries anew."""
     try:
         while True:
             await clock.sleep(FLUSH_S)
