@@ -217,18 +217,16 @@ class Consumer:
         self._metrics.batch.observe(len(rows))
         return outcomes
 
-    async def _judge_waiting(self) -> list[Outcome]:
+    async def _judge_waiting(self) -> list[tuple[Checked, Outcome]]:
         """What would become of the first entries that wait in each stream; stores and takes nothing."""
-        outcomes: list[Outcome] = []
+        judged: list[tuple[Checked, Outcome]] = []
         for stream, (ballot, shard) in self._streams().items():
-            oldest = (await self._queue.state(stream)).oldest_id
-            if oldest is None:
-                continue
-            waiting = dict(await self._queue.peek(stream, oldest, count=WINDOW_ENTRIES))
+            waiting = dict(await self._queue.peek_waiting(stream, count=WINDOW_ENTRIES))
             if waiting:
-                rows = [each.row for each in await self._checks.check(ballot, waiting)]
-                outcomes += await self._store.judge_batch(ballot.id, shard, rows)
-        return outcomes
+                checked = await self._checks.check(ballot, waiting)
+                outcomes = await self._store.judge_batch(ballot.id, shard, [each.row for each in checked])
+                judged += zip(checked, outcomes, strict=True)
+        return judged
 
     def _count(self, entries: Mapping[str, Entry], outcomes: Sequence[Outcome]) -> None:
         now_us = self._clock.now_us()

@@ -13,11 +13,14 @@ from runtime.clock import Clock
 from workers.checking import Checked
 from workers.fuse import WINDOW_ENTRIES, Fuse, share_is_fine
 from workers.metrics import WorkerMetrics
-from workers.store import Outcome, Store
+from workers.store import REDELIVERED, Outcome, Store
 
 REMIND_S: Final = 60.0
 FUSE: Final = "fuse"
 CLEARED: Final = "fuse_cleared"
+
+Waiting = Sequence[tuple[Checked, Outcome]]
+"""Entries that wait, and what would become of each."""
 
 _log = logs.get("guard")
 
@@ -50,18 +53,18 @@ class Guard:
         """Why nothing may be stored now; None if it may."""
         return self._why
 
-    async def may_store(self, judge_waiting: Callable[[], Awaitable[Sequence[Outcome]]]) -> bool:
+    async def may_store(self, judge_waiting: Callable[[], Awaitable[Waiting]]) -> bool:
         """Whether storing may go on. `judge_waiting` says what would become of what waits, storing nothing.
 
-        After a start it asks whether the fuse had blown; if so only the waiting entries clear it, one in ten
-        of them at most looking like our fault.
+        After a start it asks whether the fuse had blown; if so what waits must clear it: one in ten of the
+        entries at most looking like our fault, or none that is not stored already.
         """
         if not self._asked:
             blown = await self._store.fuse_blown()
             if blown and self._overruled:
                 await self._store.event(None, CLEARED, overruled=True)
             elif blown:
-                self._stop("the fuse had blown before this start, and nothing waits that could clear it")
+                self._stop("the fuse had blown before this start, and what waits has not cleared it")
             self._asked = True
             self._probation = blown and not self._overruled
         if self._why is None:
@@ -118,11 +121,14 @@ class Guard:
         if self._clock.monotonic() - self._held_s >= after_s:
             self.hold(0)
 
-    async def _cleared(self, outcomes: Sequence[Outcome]) -> bool:
-        statuses = [outcome.status for outcome in outcomes if outcome.fresh]
-        if not statuses:
+    async def _cleared(self, waiting: Waiting) -> bool:
+        again = [each for each, outcome in waiting if outcome.status == REDELIVERED]
+        fresh = [outcome.status for _, outcome in waiting if outcome.fresh]
+        # What is stored already speaks for our keys only if they have opened it.
+        statuses = [*fresh, *(REDELIVERED for each in again if each.opened)]
+        if waiting and not fresh and not again:
             return False
-        if not share_is_fine(statuses):
+        if fresh and not share_is_fine(statuses):
             self._why = f"of {len(statuses)} waiting entries too many are unreadable or not in the register"
             return False
         await self._store.event(None, CLEARED, judged=len(statuses))

@@ -1,7 +1,7 @@
 """The workers' side of the queue: read, claim, acknowledge. A worker cannot append, so it cannot cast."""
 
 import contextlib
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -145,10 +145,28 @@ class Queue:
             return "0-0", 0
         return info["last-generated-id"].decode(), info["entries-added"]
 
-    async def peek(self, stream: str, entry_id: str, *, count: int) -> list[tuple[str, Fields]]:
-        """Entries from `entry_id` on, given to nobody by this."""
-        entries = await self._run(self._client.xrange(stream, min=entry_id, count=count))
-        return [(i, f) for i, f in _deliveries(entries) if f is not None]
+    async def peek_waiting(self, stream: str, *, count: int) -> list[tuple[str, Fields]]:
+        """The first `count` entries given out and not acknowledged, then as many given to nobody yet.
+
+        Nobody is given any of them by this. What lies acknowledged between them is left out.
+        """
+        delivered = (await self.state(stream)).delivered_id
+        pending = await self._run(
+            self._client.xpending_range(stream, handoff.GROUP, min="-", max="+", count=count)
+        )
+        pipeline = self._client.pipeline(transaction=False)
+        for entry_id in [each["message_id"] for each in pending]:
+            pipeline.xrange(stream, min=entry_id, max=entry_id)
+        pipeline.xrange(stream, min=f"({delivered}", count=count)
+        answers = await self._run(pipeline.execute())
+        return _whole(dict(_deliveries([entry for answer in answers for entry in answer])).items())
+
+    async def peek_before(self, stream: str, *, count: int) -> list[tuple[str, Fields]]:
+        """The last `count` entries that were given to anybody, newest first."""
+        delivered = (await self.state(stream)).delivered_id
+        return _whole(
+            _deliveries(await self._run(self._client.xrevrange(stream, max=delivered, count=count)))
+        )
 
     async def last_before(self, stream: str, entry_id: str) -> str | None:
         """The last entry that is there up to and including `entry_id`."""
@@ -231,6 +249,10 @@ class Queue:
             raise Retry(f"queue: {text.split(' ', 1)[0]}") from error
         except (exceptions.RedisError, OSError, TimeoutError) as error:
             raise Retry(f"queue: {type(error).__name__}") from error
+
+
+def _whole(deliveries: Iterable[Delivery]) -> list[tuple[str, Fields]]:
+    return [(entry_id, fields) for entry_id, fields in deliveries if fields is not None]
 
 
 def _deliveries(entries: Any) -> list[Delivery]:

@@ -12,6 +12,9 @@ from runtime.lifecycle import Fatal, Retry
 
 T = TypeVar("T")
 
+REDELIVERED: Final = "redelivered"
+"""The status of an entry whose vote or return is stored already."""
+
 STATEMENT_TIMEOUT_S: Final = 30.0
 """A batch takes milliseconds; whoever waits this long waits for a database that is not there."""
 
@@ -57,7 +60,7 @@ class Outcome:
     @property
     def held(self) -> bool:
         """Whether the entry is in quarantine."""
-        return self.status not in {"stored", "redelivered"}
+        return self.status not in {"stored", REDELIVERED}
 
 
 @dataclass(frozen=True, slots=True)

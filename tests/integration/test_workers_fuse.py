@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ballot.suite import AeadKey, SigningKey
+from runtime.lifecycle import Retry
 from tests.conftest import ballot_command
-from tests.integration.workers_ground import Ground, ground
+from tests.integration.workers_ground import Ground, LosesAcknowledgements, ground
 from tests.manual_clock import ManualClock
 from workers.verification import Verifier
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import RunBallot, Stack
     from tests.integration.workers_ground import Rig
+    from workers.checking import Checked
     from workers.store import Outcome
 
 OTHER = AeadKey(bytes(31) + b"\x07")
@@ -90,6 +92,37 @@ async def test_a_restart_with_the_wrong_register_burns_nothing(one: Ground, veri
     assert len(await one.rows("votes")) == 40
     assert {await one.state(cast) for cast in casts} == {b"s"}
     assert await _fuse_events(one) == ["fuse", "fuse_cleared"]
+
+
+@pytest.mark.parametrize("fresh", [250, 0], ids=["fresh behind", "nothing fresh"])
+async def test_what_is_stored_already_does_not_keep_the_fuse_blown(
+    one: Ground, verifier: Verifier, fresh: int
+) -> None:
+    """Votes committed but never acknowledged, in front of good ones or alone, do not block a right worker."""
+    voters = await one.voters(150 + fresh)
+    for voter in voters[:150]:
+        await one.cast(voter)
+    async with one.worker(verifier, queue_type=LosesAcknowledgements) as rig:
+        with pytest.raises(Retry):
+            await rig.consumer.run_once()
+    await _blow_fuse(one)
+    for voter in voters[150:]:
+        await one.cast(voter)
+
+    async with one.worker(verifier, claim_idle_s=0.05) as rig:
+        async with asyncio.timeout(20):
+            while len(await one.rows("votes")) < len(voters) or await one.pending():
+                await rig.consumer.run_once()
+
+    assert await _fuse_events(one) == ["fuse", "fuse_cleared"]
+
+
+async def test_an_old_fuse_with_nothing_waiting_is_cleared(one: Ground, verifier: Verifier) -> None:
+    """Where nothing waits nothing can be burnt: the worker goes on, with its fuse in place."""
+    await _blow_fuse(one)
+    async with one.worker(verifier) as rig:
+        await rig.consumer.run_once()
+        assert rig.value("ballot_store_fused") == 0
 
 
 async def test_a_wrong_queue_key_burns_no_vote(one: Ground, verifier: Verifier) -> None:
@@ -223,6 +256,10 @@ async def _until_stored(made: Ground, rig: Rig, votes: int) -> None:
             await rig.consumer.run_once()
 
 
+async def _blow_fuse(made: Ground) -> None:
+    await made.owner.execute("INSERT INTO ballot.events (kind, actor) VALUES ('fuse', 'test')")
+
+
 async def _fuse_events(made: Ground) -> list[str]:
     """The fuse's events since the last test cleared them."""
     rows = await made.owner.fetch(
@@ -232,5 +269,5 @@ async def _fuse_events(made: Ground) -> list[str]:
     return [row["kind"] for row in rows]
 
 
-async def _nothing() -> list[Outcome]:
+async def _nothing() -> list[tuple[Checked, Outcome]]:
     return []
