@@ -45,8 +45,11 @@ class AttemptsReader:
         self._claimed_s = -CLAIM_IDLE_MS / 1000
         self._unsure = False
 
-    async def run_once(self, consumer: str) -> int:
-        """Store one round of attempts, if there are any, and tell how many; never waits for more."""
+    async def run_once(self, consumer: str, *, leave_foreign: bool = False) -> int:
+        """Store one round of attempts, if there are any, and tell how many; never waits for more.
+
+        With `leave_foreign` those whose address is under another queue key stay where they are.
+        """
         streams = {
             stream: (ballot, shard)
             for ballot in self._catalogue.ballots.values()
@@ -59,7 +62,9 @@ class AttemptsReader:
         for stream, deliveries in (await self._next([*streams], consumer)).items():
             self._unsure = True
             ballot, shard = streams[stream]
-            handled += await self._handle(ballot, shard, stream, deliveries)
+            ours = [each for each in deliveries if not (leave_foreign and self._is_foreign(each))]
+            if ours:
+                handled += await self._handle(ballot, shard, stream, ours)
         self._unsure = False
         return handled
 
@@ -91,6 +96,10 @@ class AttemptsReader:
             self._metrics.attempts.inc(await self._store.store_attempts(ballot.id, shard, attempts))
         await self._queue.remove(stream, [entry_id for entry_id, _ in deliveries])
         return len(deliveries)
+
+    def _is_foreign(self, delivery: Delivery) -> bool:
+        _, fields = delivery
+        return fields is not None and self._keys.queue.is_foreign(fields.get(handoff.IP_FIELD, b""))
 
     def _attempt(self, ballot: str, shard: int, entry_id: str, fields: Fields) -> Attempt | None:
         """The attempt in `fields`; None if it is not one."""

@@ -54,6 +54,14 @@ class Checks:
             for each in opened
         ]
 
+    def opens(self, ballot: PublishedBallot, entry_id: str, fields: Fields) -> bool | None:
+        """Whether our key opens an entry (true) or it names another (false); None says nothing of keys."""
+        opened = self._open(ballot, entry_id, fields)
+        if opened.record is not None:
+            return True
+        wrapped = opened.entry.wrapped
+        return False if wrapped is not None and self._keys.queue.is_foreign(wrapped) else None
+
     def _open(self, ballot: PublishedBallot, entry_id: str, fields: Fields) -> _Opened:
         entry, raw = parse(entry_id, fields), raw_record(fields)
         if entry.kind != "vote":

@@ -10,7 +10,7 @@ from runtime import logs
 from runtime.clock import Clock
 from runtime.lifecycle import Retry
 from workers.checking import Checked, Checks
-from workers.entry import Entry
+from workers.entry import Entry, order
 from workers.fuse import WINDOW_ENTRIES, Fuse, FuseBlownError
 from workers.guard import Guard
 from workers.metrics import WorkerMetrics
@@ -23,6 +23,7 @@ ROUND_ENTRIES_MAX: Final = 4096
 """What one round takes from all streams together: about a second's work, and some 10 MB at the usual size."""
 SHARD_ENTRIES_MIN: Final = 16
 BLOCK_MS: Final = 200
+HELD_CLAIM_FACTOR: Final = 3
 REFRESH_S: Final = 1.0
 STOPPED_LOOK_S: Final = 1.0
 NAME_KEPT_S: Final = 60.0
@@ -69,7 +70,7 @@ class Consumer:
         self._clock = clock
         self._settings = settings or ConsumerSettings()
         self._busy: int | None = None
-        self._unsure = self._unpinned_said = False
+        self._unsure = self._unpinned_said = self._remembered = False
         self._refreshed_s = self._claimed_s = -REFRESH_S
         self._read_s = clock.monotonic()
         self.name = self._new_name()
@@ -85,6 +86,9 @@ class Consumer:
             if self._catalogue.unpinned:
                 raise Retry("the desk's public key is not pinned here yet: no ballot can be believed")
             return 0
+        if not self._remembered:
+            await self._remember(streams)
+            self._remembered = True
         if not await self._guard.may_store(self._judge_waiting):
             await self._clock.sleep(STOPPED_LOOK_S)
             return 0
@@ -102,7 +106,7 @@ class Consumer:
         if held:
             self._guard.hold(held)
         elif self._guard.held:
-            self._guard.let_go(after_s=3 * self._settings.claim_idle_s)
+            self._guard.let_go(after_s=HELD_CLAIM_FACTOR * self._settings.claim_idle_s)
         # What is left on purpose comes again by itself, like what others leave lying.
         self._unsure = again and not held
         return handled
@@ -151,7 +155,9 @@ class Consumer:
         if unsure and (own := await self._queue.read_own(names, self.name, count=count)):
             return own, True
         if now_s - self._claimed_s >= min(REFRESH_S, self._settings.claim_idle_s):
-            idle_ms = round(self._settings.claim_idle_s * 1000)
+            # What we hold we leave to a worker with the right key: it claims sooner than we do.
+            factor = HELD_CLAIM_FACTOR if self._guard.held else 1
+            idle_ms = round(factor * self._settings.claim_idle_s * 1000)
             stale = await self._queue.claim_stale(names, self.name, idle_ms=idle_ms, count=count)
             if stale:
                 _log.warning("entries_claimed", entries=sum(map(len, stale.values())))
@@ -216,6 +222,16 @@ class Consumer:
         self._guard.committed(fuse, checked)
         self._metrics.batch.observe(len(rows))
         return outcomes
+
+    async def _remember(self, streams: Mapping[str, tuple[PublishedBallot, int]]) -> None:
+        """Tell the guard what the last entries given out before our start say of our key."""
+        seen: list[tuple[tuple[int, int], bool]] = []
+        for stream, (ballot, _) in streams.items():
+            for entry_id, fields in await self._queue.peek_before(stream, count=WINDOW_ENTRIES):
+                opens = self._checks.opens(ballot, entry_id, fields)
+                if opens is not None:
+                    seen.append((order(entry_id), opens))
+        self._guard.remember(opens for _, opens in sorted(seen))
 
     async def _judge_waiting(self) -> list[tuple[Checked, Outcome]]:
         """What would become of the first entries that wait in each stream; stores and takes nothing."""

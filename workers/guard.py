@@ -97,6 +97,10 @@ class Guard:
         self._fuse = fuse
         self._opened.extend(each.opened for each in checked if each.opened or each.foreign)
 
+    def remember(self, opened: Iterable[bool]) -> None:
+        """Begin with what earlier entries say, oldest first: whether our key opens them or is another's."""
+        self._opened.extend(opened)
+
     def to_leave(self, checked: Sequence[Checked]) -> set[str]:
         """The entries to leave where they are: those under a foreign key, unless most others open with ours.
 

@@ -141,9 +141,9 @@ class Worker:
         """One round of everything that is stored; how many votes and returns were handled or came back."""
         handled = await self._consumer.run_once()
         handled += len(await self._restored.check())
-        if self._guard.why is None and not self._guard.held:
-            # With a doubtful key the addresses in the attempts could not be read either: they wait.
-            await self._attempts.run_once(self._consumer.name)
+        if self._guard.why is None:
+            # While entries are held, attempts with an address under another key wait with them.
+            await self._attempts.run_once(self._consumer.name, leave_foreign=self._guard.held > 0)
         if not self._catalogue.ballots:
             await self._clock.sleep(TURNOUT_WAIT_S)
         return handled

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ballot import handoff, queue_record
 from ballot.suite import AeadKey, SigningKey
 from runtime.lifecycle import Retry
 from tests.conftest import ballot_command
-from tests.integration.workers_ground import Ground, LosesAcknowledgements, ground
+from tests.integration.workers_ground import IP, Ground, LosesAcknowledgements, ground
 from tests.manual_clock import ManualClock
 from workers.verification import Verifier
 
@@ -160,6 +162,73 @@ async def test_held_entries_do_not_keep_others_waiting(one: Ground, verifier: Ve
     assert {row["reason"] for row in await one.rows("quarantine")} == {"unreadable"}
     assert [await one.state(cast) for cast in strange] == [b"h"] * 5
     assert {await one.state(cast) for cast in good} == {b"s"}
+
+
+async def test_one_foreign_entry_does_not_hold_a_ballot_for_ever(
+    one: Ground, run_ballot: RunBallot, verifier: Verifier
+) -> None:
+    """After a start too, what was stored before shows that a foreign entry is at fault: the drain ends."""
+    voters = await one.voters(21)
+    for voter in voters[:20]:
+        await one.cast(voter)
+    async with one.worker(verifier) as rig:
+        await rig.drain()
+    strange = await one.cast(voters[20], queue_key=OTHER)
+
+    await asyncio.to_thread(run_ballot, "worker", "--until-drained")
+
+    assert await one.state(strange) == b"h"
+    assert await one.pending() == 0
+
+
+async def test_a_start_does_not_make_a_wrong_key_right(one: Ground, verifier: Verifier) -> None:
+    """A worker with a wrong key that starts in front of stored votes goes on holding what it cannot read."""
+    wrong = replace(one.keys, queue=OTHER)
+    for voter in await one.voters(20):
+        await one.cast(voter)
+    async with one.worker(verifier) as rig:
+        await rig.drain()
+    for voter in await one.voters(5):
+        await one.cast(voter)
+    async with one.worker(verifier, keys=wrong) as rig:
+        await rig.drain()
+        assert rig.value("ballot_entries_held") == 5
+    assert await one.rows("quarantine") == []
+
+
+async def test_a_holding_worker_leaves_them_to_the_right_one(one: Ground, verifier: Verifier) -> None:
+    """Running beside a worker with the right key, one that holds entries does not keep taking them back."""
+    wrong = replace(one.keys, queue=OTHER)
+    for voter in await one.voters(5):
+        await one.cast(voter)
+    stream = handoff.votes_key(one.ballot, 0)
+    async with one.worker(verifier, keys=wrong, claim_idle_s=0.4) as rig:
+        await rig.consumer.run_once()
+        assert rig.value("ballot_entries_held") == 5
+        await asyncio.sleep(0.5)  # idle long enough for any other worker, not for the one that held them
+        await rig.drain()
+        waiting = await one.admin.xpending_range(stream, handoff.GROUP, min="-", max="+", count=10)
+        assert {each["times_delivered"] for each in waiting} == {1}
+
+        async with one.worker(verifier, claim_idle_s=0.4) as right:
+            await right.consumer.run_once()
+    assert len(await one.rows("votes")) == 5
+
+
+async def test_attempts_are_stored_while_entries_are_held(one: Ground, verifier: Verifier) -> None:
+    """Only an attempt whose address is under another key waits with the entries that are held."""
+    (voter,) = await one.voters(1)
+    for key in (one.keys.queue, OTHER):
+        ip = queue_record.wrap_ip(
+            key, IP, ballot_id=one.ballot, credential_digest=voter.digest, random=secrets.token_bytes
+        )
+        await one.fcall("ballot_access", 0, voter.digest, ip)
+    async with one.worker(verifier) as rig:
+        await rig.drain()
+        await rig.attempts.run_once(rig.consumer.name, leave_foreign=True)
+
+    assert len(await one.rows("attempts")) == 1
+    assert await one.admin.xlen(handoff.attempts_key(one.ballot, 0)) == 1
 
 
 async def test_a_person_can_overrule_the_fuse(one: Ground, verifier: Verifier) -> None:
