@@ -188,11 +188,7 @@ class Consumer:
             if checked:
                 outcomes = await self._store_checked(ballot, shard, checked)  # (2)
         entries = {each.entry.id: each.entry for each in checked}
-        states = {
-            reference: STATE_HELD if outcome.held else STATE_STORED
-            for outcome in outcomes
-            if (reference := entries[outcome.entry].reference) is not None
-        }
+        states = await self._states(ballot.id, entries, outcomes)
         self._count(entries, outcomes)
         self._alarm(ballot.id, shard, outcomes)
         done = [entry_id for entry_id, _ in deliveries if entry_id not in left]
@@ -202,6 +198,24 @@ class Consumer:
                 stream, done, references_key=handoff.references_key(ballot.id, shard), states=states
             )
         return len(left)
+
+    async def _states(
+        self, ballot: str, entries: Mapping[str, Entry], outcomes: Sequence[Outcome]
+    ) -> dict[str, str]:
+        """What the receipts say from now on; a held entry that copies a stored reference says nothing."""
+        states = {
+            reference: STATE_HELD
+            for outcome in outcomes
+            if outcome.held and (reference := entries[outcome.entry].reference) is not None
+        }
+        if states:
+            stored = await self._store.stored_references(ballot, states)
+            states = {reference: held for reference, held in states.items() if reference not in stored}
+        return states | {
+            reference: STATE_STORED
+            for outcome in outcomes
+            if not outcome.held and (reference := entries[outcome.entry].reference) is not None
+        }
 
     async def _store_checked(
         self, ballot: PublishedBallot, shard: int, checked: Sequence[Checked]

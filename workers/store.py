@@ -1,7 +1,7 @@
 """The workers' only door to the voter database: a few functions, for the role has no right on any table."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from typing import Any, Final, TypeVar
 
@@ -129,6 +129,16 @@ class Store:
                 return await _batch(connection, ballot, shard, rows)
             finally:
                 await transaction.rollback()
+
+        return await self._with_connection(work)
+
+    async def stored_references(self, ballot: str, references: Collection[str]) -> set[str]:
+        """Which of these references are those of stored votes."""
+
+        async def work(connection: Any) -> set[str]:
+            query = "SELECT ballot.worker_stored_references($1, $2)"
+            records = await connection.fetch(query, ballot, list(references), timeout=STATEMENT_TIMEOUT_S)
+            return {record[0] for record in records}
 
         return await self._with_connection(work)
 

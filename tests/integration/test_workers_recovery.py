@@ -106,6 +106,20 @@ async def test_an_entry_that_vanished_after_it_was_given_out_is_an_alarm(
     assert "entries_vanished" in capfd.readouterr().err
 
 
+async def test_a_copied_reference_does_not_change_a_stored_votes_receipt(
+    one: Ground, verifier: Verifier
+) -> None:
+    """Junk that copies an accepted reference, with its vote or after it, leaves the receipt at stored."""
+    cast = await one.cast((await one.voters(1))[0])
+    for _ in range(2):
+        await one.append(cast, r=b"junk")
+        async with one.worker(verifier) as rig:
+            await rig.drain()
+        assert await one.state(cast) == b"s"
+    assert {row["reason"] for row in await one.rows("quarantine")} == {"unreadable"}
+    assert len(await one.rows("quarantine")) == 2
+
+
 async def test_a_lost_trust_mark_is_given_again(one: Ground, verifier: Verifier) -> None:
     """The mark removed or changed while queue and worker run on does not keep the edges closed."""
     async with one.worker(verifier) as rig:
