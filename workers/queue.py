@@ -14,6 +14,7 @@ from workers.entry import Fields
 Delivery = tuple[str, Fields | None]
 """An entry's id and fields; None when the stream no longer holds it."""
 
+COPIES_PAGE: Final = 500
 CONSUMER_DEAD_MS: Final = 10 * 60 * 1000
 """Idle this long with nothing pending, a consumer's name is forgotten; a live one reads every second."""
 
@@ -167,6 +168,19 @@ class Queue:
         return _whole(
             _deliveries(await self._run(self._client.xrevrange(stream, max=delivered, count=count)))
         )
+
+    async def copies(self, stream: str, *, end: str) -> int:
+        """How many votes up to `end` repeat the reference and credential of another one before them."""
+        seen: set[tuple[bytes | None, bytes | None]] = set()
+        copies, start = 0, "-"
+        while entries := await self._run(self._client.xrange(stream, min=start, max=end, count=COPIES_PAGE)):
+            for _, fields in entries:
+                if fields and fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE:
+                    vote = (fields.get(handoff.REFERENCE_FIELD), fields.get(handoff.DIGEST_FIELD))
+                    copies += vote in seen
+                    seen.add(vote)
+            start = f"({entries[-1][0].decode()}"
+        return copies
 
     async def last_before(self, stream: str, entry_id: str) -> str | None:
         """The last entry that is there up to and including `entry_id`."""

@@ -75,6 +75,30 @@ async def test_what_a_restored_database_has_forgotten_is_stored_again(
         assert kinds == {"storing_rewound"}
 
 
+@pytest.mark.parametrize("lost", [0, 3], ids=["copies alone", "copies and a restored database"])
+async def test_a_copied_entry_does_not_pass_for_a_restored_database(
+    one: Ground, verifier: Verifier, capfd: pytest.CaptureFixture[str], lost: int
+) -> None:
+    """A vote that the queue holds twice is one alarm; only votes really missing rewind the stream."""
+    casts = [await one.cast(voter) for voter in await one.voters(6)]
+    async with one.worker(verifier) as rig:
+        await rig.drain()
+        await one.append(casts[0])
+        await one.append(casts[1])
+        await rig.drain()
+        if lost:
+            await _forget_votes(one, lost, mark=False)
+        for _ in range(2):
+            rig.restored._looked_s -= 60
+            await rig.restored.check()
+            await rig.drain()
+
+    rewinds = [row for row in await one.rows("events") if row["kind"] == "storing_rewound"]
+    assert len(rewinds) == (1 if lost else 0)
+    assert capfd.readouterr().err.count('"entries_copied"') == (0 if lost else 1)
+    assert len(await one.rows("votes")) == 6
+
+
 async def test_entries_lost_for_good_are_not_read_again_for_ever(one: Ground, verifier: Verifier) -> None:
     """What vanished from the queue before it was stored is read for once, and then borne."""
     for voter in await one.voters(3):
