@@ -9,7 +9,8 @@ from typing import Any
 class Figure:
     """`ours` and `baseline` hold one number a round, taken in turn.
 
-    `goal` is the ratio to reach, if there is one, or with `goal_is_for_ours` the figure itself.
+    `goal` is the ratio to reach, if there is one, or with `goal_is_for_ours` the figure itself; `aim` is what
+    to go for then. With `at_most` less is better: memory, latency.
     """
 
     name: str
@@ -21,6 +22,8 @@ class Figure:
     note: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
     goal_is_for_ours: bool = False
+    aim: float | None = None
+    at_most: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -30,10 +33,30 @@ class Figure:
     @property
     def verdict(self) -> str:
         """Whether the goal was reached; nothing when there is none."""
-        found = median(self.ours) if self.goal_is_for_ours else self.ratio
+        found = self.judged
         if self.goal is None or found is None:
             return ""
-        return "reached" if found >= self.goal else "not reached"
+        if self.aim is not None and self._reaches(found, self.aim):
+            return "reached, and the aim"
+        return "reached" if self._reaches(found, self.goal) else "NOT reached"
+
+    @property
+    def judged(self) -> float | None:
+        """What is held against the goal: the ratio, or the figure itself."""
+        if self.goal_is_for_ours:
+            return median(self.ours) if self.ours else None
+        return self.ratio
+
+    def _reaches(self, found: float, wanted: float) -> bool:
+        return found <= wanted if self.at_most else found >= wanted
+
+    def row(self) -> tuple[str, str, str, str, str]:
+        """For the table of goals: the figure, what was found, what to reach, what to go for, the verdict."""
+        found = "-" if self.judged is None else _number(self.judged)
+        bound = "<= " if self.at_most else ""
+        wanted = [bound + _number(each) if each is not None else "" for each in (self.goal, self.aim)]
+        unit = self.unit if self.goal_is_for_ours else f"of {self.baseline_name}"
+        return (self.name, f"{found} {unit}", wanted[0], wanted[1], self.verdict)
 
     def to_dict(self) -> dict[str, Any]:
         """For the machine-readable copy."""
@@ -45,6 +68,8 @@ class Figure:
             "baseline_name": self.baseline_name,
             "ratio": self.ratio,
             "goal": self.goal,
+            "aim": self.aim,
+            "at_most": self.at_most,
             "goal_is_for": "ours" if self.goal_is_for_ours else "ratio",
             "verdict": self.verdict,
             "note": self.note,
@@ -55,7 +80,9 @@ class Figure:
     def lines(self) -> list[str]:
         """For people."""
         of = "ours" if self.goal_is_for_ours else "ratio"
-        goal = f"  goal {of} {self.goal:g}: {self.verdict}" if self.goal is not None else ""
+        bound = "<= " if self.at_most else ""
+        aim = f", then {bound}{self.aim:g}" if self.aim is not None else ""
+        goal = f"  goal {of} {bound}{self.goal:g}{aim}: {self.verdict}" if self.goal is not None else ""
         ratio = f"{self.ratio:.2f}" if self.ratio is not None else "-"
         numbers = (
             f"  ours {_shown(self.ours)}  {self.baseline_name} {_shown(self.baseline)}  ratio {ratio}{goal}"
@@ -66,5 +93,8 @@ class Figure:
 def _shown(rounds: list[float]) -> str:
     if not rounds:
         return "-"
-    value = median(rounds)
+    return _number(median(rounds))
+
+
+def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"

@@ -60,6 +60,7 @@ def bench(
     click.echo(f"\n{about['cores']} cores, shared by all of it; load before: {about['load_average'][0]}")
     for figure in figures:
         click.echo("\n".join(figure.lines()))
+    click.echo("\n".join(table([figure for figure in figures if figure.goal is not None])))
     if json_file is not None:
         found_all = {"machine": about, "figures": [figure.to_dict() for figure in figures]}
         json_file.write_text(json.dumps(found_all, indent=2) + "\n")
@@ -74,6 +75,21 @@ async def _measure(chosen: list[str], stage: Stage) -> list[Figure]:
             return [figure for name in chosen for figure in await SECTIONS[name](stage)]
     except TimeoutError:
         raise click.ClickException(f"The benchmarks did not end in {SECONDS_MAX} s.") from None
+
+
+def table(figures: list[Figure]) -> list[str]:
+    """The figures that have a goal: one line each, what to reach and what to go for beside what was found."""
+    rows = [("figure", "found", "reach", "then go for", ""), *(figure.row() for figure in figures)]
+    if not figures:
+        return []
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return [
+        "",
+        *(
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ),
+    ]
 
 
 def _steps() -> int:
