@@ -84,8 +84,13 @@ def unknown_key(ballot: str, shard: int) -> str:
     return tag(ballot, shard) + ":unknown"
 
 
-def shard_keys(ballot: str, shard: int) -> tuple[str, str, str, str, str, str, str]:
-    """The seven keys of a shard, in the order in which every gate function takes them."""
+def unknown_tries_key(ballot: str, shard: int) -> str:
+    """Stream of bounded length: the latest attempts with a credential never issued."""
+    return tag(ballot, shard) + ":unknown_tries"
+
+
+def shard_keys(ballot: str, shard: int) -> tuple[str, str, str, str, str, str, str, str]:
+    """The eight keys of a shard, in the order in which every gate function takes them."""
     return (
         gate_key(ballot, shard),
         credentials_key(ballot, shard),
@@ -94,4 +99,5 @@ def shard_keys(ballot: str, shard: int) -> tuple[str, str, str, str, str, str, s
         votes_key(ballot, shard),
         attempts_key(ballot, shard),
         unknown_key(ballot, shard),
+        unknown_tries_key(ballot, shard),
     )

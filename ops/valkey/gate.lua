@@ -1,7 +1,7 @@
 #!lua name=ballot
 -- The gate: the only place that decides whether a vote is taken, in one atomic step on the queue's own clock.
 --
--- One ballot has S shards; each has seven keys that share a hash tag, always given in this order:
+-- One ballot has S shards; each has eight keys that share a hash tag, always given in this order:
 --   1 gate         hash  opens_us closes_us state last_us, and the counters (no personal data)
 --   2 credentials  hash  keyed digest -> UIN (16) .. 'c' current | 'r' revoked .. channel (1)
 --   3 voted        hash  UIN -> 'e' .. identity (16) .. sealed SHA-256 (32) .. accepted_us (16 digits) .. reference (19)
@@ -10,6 +10,7 @@
 --   5 votes        stream, never trimmed here
 --   6 attempts     stream with a budget: a flood of tries may push out tries, never votes
 --   7 unknown      hash  minute -> tries with a credential nobody was issued
+--   8 unknown_tries stream with a budget: the latest of those tries
 --
 -- Rules kept throughout:
 --   * A clock step never reopens a ballot: now is the larger of the clock and the last time seen, and the
@@ -51,10 +52,10 @@ local function microseconds(text)
   return nil
 end
 
--- The fault in the shape of a call, or nil: seven keys, a whole number of rows, not too many of them.
+-- The fault in the shape of a call, or nil: eight keys, a whole number of rows, not too many of them.
 local function shape_fault(keys, args, width, rows_max)
-  if #keys ~= 7 then
-    return fault('seven keys are needed: gate, credentials, voted, references, votes, attempts, unknown')
+  if #keys ~= 8 then
+    return fault('eight keys are needed: gate, credentials, voted, references, votes, attempts, unknown, unknown_tries')
   end
   if #args == 0 or #args % width ~= 0 then
     return fault('a whole number of rows of ' .. width .. ' is needed')
@@ -451,16 +452,16 @@ end
 -- Describes this shard and writes nothing; state is 'unarmed', with zero times, before the ballot is armed.
 -- Answer: opens_us closes_us state now_us accepted repeated released voted_e voted_p voted_w credentials votes_last_id votes_length.
 local function state(keys)
-  if #keys ~= 7 then
-    return fault('seven keys are needed')
+  if #keys ~= 8 then
+    return fault('eight keys are needed')
   end
   return description(keys, window(keys[1]))
 end
 
 -- Describes this shard like ballot_state and keeps what was seen: a state reported closed then stays closed, whatever the clock does.
 local function latched(keys)
-  if #keys ~= 7 then
-    return fault('seven keys are needed')
+  if #keys ~= 8 then
+    return fault('eight keys are needed')
   end
   local seen = window(keys[1])
   if seen then

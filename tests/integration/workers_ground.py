@@ -243,7 +243,8 @@ class Ground:
 
     async def fcall(self, function: str, shard: int, *arguments: str | bytes) -> Any:
         """Call the gate."""
-        return await self.admin.fcall(function, 7, *handoff.shard_keys(self.ballot, shard), *arguments)
+        keys = handoff.shard_keys(self.ballot, shard)
+        return await self.admin.fcall(function, len(keys), *keys, *arguments)
 
     async def rows(self, table: str) -> list[Any]:
         """Every row of this ballot in a table."""
