@@ -60,14 +60,18 @@ class Decision:
     receipt: Receipt | None = None
 
 
+Done = Callable[[Decision | None], None]
+"""What is called with the decision on an item, once; None when none came in time: it may have been done."""
+
+
 @dataclass(slots=True, eq=False)
 class _Item:
-    """One vote or access request that waits; `answered` gets None when it could not be confirmed."""
+    """One vote or access request that waits; `done` gets None when it could not be confirmed."""
 
     function: str
     args: Sequence[bytes]
     deadline_s: float
-    answered: asyncio.Future[Decision | None]
+    done: Done
     settled: bool = False
 
 
@@ -114,23 +118,36 @@ class Batcher:
         """How many wait now, sent or not."""
         return sum(self._unanswered.values())
 
-    async def submit(
-        self, function: str, *, ballot: str, shard: int, args: Sequence[bytes]
-    ) -> Decision | None:
-        """The gate's decision on one item; None when none came in time: it may have been done."""
+    def submit(self, function: str, *, ballot: str, shard: int, args: Sequence[bytes], done: Done) -> bool:
+        """Take one item on, if there is room for it and a queue to send it to: `done` is called later, once.
+
+        When it is not taken, nothing was done with it and `done` is never called.
+        """
         if not self.ready or self._unanswered[function] >= self._bounds[function]:
-            return None
-        item = _Item(
-            function,
-            args,
-            self._clock.monotonic() + self._settings.confirm_s,
-            asyncio.get_running_loop().create_future(),
-        )
+            return False
+        item = _Item(function, args, self._clock.monotonic() + self._settings.confirm_s, done)
         self._unanswered[function] += 1
         self._by_age.append(item)
-        self._waiting.setdefault((function, ballot, shard), deque()).append(item)
-        self._arrived.set()
-        return await item.answered
+        key = (function, ballot, shard)
+        line = self._waiting.get(key)
+        if line is None:
+            self._waiting[key] = deque((item,))
+            self._arrived.set()
+        else:
+            line.append(item)
+        return True
+
+    async def ask(self, function: str, *, ballot: str, shard: int, args: Sequence[bytes]) -> Decision | None:
+        """The gate's decision on one item; None when none came in time or it was not taken on."""
+        answered: asyncio.Future[Decision | None] = asyncio.get_running_loop().create_future()
+
+        def done(decision: Decision | None) -> None:
+            if not answered.done():  # done already when whoever waits was cancelled
+                answered.set_result(decision)
+
+        if not self.submit(function, ballot=ballot, shard=shard, args=args, done=done):
+            return None
+        return await answered
 
     async def run(self) -> None:
         """Keep a good connection and send what waits, until cancelled."""
@@ -144,7 +161,7 @@ class Batcher:
             metrics.READY.set(0)
             self.ready, self.reason = False, "stopping"
             await self._queue.drop()
-            for item in self._by_age:
+            for item in list(self._by_age):
                 self._answer(item, None)
 
     async def _send_forever(self) -> None:
@@ -189,7 +206,7 @@ class Batcher:
             items: list[_Item] = []
             while line and len(items) < CALL_ITEMS_MAX:
                 item = line.popleft()
-                if not item.answered.done():
+                if not item.settled:
                     items.append(item)
             if line:
                 self._waiting[key] = line  # at the end: the other shards' turn comes first
@@ -241,14 +258,17 @@ class Batcher:
         return failed
 
     def _answer(self, item: _Item, decision: Decision | None) -> None:
-        if not item.settled:
-            item.settled = True
-            self._unanswered[item.function] -= 1
-        if not item.answered.done():  # done already when its request was cancelled
-            item.answered.set_result(decision)
+        if item.settled:
+            return
+        item.settled = True
+        self._unanswered[item.function] -= 1
+        try:
+            item.done(decision)
+        except Exception as error:  # noqa: BLE001  # one answer's bug costs no other vote its answer
+            log.alarm("answer failed", error=type(error).__name__, place=place(error))
 
     def _forget_answered(self) -> None:
-        while self._by_age and self._by_age[0].answered.done():
+        while self._by_age and self._by_age[0].settled:
             self._by_age.popleft()
 
     async def _expire_forever(self) -> None:
@@ -260,7 +280,7 @@ class Batcher:
     def expire(self) -> None:
         """Answer those that waited too long. They may still be done by the queue; a retry finds out."""
         now_s = self._clock.monotonic()
-        while self._by_age and (self._by_age[0].answered.done() or self._by_age[0].deadline_s <= now_s):
+        while self._by_age and (self._by_age[0].settled or self._by_age[0].deadline_s <= now_s):
             self._answer(self._by_age.popleft(), None)
 
     def _set_ready(self, *, ready: bool, reason: str, text: str = "") -> None:

@@ -61,7 +61,7 @@ class Intake:
             random=os.urandom,
         )
         sealed_ip = self._sealed_ip(address, ballot, digest)
-        decision = await self.batcher.submit(  # (5)
+        decision = await self.batcher.ask(  # (5)
             CAST,
             ballot=ballot,
             shard=shard,
@@ -80,7 +80,7 @@ class Intake:
         published = await self.ballots.find(ballot)
         digest = keyed_digest(self.digest_key, votes.parse_access(body))
         address = self._address(request)
-        decision = await self.batcher.submit(
+        decision = await self.batcher.ask(
             ACCESS,
             ballot=ballot,
             shard=shard_of_digest(digest, published.shards),

@@ -101,12 +101,12 @@ def cast(batcher: Batcher, number: int = 0, *, shard: int = 0) -> asyncio.Task[D
     """Submit a vote with a reference of its own."""
     reference = f"0000-0000-0000-{number:04d}".encode()
     args = (b"d" * 32, b"i" * 16, reference, b"record", number.to_bytes(32, "big"), b"ip")
-    return asyncio.create_task(batcher.submit(CAST, ballot="b", shard=shard, args=args))
+    return asyncio.create_task(batcher.ask(CAST, ballot="b", shard=shard, args=args))
 
 
 def ask(batcher: Batcher, *, shard: int = 0) -> asyncio.Task[Decision | None]:
     """Submit an access request."""
-    return asyncio.create_task(batcher.submit(ACCESS, ballot="b", shard=shard, args=(b"d" * 32, b"ip")))
+    return asyncio.create_task(batcher.ask(ACCESS, ballot="b", shard=shard, args=(b"d" * 32, b"ip")))
 
 
 async def test_what_waits_goes_together_and_each_gets_its_own_receipt() -> None:
