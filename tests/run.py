@@ -10,20 +10,28 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 STEP_SECONDS_MAX = 840
 STEP_LONG_SECONDS_MAX = 3600
+PROCESSES = "3"
 
 
 def steps(*, long: bool, extra: list[str]) -> list[tuple[str, list[str]]]:
-    """The name and command of each step, cheapest first; pytest last, so that its summary is last."""
-    pytest = [str(BIN / "python"), "-m", "pytest", *([] if long else ["-m", "not long"]), *extra]
+    """The name and command of each step, cheapest first; pytest last, so that its summary is last.
+
+    Most tests wait most of the time: several processes share the files, each with servers of its own. The
+    tests that measure time run afterwards, one at a time.
+    """
+    pytest = [str(BIN / "python"), "-m", "pytest"]
+    bound = [] if long else ["-m", "not long"]
     if extra:
-        return [("tests", pytest)]
+        return [("tests", [*pytest, *bound, *extra])]
+    together, alone = ("not alone", "alone") if long else ("not long and not alone", "not long and alone")
     return [
         ("ruff", [str(BIN / "ruff"), "check", "."]),
         ("format", [str(BIN / "ruff"), "format", "--check", "."]),
         ("imports", [str(BIN / "lint-imports"), "--no-cache"]),
         ("types", [str(BIN / "mypy")]),
         ("vectors", [str(BIN / "python"), "-m", "tests.vectors.make", "--check"]),
-        ("tests", pytest),
+        ("tests", [*pytest, "-m", together, "--numprocesses", PROCESSES, "--dist", "loadfile"]),
+        ("timed tests", [*pytest, "-m", alone]),
     ]
 
 
