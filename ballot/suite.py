@@ -1,8 +1,8 @@
 """The only door to the cryptographic primitives; opening sealed votes has its own, in the tally.
 
-Signatures follow the library: Ed25519 refuses a non-canonical `s` and a key of the wrong length, but accepts
-low-order points. Harmless here, because a key is believed only if it is pinned or in the issue register, and
-nobody can get one of those in there without the desk. Secrets never show in `repr` and refuse to be pickled.
+Signatures are Ed25519 by libsodium, for every signer and verifier of ours, so that no two disagree. It is
+RFC 8032 read strictly: `s` below the group order, keys in their one spelling, no point of small order, the
+equation without the cofactor (ops/decisions/0011). Secrets never show in `repr` and refuse to be pickled.
 """
 
 import functools
@@ -10,13 +10,14 @@ import hashlib
 import hmac
 from typing import Any, Final, NoReturn
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, hpke
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
 
 from ballot.encoding import Malformed
 
@@ -48,18 +49,18 @@ class Unreadable(Exception):  # noqa: N818  # the same
 class SigningKey:
     """An Ed25519 private key. `public` is its 32-byte public half."""
 
-    __slots__ = ("_key", "public")
+    __slots__ = ("_pair", "public")
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = key
-        self.public: Final = key.public_key().public_bytes_raw()
+    def __init__(self, public: bytes, pair: bytes) -> None:
+        self._pair = pair
+        self.public: Final = public
 
     @classmethod
     def from_seed(cls, seed: bytes) -> "SigningKey":
         """The key of a 32-byte `seed` (RFC 8032)."""
         if len(seed) != SEED_BYTES:
             raise ValueError("A signing key's seed is 32 bytes.")
-        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+        return cls(*crypto_sign_seed_keypair(seed))
 
     @property
     def key_id(self) -> str:
@@ -68,7 +69,7 @@ class SigningKey:
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte signature over `message`; the same message always gives the same bytes."""
-        return self._key.sign(message)
+        return crypto_sign(message, self._pair)[:SIGNATURE_BYTES]
 
     def __repr__(self) -> str:
         return "<SigningKey redacted>"
@@ -78,10 +79,14 @@ class SigningKey:
 
 
 def verify_signature(public: bytes, signature: bytes, message: bytes) -> None:
-    """Raise SignatureInvalid unless `signature` is by `public` over `message`."""
+    """Raise SignatureInvalid unless `signature` is by `public` over `message`; of any lengths and bytes."""
+    if (
+        len(public) != VERIFY_KEY_BYTES or len(signature) != SIGNATURE_BYTES
+    ):  # the library reads on past a short key
+        raise SignatureInvalid("The signature does not verify.")
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
-    except (InvalidSignature, ValueError) as error:
+        crypto_sign_open(signature + message, public)
+    except BadSignatureError as error:
         raise SignatureInvalid("The signature does not verify.") from error
 
 
