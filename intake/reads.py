@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from intake import replies
 from runtime import logs
+from runtime.valkey import Client
 
 log = logs.get("reads")
 
@@ -28,7 +28,7 @@ Place = tuple[str, str]
 class Reads:
     """The queue as read by this process. A failure is logged as it begins and as it ends, not each time."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
         self._answering = True
         self._waiting: dict[Place, asyncio.Future[bytes | None]] = {}

@@ -12,28 +12,39 @@ from runtime.environment import Environment
 from runtime.home import URL_VARIABLES, Redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Cluster = Literal["voterdb", "userdb"]
 CLUSTERS: tuple[Cluster, ...] = ("voterdb", "userdb")
 OWNER = "ballot_owner"
 ADMIN = "admin"
 VALKEY_SCHEMES = ("valkey", "redis", "valkeys", "rediss")
+CLUSTER_SCHEMES = ("valkey-cluster", "valkeys-cluster")
+VALKEY_PORT = 6379
 POSTGRES_SCHEMES = ("postgresql", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
 class ValkeyAddress:
-    """One Valkey or Redis server."""
+    """One Valkey or Redis server, or a Cluster of them.
+
+    A Cluster is asked for its primaries; `seeds` are the nodes it may be asked at, the first of them at
+    `host` and `port`.
+    """
 
     host: str
     port: int
     db: int = 0
     tls: bool = False
+    cluster: bool = False
+    seeds: tuple[tuple[str, int], ...] = ()
 
     @property
     def url(self) -> str:
         """The address as a URL, without credentials."""
+        if self.cluster:
+            scheme = "valkeys-cluster" if self.tls else "valkey-cluster"
+            return f"{scheme}://{','.join(f'{_bracketed(host)}:{port}' for host, port in self.seeds)}"
         return f"{'rediss' if self.tls else 'redis'}://{self.host}:{self.port}/{self.db}"
 
 
@@ -75,13 +86,19 @@ def configured(env: Mapping[str, str]) -> Configured | None:
         raise click.ClickException(f"{missing} must be set too: the three servers are configured together.")
     settings = Environment(env)
     valkey_name, voterdb_name, userdb_name = URL_VARIABLES
-    valkey_url = settings.url(valkey_name, schemes=VALKEY_SCHEMES)
+    is_cluster = env[valkey_name].startswith(tuple(f"{scheme}:" for scheme in CLUSTER_SCHEMES))
+    valkey_urls = (
+        settings.urls(valkey_name, schemes=CLUSTER_SCHEMES)
+        if is_cluster
+        else (settings.url(valkey_name, schemes=VALKEY_SCHEMES),)
+    )
     voterdb_url = settings.url(voterdb_name, schemes=POSTGRES_SCHEMES)
     userdb_url = settings.url(userdb_name, schemes=POSTGRES_SCHEMES)
     settings.done()
-    urls = {"valkey": valkey_url, "voterdb": voterdb_url, "userdb": userdb_url}
+    urls = {"valkey": valkey_urls[0], "voterdb": voterdb_url, "userdb": userdb_url}
     userinfo = {name: found for name, url in urls.items() if (found := _userinfo(url))}
-    valkey, voterdb = _valkey(settings, valkey_url), _postgres(voterdb_url, "voterdb")
+    valkey = _cluster(settings, valkey_urls) if is_cluster else _valkey(settings, valkey_urls[0])
+    voterdb = _postgres(voterdb_url, "voterdb")
     settings.done()
     return Configured(valkey, voterdb, _postgres(userdb_url, "userdb"), userinfo)
 
@@ -93,7 +110,20 @@ def _valkey(settings: Environment, url: str) -> ValkeyAddress:
         settings.fault(f"{URL_VARIABLES[0]} ends in {db!r}; it must end in a database number or nothing.")
         db = "0"
     return ValkeyAddress(
-        parts.hostname or "", parts.port or 6379, int(db), parts.scheme in {"valkeys", "rediss"}
+        parts.hostname or "", parts.port or VALKEY_PORT, int(db), parts.scheme in {"valkeys", "rediss"}
+    )
+
+
+def _cluster(settings: Environment, urls: Sequence[str]) -> ValkeyAddress:
+    seeds = []
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.path.strip("/") not in {"", "0"}:
+            settings.fault(f"{URL_VARIABLES[0]} ends in {parts.path!r}; a Cluster has the database 0 alone.")
+        seeds.append((parts.hostname or "", parts.port or VALKEY_PORT))
+    host, port = seeds[0]
+    return ValkeyAddress(
+        host, port, tls=urlsplit(urls[0]).scheme == "valkeys-cluster", cluster=True, seeds=tuple(seeds)
     )
 
 
@@ -103,6 +133,10 @@ def _postgres(url: str, database: str) -> PostgresAddress:
     return PostgresAddress(
         parts.hostname or "", parts.port or 5432, unquote(parts.path.strip("/")) or database, sslmode
     )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _userinfo(url: str) -> Userinfo | None:

@@ -70,19 +70,31 @@ class Environment:
     def url(self, name: str, default: str = "", *, schemes: tuple[str, ...] = ("http", "https")) -> str:
         """Return an address with one of `schemes` and a host; a fault never repeats it (a password!)."""
         value = self._env.get(name) or default
-        if not value:
-            return ""
-        try:
-            parts = urlsplit(value)
-            good = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        except ValueError:
-            good = False
-        if not good:
+        if value and not _is_address(value, schemes):
             self.fault(f"{name} must be an address such as {schemes[0]}://host:port.")
             return default
         return value
+
+    def urls(self, name: str, *, schemes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return one address for each host of an address that names several, separated by commas."""
+        value = self._env.get(name) or ""
+        parts = urlsplit(value)
+        userinfo, at, hosts = parts.netloc.rpartition("@")
+        found = tuple(parts._replace(netloc=f"{userinfo}{at}{host}").geturl() for host in hosts.split(","))
+        if value and not all(_is_address(each, schemes) for each in found):
+            self.fault(f"{name} must be an address such as {schemes[0]}://host:port,host:port.")
+            return ()
+        return found
 
     def done(self) -> None:
         """Raise one ClickException that lists every fault, if there was any."""
         if self._faults:
             raise click.ClickException("\n".join(self._faults))
+
+
+def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

@@ -1,10 +1,15 @@
-"""Connections to the queue: as a named user, with bounds on waiting, never repeating a command unasked."""
+"""Connections to the queue: as a named user, with bounds on waiting, never repeating a command unasked.
+
+On a Cluster `connect` gives the library's cluster client: it sends a command to the primary that holds its
+key, follows a key that has moved, and looks at the Cluster anew after a failure.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -14,35 +19,59 @@ if TYPE_CHECKING:
 CONNECTIONS_MAX = 32
 
 
-def connect(servers: Servers, user: str, *, timeout_s: float = 5.0) -> Redis:
+Client = Redis | RedisCluster
+
+
+def connect(servers: Servers, user: str, *, timeout_s: float = 5.0) -> Client:
     """Return a pooled client that logs in as `user`; close it with `await client.aclose()`.
 
-    Whoever finds every connection in use waits for one, `timeout_s` at most.
+    Whoever finds every connection in use waits for one, `timeout_s` at most; on a Cluster they are told so
+    at once.
     """
+    address = servers.valkey
+    settings = _settings(servers, user, timeout_s=timeout_s)
+    if address.cluster:
+        return RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in address.seeds],
+            max_connections=CONNECTIONS_MAX,
+            ssl=address.tls,
+            **settings,
+        )
     return Redis.from_pool(
         BlockingConnectionPool(
             max_connections=CONNECTIONS_MAX,
             timeout=timeout_s,
-            connection_class=SSLConnection if servers.valkey.tls else Connection,
-            **_settings(servers, user, timeout_s=timeout_s),
+            connection_class=SSLConnection if address.tls else Connection,
+            host=address.host,
+            port=address.port,
+            db=address.db,
+            **settings,
         )
     )
 
 
 def dedicated(servers: Servers, user: str, *, timeout_s: float = 5.0) -> Redis:
     """Return a client that keeps to one connection, for WAITAOF and for blocking reads."""
+    address = servers.valkey
+    return node(servers, user, address.host, address.port, timeout_s=timeout_s)
+
+
+def node(servers: Servers, user: str, host: str, port: int, *, timeout_s: float = 5.0) -> Redis:
+    """Return a client that keeps to one connection to the server at `host` and `port`.
+
+    For who routes by itself: the credentials and TLS are those of the queue that this server is a part of.
+    """
+    address = servers.valkey
     settings = _settings(servers, user, timeout_s=timeout_s)
-    return Redis(**settings, ssl=servers.valkey.tls, single_connection_client=True)
+    return Redis(
+        host=host, port=port, db=address.db, ssl=address.tls, single_connection_client=True, **settings
+    )
 
 
 def _settings(servers: Servers, user: str, *, timeout_s: float) -> dict[str, Any]:
-    """What every connection of `user` is made with."""
-    address = servers.valkey
+    """What every connection of `user` is made with, wherever it leads."""
     name, password = servers.credentials("valkey", user)
     return {
-        "host": address.host,
-        "port": address.port,
-        "db": address.db,
         "username": name,
         "password": password.reveal(),
         "protocol": 2,

@@ -17,9 +17,8 @@ from ballot import handoff
 from ops.check.scratch import place
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from ops.check.scratch import Scratch
+    from runtime.valkey import Client
 
 PAGE = 2000
 # voted value: 'e' ‖ identity (16) ‖ sealed SHA-256 (32) ‖ accepted_us (16 digits) ‖ reference (19
@@ -55,7 +54,7 @@ class Acknowledged:
         return place(entry) <= self.delivered_place and entry not in self.pending
 
 
-async def published(client: Redis) -> list[str]:
+async def published(client: Client) -> list[str]:
     """Return the ids of the ballots that the desk has published, in order."""
     replies: Any = client  # see QueueSide
     return sorted(field.decode() for field in await replies.hkeys(handoff.PUBLISHED_KEY))
@@ -64,7 +63,7 @@ async def published(client: Redis) -> list[str]:
 class QueueSide:
     """One ballot's shards."""
 
-    def __init__(self, client: Redis, ballot: str, shards: int) -> None:
+    def __init__(self, client: Client, ballot: str, shards: int) -> None:
         # redis-py types every reply as text or bytes, sync or async; replies here are bytes and awaited.
         self._client: Any = client
         self._keys = [handoff.shard_keys(ballot, shard) for shard in range(shards)]

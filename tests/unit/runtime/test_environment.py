@@ -77,6 +77,44 @@ def test_configured_servers_are_parsed() -> None:
     assert "s@crt" not in repr(found)
 
 
+def test_a_cluster_is_named_by_some_of_its_nodes() -> None:
+    """Several hosts share one user and password; each gets the usual port unless it names its own."""
+    env = {
+        **THREE,
+        "BALLOT_VALKEY_URL": "valkeys-cluster://worker:s%40crt@a.example:7001,b.example,[::1]:7003",
+    }
+    found = configured(env)
+
+    assert found is not None
+    assert found.valkey.cluster
+    assert found.valkey.tls
+    assert found.valkey.seeds == (("a.example", 7001), ("b.example", 6379), ("::1", 7003))
+    assert (found.valkey.host, found.valkey.port) == ("a.example", 7001)
+    assert found.valkey.url == "valkeys-cluster://a.example:7001,b.example:6379,[::1]:7003"
+    assert found.userinfo["valkey"].password.reveal() == "s@crt"
+
+
+@pytest.mark.parametrize(
+    "address", ["u:hunter2@a:1,:2", "u:hunter2@a:1,,b:2", "u:hunter2@a:x,b:2", "u:hunter2@"]
+)
+def test_a_cluster_with_a_host_that_is_none_is_a_mistake(address: str) -> None:
+    """One sentence says what is expected; it repeats nothing of the address, which may hold a password."""
+    env = {**THREE, "BALLOT_VALKEY_URL": f"valkey-cluster://{address}"}
+
+    with pytest.raises(click.ClickException, match="BALLOT_VALKEY_URL must be an address such as") as caught:
+        configured(env)
+
+    assert "hunter2" not in caught.value.message
+
+
+def test_a_cluster_has_one_database() -> None:
+    """A database number at the end of a Cluster's address is refused."""
+    env = {**THREE, "BALLOT_VALKEY_URL": "valkey-cluster://a:1,b:2/3"}
+
+    with pytest.raises(click.ClickException, match="a Cluster has the database 0 alone"):
+        configured(env)
+
+
 def test_no_configured_server_means_embedded() -> None:
     """With none of the three set there is nothing configured."""
     assert configured({"BALLOT_HOME": "x", "BALLOT_VALKEY_URL": ""}) is None
