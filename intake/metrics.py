@@ -77,6 +77,16 @@ VOTES: Final = Outcomes(
 ACCESS: Final = Outcomes(
     "ballot_intake_access", "Answers to access requests by outcome: ready, or the error's name."
 )
+ENTRANCE: Final = Outcomes(
+    "ballot_intake_entrance",
+    "Connections by how they got through the proxy's header and the TLS handshake: entered, no_header, "
+    "handshake (no TLS, or given up), late, displaced (too many at once), or failed (left early).",
+)
+CERTIFICATE_ENDS: Final = Gauge(
+    "ballot_intake_certificate_ends_seconds",
+    "When the served TLS certificate ends, in seconds since 1970; the earliest of all processes.",
+    multiprocess_mode="livemin",
+)
 ACK_SECONDS: Final = Spread(
     "ballot_intake_ack_seconds",
     "From the whole request being read to the receipt being ready to send, for accepted and repeated votes.",
@@ -108,7 +118,7 @@ def flush() -> None:
     """Add everything counted here to the numbers that are shown, as far as they can be written."""
     global _writing  # noqa: PLW0603  # as the numbers, it is the process's
     failed = ""
-    for counted in (VOTES, ACCESS, ACK_SECONDS, BATCH_VOTES):
+    for counted in (VOTES, ACCESS, ENTRANCE, ACK_SECONDS, BATCH_VOTES):
         try:
             counted.flush()
         except Exception as error:  # noqa: BLE001  # a full disk or a bug there must not end the counting

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from runtime.environment import Environment
 
@@ -16,6 +17,9 @@ class Settings:
     inflight_max: int = 2_000
     """Votes and access requests that may wait for the queue at once; at 40 kB each that is 80 MB."""
 
+    head_s: float = 10.0
+    """A request's head must have arrived by then, and before it a proxy's header and the TLS handshake."""
+
     body_s: float = 10.0
     """A request's body must have arrived by then."""
 
@@ -25,6 +29,13 @@ class Settings:
     proxy_hops: int = 0
     """How many proxies of ours add to X-Forwarded-For; 0: nobody does, and the header is ignored."""
 
+    proxied: bool = False
+    """Every connection begins with the PROXY protocol's header, which names the client."""
+
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    """PEM files; with both, the edge itself ends TLS."""
+
     def of_one(self, processes: int) -> "Settings":
         """What one of so many processes goes by: its share of what they may let through together."""
         return replace(self, failures_per_minute=-(-self.failures_per_minute // processes))
@@ -33,14 +44,28 @@ class Settings:
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":
         """The settings in `env`, or one ClickException with all that is wrong with them."""
         read, default = Environment(env), cls()
+        certificate, key = (read.text(f"BALLOT_TLS_{name}") for name in ("CERTIFICATE", "KEY"))
+        if bool(certificate) != bool(key):
+            read.fault("BALLOT_TLS_CERTIFICATE and BALLOT_TLS_KEY go together; only one of them is set.")
+        hops = read.integer("BALLOT_PROXY_HOPS", default.proxy_hops, 0, 16)
+        proxied = read.text("BALLOT_PROXY_PROTOCOL", "off", choices=("off", "required")) == "required"
+        if proxied and hops:
+            read.fault(
+                "BALLOT_PROXY_PROTOCOL and BALLOT_PROXY_HOPS both say where a client's address comes from; "
+                "set only one of them."
+            )
         settings = cls(
             confirm_s=read.seconds("BALLOT_CONFIRM_SECONDS", default.confirm_s, 0.05, 60.0),
             inflight_max=read.integer("BALLOT_INFLIGHT_MAX", default.inflight_max, 1, 100_000),
+            head_s=read.seconds("BALLOT_HEAD_SECONDS", default.head_s, 0.1, 120.0),
             body_s=read.seconds("BALLOT_BODY_SECONDS", default.body_s, 0.1, 120.0),
             failures_per_minute=read.integer(
                 "BALLOT_FAILURES_PER_MINUTE", default.failures_per_minute, 1, 1_000_000_000
             ),
-            proxy_hops=read.integer("BALLOT_PROXY_HOPS", default.proxy_hops, 0, 16),
+            proxy_hops=hops,
+            proxied=proxied,
+            tls_certificate=Path(certificate) if certificate else None,
+            tls_key=Path(key) if key else None,
         )
         read.done()
         return settings

@@ -27,3 +27,21 @@ def test_all_faults_at_once() -> None:
         Settings.from_environment(wrong)
 
     assert all(name in caught.value.message for name in wrong)
+
+
+def test_settings_that_do_not_go_together() -> None:
+    """A certificate without a key, and two ways of knowing the client's address, are refused."""
+    wrong = {
+        "BALLOT_TLS_CERTIFICATE": "vote.pem",
+        "BALLOT_PROXY_HOPS": "1",
+        "BALLOT_PROXY_PROTOCOL": "required",
+    }
+
+    with pytest.raises(click.ClickException) as caught:
+        Settings.from_environment(wrong)
+
+    told = caught.value.message.splitlines()
+    assert len(told) == 2
+    assert "BALLOT_TLS_KEY" in told[0]
+    assert "BALLOT_PROXY_PROTOCOL and BALLOT_PROXY_HOPS" in told[1]
+    assert Settings.from_environment({"BALLOT_PROXY_PROTOCOL": "required"}).proxied
