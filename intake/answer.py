@@ -1,11 +1,9 @@
-"""One whole answer, written in one piece: aiohttp's own response without what we never use."""
+"""One whole answer, written in one piece: what every answer says stands ready, only the date changes."""
 
+import time
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
-
-from aiohttp import web
-from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import HttpVersion11
 
 JSON: Final = "application/json"
 _FIXED: Final = (
@@ -14,55 +12,73 @@ _FIXED: Final = (
     "X-Content-Type-Options: nosniff\r\n"
     "Server: ballot\r\n"
 )
+CLOSE: Final = b"Connection: close\r\n"
+KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 
 
-def _lines(status: int) -> str:
+def _lines(status: int) -> bytes:
     """The status line and the headers that every answer has."""
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{_FIXED}"
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{_FIXED}".encode()
 
 
 _HEAD: Final = {status.value: _lines(status) for status in HTTPStatus}
 
 
+class _Dates:
+    """The lines from the date on, made once a second."""
+
+    __slots__ = ("_ends", "_plain", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._ends = b""
+        self._plain: dict[int, bytes] = {}
+
+    def ends(self) -> bytes:
+        """The date, and the length's name."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._ends = f"Date: {formatdate(second, usegmt=True)}\r\nContent-Length: ".encode()
+            self._plain.clear()
+        return self._ends
+
+    def plain(self, status: int) -> bytes:
+        """The whole head but the length, for an answer that has no headers of its own."""
+        ends = self.ends()
+        found = self._plain.get(status)
+        if found is None:
+            found = self._plain[status] = _HEAD[status] + ends
+        return found
+
+
+_dates: Final = _Dates()
+
+
 class Answer:
-    """A JSON body with its status, not to be kept by any cache; `headers` are those that only it has.
+    """A JSON body with its status, not to be kept by any cache; `headers` are those that only it has."""
 
-    aiohttp asks three things of a response: `prepare`, then `write_eof`, and whether to `keep_alive`.
-    """
-
-    __slots__ = ("_request", "body", "headers", "keep_alive", "status")
+    __slots__ = ("body", "headers", "keep_alive", "status")
 
     def __init__(self, body: bytes, *, status: int = 200) -> None:
         self.body = body
         self.status = status
         self.headers: dict[str, str] = {}
         self.keep_alive = True
-        self._request: web.BaseRequest | None = None
 
     def force_close(self) -> None:
         """Make this the connection's last answer."""
         self.keep_alive = False
 
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Belong to `request`; while its body is still to come, whatever follows would be taken for it."""
-        self._request = request
-        self.keep_alive = self.keep_alive and request.keep_alive and request.content.is_eof()
+    def rendered(self, *, persistent: bool = True, keep_alive: bool = True, bodiless: bool = False) -> bytes:
+        """Its bytes; `persistent`: the client's version keeps a connection unless told otherwise.
 
-    async def write_eof(self) -> None:
-        """Write it all, and wait while the client reads too slowly; ConnectionError when it is gone."""
-        if self._request is None:
-            raise RuntimeError("an answer is prepared before it is written")
-        writer = self._request.writer
-        await writer.write(self.rendered(self._request))
-        await writer.drain()
-
-    def rendered(self, request: web.BaseRequest) -> bytes:
-        """The bytes that answer `request`: for HEAD those of GET without the body."""
-        own = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items()) if self.headers else ""
-        if self.keep_alive != (request.version >= HttpVersion11):  # otherwise its version says it already
-            own += f"Connection: {'keep-alive' if self.keep_alive else 'close'}\r\n"
-        head = (
-            f"{_HEAD[self.status]}{own}Date: {rfc822_formatted_time()}\r\n"
-            f"Content-Length: {len(self.body)}\r\n\r\n"
-        )
-        return head.encode() if request.method == "HEAD" else head.encode() + self.body
+        Whether the connection goes on is said only where the version does not say it. `bodiless` is for HEAD.
+        """
+        body = b"" if bodiless else self.body
+        if not self.headers and keep_alive == persistent:
+            return b"%b%d\r\n\r\n%b" % (_dates.plain(self.status), len(self.body), body)
+        own = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items()).encode()
+        if keep_alive != persistent:
+            own += KEEP_ALIVE if keep_alive else CLOSE
+        return b"%b%b%b%d\r\n\r\n%b" % (_HEAD[self.status], own, _dates.ends(), len(self.body), body)

@@ -81,8 +81,12 @@ class Ballots:
             log.alarm("desk key unreadable", file=self._desk_key_file.name, error=type(error).__name__)
             return None
 
+    def known(self, ballot: str) -> Published | None:
+        """The ballot called `ballot` if it was found before: a document never changes."""
+        return self._published.get(ballot)
+
     async def find(self, ballot: str) -> Published:
-        """The ballot called `ballot`; Rejected if there is none. A document never changes."""
+        """The ballot called `ballot`; Rejected if there is none."""
         known = self._published.get(ballot)
         if known is not None:
             return known

@@ -10,13 +10,14 @@ from typing import Final
 
 from ballot import receipt
 from ballot.suite import AeadKey, SigningKey
-from intake import metrics, server
+from intake import metrics
 from intake.ballots import Ballots
 from intake.batch import Batcher
 from intake.edge import Edge
 from intake.failures import Failures
 from intake.gate import Queue
 from intake.reads import Reads
+from intake.server import Server
 from intake.settings import Settings
 from intake.votes import Intake
 from runtime import logs, valkey
@@ -60,16 +61,21 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
         clock=clock,
     )
     edge = Edge(intake, ballots=ballots, batcher=batcher, receipts_public=receipts_key.public, clock=clock)
-    running = server.runner(edge.handle, drain_s=settings.confirm_s + 1.0)
+    server = Server(
+        edge,
+        head_s=settings.head_s,
+        body_s=settings.body_s,
+        connections_max=settings.connections_max,
+    )
     background = [asyncio.create_task(each) for each in (batcher.run(), metrics.flush_forever(clock))]
     _settle_memory()
     try:
-        await server.listen(running, listening)
+        await server.listen(listening)
         log.info("listening", port=listening.getsockname()[1], pid=os.getpid())
         await stop.wait()
     finally:
         # New connections go to the other processes from here; votes under way are still sent and answered.
-        await running.cleanup()
+        await server.stop(settings.confirm_s + 1.0)
         for task in background:
             task.cancel()
             with suppress(asyncio.CancelledError):

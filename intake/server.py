@@ -1,113 +1,150 @@
-"""aiohttp's lower layers as the edge uses them: bounded, silent about what was sent, one form of error."""
+"""Listens, and keeps the connections: how many, how long each may take, how they end when we stop."""
 
 import asyncio
-import logging
+import resource
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+import ssl
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Final, Protocol
 
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
-
-from ballot.limits import REQUEST_BYTES_MAX
-from ballot.rejection import Rejected, Rejection
-from intake import replies
+from ballot.rejection import Rejected
 from intake.answer import Answer
-from intake.faults import place
+from intake.connection import Connection
+from intake.request import Request
 from runtime import logs
 
 log = logs.get("http")
 
-LINE_BYTES_MAX: Final = 2_048
-"""The longest request line: our longest path has 84 characters."""
-
-FIELD_BYTES_MAX: Final = 8_190
-"""One header; proxies and browsers send cookies of their own."""
-
-HEADERS_MAX: Final = 64
-IDLE_S: Final = 75.0
-LINGER_S: Final = 2.0
 BACKLOG: Final = 4_096
+SWEEP_S: Final = 1.0
+DRAIN_SWEEP_S: Final = 0.05
+DRAIN_GRACE_S: Final = 0.1
+"""Requests that were on their way when we began to stop are still answered."""
 
-Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
+EVICTED_MAX: Final = 64
+"""How many busy connections are passed over in search of one to close."""
 
-# aiohttp logs a bad request with the bytes that were sent, and those may hold a vote: nothing of it is kept.
-_silent = logging.getLogger("intake.silent")
-_silent.disabled = True
-
-
-class _Protocol(web.RequestHandler):
-    """One connection. What aiohttp itself cannot read gets the same form of answer as everything else."""
-
-    __slots__ = ()
-
-    def handle_error(  # type: ignore[override]  # an answer of ours does all that aiohttp asks of a response
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  # it may quote what was sent
-    ) -> Answer:
-        """Answer what never became a request (400), or what the client broke off."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer was already under way")
-        if status < 500:  # noqa: PLR2004  # the HTTP status classes
-            response = replies.refusal(
-                Rejected(Rejection.MALFORMED, "This is not an HTTP request we can read.")
-            )
-        else:
-            where = "" if exc is None else place(exc)
-            log.alarm("connection failed", error=type(exc).__name__, place=where)
-            response = replies.refusal(replies.failed(vote=False))
-        response.force_close()
-        return response
+DESCRIPTORS_KEPT: Final = 64
+"""For the queue's connections, logs and metrics."""
 
 
-class _Server(web.Server):
-    """Makes a connection of ours for each that arrives."""
+class Application(Protocol):
+    """What answers; each request that it is given gets exactly one `reply`, at once or later."""
 
-    def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+    def admit(self, request: Request) -> bool:
+        """Look at the head alone: True to be handed the body, False when it is being answered already."""
 
+    def handle(self, request: Request) -> None:
+        """Answer a whole request."""
 
-def make_request(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: web.RequestHandler,
-    writer: AbstractStreamWriter,
-    task: "asyncio.Task[None]",
-) -> web.BaseRequest:
-    """A request whose body is never read past the one bound."""
-    return web.BaseRequest(
-        message,
-        payload,
-        protocol,
-        writer,
-        task,
-        asyncio.get_running_loop(),
-        client_max_size=REQUEST_BYTES_MAX,
-    )
+    def refuse(self, rejected: Rejected, request: Request | None) -> Answer:
+        """The answer to what went wrong before a request was whole."""
 
 
-def runner(handler: Handler, *, drain_s: float) -> web.ServerRunner:
-    """A server for `handler`, not yet listening; on stopping, answers under way have `drain_s`."""
-    bounds: dict[str, Any] = {
-        "max_line_size": LINE_BYTES_MAX,
-        "max_field_size": FIELD_BYTES_MAX,
-        "max_headers": HEADERS_MAX,
-        "keepalive_timeout": IDLE_S,
-        "lingering_time": LINGER_S,
-        "auto_decompress": False,
-        "access_log": None,
-        "logger": _silent,
-    }
-    server = _Server(cast("Any", handler), request_factory=make_request, **bounds)
-    return web.ServerRunner(server, shutdown_timeout=drain_s)
+class Server:
+    """All connections of this process, least recently answered first; made inside the running loop."""
+
+    def __init__(
+        self, application: Application, *, head_s: float, body_s: float, connections_max: int
+    ) -> None:
+        self.application = application
+        self.head_s = head_s
+        self.body_s = body_s
+        self.loop = asyncio.get_running_loop()
+        self.draining = False
+        self._room = min(connections_max, _descriptors() - DESCRIPTORS_KEPT)
+        self._connections: OrderedDict[Connection, None] = OrderedDict()
+        self._listening: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._tick_s = self.now_s()
+        self._full = False
+
+    def now_s(self) -> float:
+        """The loop's clock."""
+        return self.loop.time()
+
+    async def listen(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Take connections from an already bound socket, which may be shared with other processes."""
+        self._listening = await self.loop.create_server(
+            self.connection, sock=listening, backlog=BACKLOG, ssl=tls
+        )
+        self._sweeper = asyncio.create_task(self._sweep_forever())
+
+    async def stop(self, drain_s: float) -> None:
+        """Take no more connections, answer what is under way within `drain_s`, and close all of them."""
+        self.draining = True
+        until_s = self.now_s() + drain_s
+        if self._listening is not None:
+            self._listening.close()
+        await asyncio.sleep(DRAIN_GRACE_S)
+        for connection in list(self._connections):
+            connection.drain()
+        while self._connections and self.now_s() < until_s:
+            await asyncio.sleep(DRAIN_SWEEP_S)
+            self.sweep()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeper
+        for connection in list(self._connections):
+            connection.abort()
+        await asyncio.sleep(0)
+
+    def sweep(self) -> None:
+        """End what has had its time."""
+        self._tick_s = now_s = self.now_s()
+        for connection in [each for each in self._connections if each.deadline_s <= now_s]:
+            connection.expired()
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.sweep()
+
+    # What connections tell.
+
+    def joined(self, connection: Connection) -> None:
+        """One more; when there is no room, the one that has been without an answer longest makes it."""
+        if len(self._connections) >= self._room:
+            if not self._full:
+                log.warning("connections at their bound", room=self._room)
+            self._full = True
+            if not self._evict():
+                connection.abort()
+        elif self._full and len(self._connections) < self._room // 2:
+            log.info("connections have room again")
+            self._full = False
+        self._connections[connection] = None
+
+    def connection(self, peer: str | None = None) -> Connection:
+        """The protocol of a new connection; `peer` is given by whoever knows the client better than TCP."""
+        return Connection(self, peer)
+
+    def left(self, connection: Connection) -> None:
+        """One less."""
+        self._connections.pop(connection, None)
+
+    def rested(self, connection: Connection) -> float:
+        """It has its answer and may wait for the next request; returns until when a head begun must end."""
+        with suppress(KeyError):
+            self._connections.move_to_end(connection)
+        return self._tick_s + self.head_s
+
+    def _evict(self) -> bool:
+        for _ in range(min(EVICTED_MAX, len(self._connections))):
+            connection = next(iter(self._connections))
+            self._connections.move_to_end(connection)
+            if connection.yields():
+                return True
+        return False
 
 
-async def listen(on: web.ServerRunner, listening: socket.socket) -> None:
-    """Take connections from an already bound socket, which may be shared with other processes."""
-    await on.setup()
-    await web.SockSite(on, listening, backlog=BACKLOG).start()
+def _descriptors() -> int:
+    """How many files this process may have open; what it is allowed to raise is raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return soft

@@ -23,6 +23,9 @@ class Settings:
     body_s: float = 10.0
     """A request's body must have arrived by then."""
 
+    connections_max: int = 10_000
+    """Connections that may be open at once; beyond it the one longest without an answer is closed."""
+
     failures_per_minute: int = 1_000
     """Refusals from one address in a minute, by all processes, after which the answer is `slow_down`."""
 
@@ -59,6 +62,7 @@ class Settings:
             inflight_max=read.integer("BALLOT_INFLIGHT_MAX", default.inflight_max, 1, 100_000),
             head_s=read.seconds("BALLOT_HEAD_SECONDS", default.head_s, 0.1, 120.0),
             body_s=read.seconds("BALLOT_BODY_SECONDS", default.body_s, 0.1, 120.0),
+            connections_max=read.integer("BALLOT_CONNECTIONS_MAX", default.connections_max, 16, 1_000_000),
             failures_per_minute=read.integer(
                 "BALLOT_FAILURES_PER_MINUTE", default.failures_per_minute, 1, 1_000_000_000
             ),

@@ -1,25 +1,36 @@
 """Taking a vote, and asking whether one would be taken: the two requests that reach the gate."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
-
-from aiohttp import web
+from functools import partial
+from typing import Any, Final, Protocol, assert_never
 
 from ballot import vote as votes
 from ballot.queue_record import QueueRecord, wrap, wrap_ip
 from ballot.receipt import draw_reference, shard_of_digest
 from ballot.rejection import Rejected
 from ballot.suite import AeadKey, keyed_digest
-from intake import admission, metrics, replies
+from intake import metrics, replies
 from intake.address import client_address
 from intake.answer import Answer
 from intake.ballots import Ballots, Published
 from intake.batch import Batcher, Decision
 from intake.failures import Failures
 from intake.gate import ACCESS, CAST
+from intake.request import Request
 from intake.settings import Settings
 from runtime.clock import Clock
+
+CAST_OUTCOMES: Final = {201: "accepted", 200: "repeated", 409: "not_open"}
+ACCESS_OUTCOMES: Final = {200: "ready", 409: "not_open"}
+
+
+class Settle(Protocol):
+    """Answers a request with what `make(*args)` gives or raises, exactly once."""
+
+    def __call__(self, request: Request, make: Callable[..., Answer], *args: Any) -> None:
+        """Answer `request`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +45,16 @@ class Intake:
     digest_key: bytes
     clock: Clock
 
-    async def cast(self, request: web.BaseRequest, ballot: str) -> Answer:
-        """POST votes: 201 with a receipt, 200 with the same reference again, or a refusal.
+    def cast(self, request: Request, published: Published, settle: Settle) -> None:
+        """POST votes: 201 with a receipt, 200 with the same reference again, or a refusal, through `settle`.
 
-        (1) type, size, time; (2) the ballot; (3) the vote's shape; (4) encrypted for the queue, for a worker
-        to open; (5) the gate decides, and answers when the vote is on disk; (6) the receipt. Workers check
-        the vote's signature: a badly signed one only harms the voter whose credential it carries.
+        (1) the vote's shape; (2) encrypted for the queue, for a worker to open; (3) the gate decides, and
+        calls back when the vote is on disk; (4) the receipt. Workers check the vote's signature: a badly
+        signed one only harms the voter whose credential it carries.
         """
-        body = await admission.read_json(request, timeout_s=self.settings.body_s)  # (1)
         started_s = self.clock.monotonic()
-        published = await self.ballots.find(ballot)  # (2)
-        vote = votes.parse(body, padded_size=published.document.padded_size)  # (3)
+        ballot = request.route.ballot
+        vote = votes.parse(request.body, padded_size=published.document.padded_size)  # (1)
         address = self._address(request)
         digest = keyed_digest(self.digest_key, vote.credential_sha256)
         shard = shard_of_digest(digest, published.shards)
@@ -52,7 +62,7 @@ class Intake:
         record = QueueRecord(
             vote.credential, vote.nonce, vote.sealed, vote.signature, address, self.clock.now_us()
         )
-        wrapped = wrap(  # (4)
+        wrapped = wrap(  # (2)
             self.queue_key,
             record,
             ballot_id=ballot,
@@ -61,36 +71,50 @@ class Intake:
             random=os.urandom,
         )
         sealed_ip = self._sealed_ip(address, ballot, digest)
-        decision = await self.batcher.ask(  # (5)
+        taken = self.batcher.submit(  # (3)
             CAST,
             ballot=ballot,
             shard=shard,
             args=(digest, vote.identity, reference.encode(), wrapped, vote.sealed_sha256, sealed_ip),
+            done=partial(settle, request, self._cast_answer, published, address, started_s),
         )
-        if decision is None:
+        if not taken:
             raise replies.not_confirmed()
-        response = self._reply(decision, published, address)
-        if decision.receipt is not None:  # (6)
-            metrics.ACK_SECONDS.observe(self.clock.monotonic() - started_s)
-        return response
 
-    async def access(self, request: web.BaseRequest, ballot: str) -> Answer:
+    def access(self, request: Request, published: Published, settle: Settle) -> None:
         """POST access: would a vote with this credential be taken now? Logs the try, uses nothing up."""
-        body = await admission.read_json(request, timeout_s=self.settings.body_s)
-        published = await self.ballots.find(ballot)
-        digest = keyed_digest(self.digest_key, votes.parse_access(body))
+        ballot = request.route.ballot
+        digest = keyed_digest(self.digest_key, votes.parse_access(request.body))
         address = self._address(request)
-        decision = await self.batcher.ask(
+        taken = self.batcher.submit(
             ACCESS,
             ballot=ballot,
             shard=shard_of_digest(digest, published.shards),
             args=(digest, self._sealed_ip(address, ballot, digest)),
+            done=partial(settle, request, self._access_answer, published, address),
         )
+        if not taken:
+            raise replies.unreachable()
+
+    def _cast_answer(
+        self, published: Published, address: str, started_s: float, decision: Decision | None
+    ) -> Answer:
+        if decision is None:
+            raise replies.not_confirmed()
+        answer = self._answer(decision, published, address)
+        metrics.VOTES.count(CAST_OUTCOMES[answer.status])
+        if decision.receipt is not None:  # (4)
+            metrics.ACK_SECONDS.observe(self.clock.monotonic() - started_s)
+        return answer
+
+    def _access_answer(self, published: Published, address: str, decision: Decision | None) -> Answer:
         if decision is None:
             raise replies.unreachable()
-        return self._reply(decision, published, address)
+        answer = self._answer(decision, published, address)
+        metrics.ACCESS.count(ACCESS_OUTCOMES[answer.status])
+        return answer
 
-    def _address(self, request: web.BaseRequest) -> str:
+    def _address(self, request: Request) -> str:
         hops = self.settings.proxy_hops
         forwarded_for = request.headers.getall("X-Forwarded-For", ()) if hops else ()
         return client_address(request.remote, forwarded_for, proxy_hops=hops)
@@ -98,7 +122,7 @@ class Intake:
     def _sealed_ip(self, address: str, ballot: str, digest: bytes) -> bytes:
         return wrap_ip(self.queue_key, address, ballot_id=ballot, credential_digest=digest, random=os.urandom)
 
-    def _reply(self, decision: Decision, published: Published, address: str) -> Answer:
+    def _answer(self, decision: Decision, published: Published, address: str) -> Answer:
         match decision.outcome:
             case "accepted" | "repeated":
                 if decision.receipt is None:

@@ -3,7 +3,8 @@
 import pytest
 
 from ballot.rejection import Rejected, Rejection
-from intake.admission import Route, check_method, route
+from intake.admission import check_method
+from intake.route import Route, route
 
 
 @pytest.mark.parametrize(
