@@ -1,140 +1,107 @@
-"""Group commit: while one call to the queue is under way, votes wait; then all that wait go together.
+"""Group commit: while one call to a primary is under way, its votes wait; then all that wait go together.
 
 Nothing waits on purpose. An idle edge sends a lone vote at once, in one round trip; a slow queue makes
 batches larger, not the line longer. What is bounded: how many wait (beyond that, an immediate
 refusal that says it is safe to try again), how long each waits, and how many go in one call.
+
+Each primary has a link of its own, so that one that is slow or gone delays only the shards that it holds.
+Which primary holds which shard a Cluster tells; a standalone server holds all.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from functools import partial
+from typing import Final
 
-from redis.exceptions import RedisError
+from redis.exceptions import AskError, MovedError, ResponseError
 
 from ballot.receipt import Leaf, Receipt
 from intake import metrics
+from intake.clocks import Clocks
 from intake.faults import place
-from intake.gate import ACCESS, CAST, Call, Queue, Unready
+from intake.gate import ACCESS, CAST, Decision, Unready
+from intake.lines import CALL_ITEMS_MAX, Done, Item
+from intake.link import Link
+from intake.node import Node, Trusted
+from intake.routing import Address, name_of, slot_of
+from intake.scout import Scout
 from intake.settings import Settings
 from runtime import logs
 from runtime.clock import Clock
 
+__all__ = ["CALL_ITEMS_MAX", "Batcher", "Decision", "Done"]
+
 log = logs.get("batch")
 
-CALL_ITEMS_MAX: Final = 256
-"""Votes in one call: about 10 ms of the queue's time, so that no shard keeps the others waiting for long."""
+TICK_S: Final = 0.05
+LOOK_S: Final = 1.0
+"""How often a Cluster is asked who holds what; also as soon as a primary says that it no longer does."""
 
-ROUND_CALLS_MAX: Final = 64
-CHECK_S: Final = 2.0
-"""How often the queue's settings are looked at again while a connection lasts."""
+LOOKS_APART_S: Final = 0.05
+REDIRECTS_AT_ONCE: Final = 2
+"""An item that is sent on more often waits a little each time: what is moving has not arrived yet."""
 
-EXPIRE_S: Final = 0.05
-BACKOFF_S: Final = (0.05, 1.0)
-
+AGAIN_S: Final = 0.02
 ACCESS_SHARE: Final = 4
 """Access requests have room of their own, a quarter of the votes': whoever sends them keeps no vote out."""
 
-
-Outcome = Literal["accepted", "repeated", "ready", "not_open", "not_accepted", "not_found", "taken"]
-OUTCOMES: Final[dict[bytes, Outcome]] = {name.encode(): name for name in get_args(Outcome)}
-RECEIPTED: Final = frozenset({"accepted", "repeated"})
-
-
-@dataclass(slots=True)
-class Decision:
-    """What the gate decided about one item, and the ballot's window at that instant.
-
-    Its receipt is added once it is signed; nothing else ever changes (frozen costs each vote twice as much).
-    """
-
-    outcome: Outcome
-    opens_us: int
-    closes_us: int
-    state: str
-    reference: str = ""
-    accepted_us: int = 0
-    sealed_sha256: bytes = b""
-    receipt: Receipt | None = None
-
-
-Done = Callable[[Decision | None], None]
-"""What is called with the decision on an item, once; None when none came in time: it may have been done."""
-
-
-@dataclass(slots=True, eq=False)
-class _Item:
-    """One vote or access request that waits; `done` gets None when it could not be confirmed."""
-
-    function: str
-    args: Sequence[bytes]
-    deadline_s: float
-    done: Done
-    settled: bool = False
-
-
-Line = tuple[str, str, int]
-"""What one call can hold together: function, ballot, shard."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Round:
-    """Calls that go together, each with its items in the same order."""
-
-    calls: list[Call]
-    items: list[list[_Item]]
+MakeNode = Callable[[Address, Trusted | None], Node]
 
 
 class Batcher:
-    """All votes of this process on their way to the queue. `run` must run for anything to be answered."""
+    """All votes of this process on their way to the queue. `run` must run for anything to be answered.
+
+    The queue is the one server at `alone`, or the Cluster that `scout` finds.
+    """
 
     def __init__(
         self,
-        queue: Queue,
+        node: MakeNode,
         *,
+        alone: Address | None = None,
+        scout: Scout | None = None,
         settings: Settings,
         clock: Clock,
         issue_receipts: Callable[[Sequence[Leaf]], Sequence[Receipt]],
     ) -> None:
-        self._queue = queue
+        self._node = node
+        self._alone = alone
+        self._scout = scout
         self._settings = settings
         self._clock = clock
         self._issue_receipts = issue_receipts
-        self._waiting: dict[Line, deque[_Item]] = {}
-        self._by_age: deque[_Item] = deque()
-        self._unanswered = {CAST: 0, ACCESS: 0}
-        self._bounds = {
-            CAST: settings.inflight_max,
-            ACCESS: max(settings.inflight_max // ACCESS_SHARE, 1),
-        }
-        self._arrived = asyncio.Event()
+        self._clocks = Clocks()
+        self._links: dict[Address, Link] = {}
+        self._deciding: frozenset[Address] = frozenset()
+        self._routes: dict[tuple[str, int], Link] = {}
+        self._bounds = {CAST: 0, ACCESS: 0}
+        self._by_age: deque[Item] = deque()
+        self._look = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._unmapped = Unready("starting", "The Cluster has not been asked yet.")
         self.ready = False
         self.reason = "starting"
 
     @property
     def inflight(self) -> int:
         """How many wait now, sent or not."""
-        return sum(self._unanswered.values())
+        return sum(link.unanswered.total() for link in self._links.values())
 
     def submit(self, function: str, *, ballot: str, shard: int, args: Sequence[bytes], done: Done) -> bool:
-        """Take one item on, if there is room for it and a queue to send it to: `done` is called later, once.
+        """Take one item on, if there is room for it and a primary for it: `done` is called later, once.
 
         When it is not taken, nothing was done with it and `done` is never called.
         """
-        if not self.ready or self._unanswered[function] >= self._bounds[function]:
+        link = self._routes.get((ballot, shard)) or self._route(ballot, shard)
+        if link is None or not link.ready or not self._clocks.agree:
             return False
-        item = _Item(function, args, self._clock.monotonic() + self._settings.confirm_s, done)
-        self._unanswered[function] += 1
+        if link.unanswered[function] >= self._bounds[function]:
+            return False
+        item = Item(function, ballot, shard, args, self._clock.monotonic() + self._settings.confirm_s, done)
         self._by_age.append(item)
-        key = (function, ballot, shard)
-        line = self._waiting.get(key)
-        if line is None:
-            self._waiting[key] = deque((item,))
-            self._arrived.set()
-        else:
-            line.append(item)
+        link.add(item)
         return True
 
     async def ask(self, function: str, *, ballot: str, shard: int, args: Sequence[bytes]) -> Decision | None:
@@ -150,163 +117,149 @@ class Batcher:
         return await answered
 
     async def run(self) -> None:
-        """Keep a good connection and send what waits, until cancelled."""
-        expiry = asyncio.create_task(self._expire_forever())
+        """Keep good connections and send what waits, until cancelled."""
         try:
-            await self._send_forever()
+            async with asyncio.TaskGroup() as self._tasks:
+                if self._alone is not None:
+                    self._use(frozenset((self._alone,)), deciding=frozenset((self._alone,)))
+                if self._scout is not None:
+                    self._tasks.create_task(self._look_forever(self._scout))
+                self._tasks.create_task(self._tick_forever())
         finally:
-            expiry.cancel()
-            with suppress(asyncio.CancelledError):
-                await expiry
             metrics.READY.set(0)
             self.ready, self.reason = False, "stopping"
-            await self._queue.drop()
             for item in list(self._by_age):
-                self._answer(item, None)
+                _settle(item)
+            if self._scout is not None:
+                await self._scout.close()
 
-    async def _send_forever(self) -> None:
-        backoff_s = BACKOFF_S[0]
+    def _route(self, ballot: str, shard: int) -> Link | None:
+        """The link of the primary that holds the shard, as far as known."""
+        owner = self._alone
+        if self._scout is not None:
+            owner = None if self._scout.map is None else self._scout.map.owners[slot_of(ballot, shard)]
+        link = None if owner is None else self._links.get(owner)
+        if link is not None:
+            self._routes[ballot, shard] = link
+        return link
+
+    async def _look_forever(self, scout: Scout) -> None:
         while True:
+            self._look.clear()
             try:
-                await self._queue.open()
-                self._set_ready(ready=True, reason="ready")
-                backoff_s = BACKOFF_S[0]
-                await self._send_while_connected()
+                await scout.look()
             except Unready as error:
-                self._set_ready(ready=False, reason=error.reason, text=error.text)
-            except (RedisError, OSError, TimeoutError) as error:
-                self._set_ready(ready=False, reason="connection_lost", text=type(error).__name__)
-            except Exception as error:  # noqa: BLE001  # the one place: a bug costs this connection, not the process
-                log.alarm("batch failed", error=type(error).__name__, place=place(error))
-                self._set_ready(ready=False, reason="bug")
-            await self._queue.drop()
-            await self._clock.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_S[1])
+                if scout.map is None or error.reason == "cluster_down":
+                    self._unmapped = error
+                    scout.map = None
+                    self._routes.clear()
+                    self._changed()
+            except Exception as error:  # noqa: BLE001  # a bug costs this look, not the process
+                log.alarm("look failed", error=type(error).__name__, place=place(error))
+            if scout.map is not None:
+                self._use(scout.map.primaries | scout.map.deciding, deciding=scout.map.deciding)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), LOOK_S)
+            await self._clock.sleep(LOOKS_APART_S)
 
-    async def _send_while_connected(self) -> None:
-        check_at_s = self._clock.monotonic() + CHECK_S
-        while True:
-            if not self._waiting:
-                self._arrived.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), CHECK_S)
-            if self._clock.monotonic() >= check_at_s:
-                await self._queue.check()
-                check_at_s = self._clock.monotonic() + CHECK_S
-            round_ = self._take()
-            if round_.calls:
-                await self._send(round_)
+    def _use(self, primaries: frozenset[Address], *, deciding: frozenset[Address]) -> None:
+        """Have a link to each primary, and none to any other."""
+        self._routes.clear()
+        self._deciding = deciding
+        self._clocks.decide_by({name_of(address) for address in deciding})
+        share = max(self._settings.inflight_max // max(len(deciding), 1), 1)
+        self._bounds = {CAST: share, ACCESS: max(share // ACCESS_SHARE, 1)}
+        left = [self._links.pop(address) for address in set(self._links) - primaries]
+        for address in sorted(primaries - set(self._links)):
+            self._links[address] = self._link(address)
+        for link in left:
+            for item in link.retire():
+                self._again(item)
+        self._changed()
 
-    def _take(self) -> _Round:
-        """Everything that waits, up to the bounds, votes first, oldest line first; nothing that expired."""
-        round_ = _Round([], [])
-        votes_first = sorted(self._waiting, key=lambda line: line[0] != CAST)
-        for key in votes_first[:ROUND_CALLS_MAX]:
-            line = self._waiting.pop(key)
-            items: list[_Item] = []
-            while line and len(items) < CALL_ITEMS_MAX:
-                item = line.popleft()
-                if not item.settled:
-                    items.append(item)
-            if line:
-                self._waiting[key] = line  # at the end: the other shards' turn comes first
-            if items:
-                function, ballot, shard = key
-                args = [argument for item in items for argument in item.args]
-                round_.calls.append(Call(function, ballot, shard, args))
-                round_.items.append(items)
-        return round_
+    def _link(self, address: Address) -> Link:
+        scout = self._scout
+        trusted = None if scout is None else partial(getattr, scout, "trusted")
+        link = Link(
+            self._node(address, trusted),
+            name=name_of(address),
+            clock=self._clock,
+            clocks=self._clocks,
+            issue_receipts=self._issue_receipts,
+            redirect=self._redirect,
+            changed=self._changed,
+        )
+        if self._tasks is None:
+            raise RuntimeError("a link is only made while running")
+        self._tasks.create_task(link.run())
+        return link
 
-    async def _send(self, round_: _Round) -> None:
-        metrics.BATCH_VOTES.observe(sum(len(items) for items in round_.items))
-        failed: Exception | None = None
-        try:
-            replies = await self._queue.call(round_.calls)
-            failed = self._settle(round_, replies)
-        finally:
-            # Answers that did not come, for whatever reason: not confirmed, and trying again is safe.
-            for items in round_.items:
-                for item in items:
-                    self._answer(item, None)
-            self._forget_answered()
-        if failed is not None:
-            raise failed
+    def _redirect(self, item: Item, error: ResponseError) -> None:
+        """Send on an item that a primary did not do because the shard is elsewhere, or on its way there."""
+        item.redirects += 1
+        item.asking = False
+        at_once = item.redirects <= REDIRECTS_AT_ONCE and isinstance(error, AskError)
+        target: Address | None = None
+        if isinstance(error, AskError):
+            owner = (error.host or item_host(item), error.port)
+            if not isinstance(error, MovedError):
+                target = owner
+            elif self._scout is not None and self._scout.map is not None:
+                self._scout.map.moved(error.slot_id, owner)
+                self._routes.pop((item.ballot, item.shard), None)
+        self._look.set()
+        if at_once:
+            self._again(item, target)
+        else:
+            asyncio.get_running_loop().call_later(AGAIN_S, self._again, item, target)
 
-    def _settle(self, round_: _Round, replies: Sequence[Any]) -> Exception | None:
-        """Give every item its decision, accepted votes with receipts; the first error among the replies."""
-        decided: list[tuple[_Item, Decision]] = []
-        leaves: list[Leaf] = []
-        failed: Exception | None = None
-        for call, items, reply in zip(round_.calls, round_.items, replies, strict=True):
-            if isinstance(reply, Exception):
-                failed = failed or reply
-                log.error("call refused", function=call.function, error=reply)
-                continue
-            for item, decision in zip(items, decisions(reply), strict=True):
-                decided.append((item, decision))
-                if decision.outcome in RECEIPTED:
-                    leaves.append(
-                        Leaf(call.ballot, decision.reference, decision.accepted_us, decision.sealed_sha256)
-                    )
-        # The queue answers after its fsync. From here the accepted voters have voted: nothing below may turn
-        # their reply into an error. Signing asks nobody and waits for nothing.
-        receipts = iter(self._issue_receipts(leaves) if leaves else ())
-        for item, decision in decided:
-            if decision.outcome in RECEIPTED:
-                decision.receipt = next(receipts)
-            self._answer(item, decision)
-        return failed
-
-    def _answer(self, item: _Item, decision: Decision | None) -> None:
+    def _again(self, item: Item, target: Address | None = None) -> None:
+        """Put an item in the line where its shard is now, or is moving to; its deadline stays."""
         if item.settled:
             return
-        item.settled = True
-        self._unanswered[item.function] -= 1
-        try:
-            item.done(decision)
-        except Exception as error:  # noqa: BLE001  # one answer's bug costs no other vote its answer
-            log.alarm("answer failed", error=type(error).__name__, place=place(error))
+        item.asking = target is not None
+        link = self._route(item.ballot, item.shard) if target is None else self._links.get(target)
+        if link is None:
+            asyncio.get_running_loop().call_later(AGAIN_S, self._again, item)
+        else:
+            link.add(item)
 
-    def _forget_answered(self) -> None:
-        while self._by_age and self._by_age[0].settled:
-            self._by_age.popleft()
-
-    async def _expire_forever(self) -> None:
+    async def _tick_forever(self) -> None:
         while True:
-            await self._clock.sleep(EXPIRE_S)
+            await self._clock.sleep(TICK_S)
             self.expire()
+            for link in self._links.values():
+                link.tick()
             metrics.INFLIGHT.set(self.inflight)
 
     def expire(self) -> None:
         """Answer those that waited too long. They may still be done by the queue; a retry finds out."""
         now_s = self._clock.monotonic()
         while self._by_age and (self._by_age[0].settled or self._by_age[0].deadline_s <= now_s):
-            self._answer(self._by_age.popleft(), None)
+            _settle(self._by_age.popleft())
 
-    def _set_ready(self, *, ready: bool, reason: str, text: str = "") -> None:
-        if reason != self.reason:
-            if ready:
-                log.info("taking votes")
-            else:
-                log.error("not taking votes", reason=reason, text=text)
-        if not ready:
-            metrics.QUEUE_FAILURES.labels(reason).inc()
-        metrics.READY.set(int(ready))
-        self.ready, self.reason = ready, reason
+    def _changed(self) -> None:
+        """Be ready while every shard has a primary that is."""
+        self.reason = self._why_not() or "ready"
+        self.ready = self.reason == "ready"
+        metrics.READY.set(int(self.ready))
+
+    def _why_not(self) -> str:
+        map_ = None if self._scout is None else self._scout.map
+        if self._scout is not None and (map_ is None or not map_.whole):
+            return self._unmapped.reason if map_ is None else "slots_missing"
+        for address in sorted(self._deciding):
+            link = self._links.get(address)
+            if link is None or not link.ready:
+                return "starting" if link is None else link.reason
+        return "" if self._clocks.agree else "clock_skew"
 
 
-def decisions(reply: Sequence[Any]) -> list[Decision]:
-    """The gate's reply: opens, closes and state, then a row an item."""
-    opens_us, closes_us, state = int(reply[0]), int(reply[1]), reply[2].decode()
-    return [
-        Decision(
-            outcome=OUTCOMES[row[0]],
-            opens_us=opens_us,
-            closes_us=closes_us,
-            state=state,
-            reference=row[1].decode(),
-            accepted_us=int(row[2] or 0),
-            sealed_sha256=row[3],
-        )
-        for row in reply[3:]
-    ]
+def _settle(item: Item) -> None:
+    if item.link is not None:
+        item.link.settle(item, None)
+
+
+def item_host(item: Item) -> str:
+    """Where the item was sent last: a node that names no host of its own means itself."""
+    return "" if item.link is None else item.link.name.rpartition(":")[0]

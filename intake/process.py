@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import socket
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -13,16 +12,20 @@ from ballot.suite import AeadKey, SigningKey
 from intake import metrics
 from intake.ballots import Ballots
 from intake.batch import Batcher
+from intake.durability import Durability
 from intake.edge import Edge
 from intake.failures import Failures
-from intake.gate import Queue
+from intake.faults import place
+from intake.node import Node, Trusted
 from intake.reads import Reads
+from intake.routing import Address
+from intake.scout import Scout
 from intake.server import Server
 from intake.settings import Settings
 from intake.votes import Intake
 from runtime import logs, valkey
-from runtime.clock import SystemClock
-from runtime.lifecycle import Stop
+from runtime.clock import Clock, SystemClock
+from runtime.lifecycle import Fatal, Stop
 from runtime.servers import Servers
 
 log = logs.get("process")
@@ -42,15 +45,7 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
     receipts_key = SigningKey.from_seed(home.secret("receipts"))
     reads = Reads(valkey.connect(servers, USER, timeout_s=READ_S))
     ballots = Ballots(reads, desk_key_file=home.public_key_file, clock=clock)
-    batcher = Batcher(
-        Queue(
-            partial(valkey.dedicated, servers, USER, timeout_s=settings.confirm_s),
-            timeout_s=settings.confirm_s,
-        ),
-        settings=settings,
-        clock=clock,
-        issue_receipts=partial(receipt.issue, key=receipts_key),
-    )
+    batcher = _batcher(servers, settings=settings, clock=clock, receipts_key=receipts_key)
     intake = Intake(
         settings=settings,
         ballots=ballots,
@@ -67,22 +62,56 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
         body_s=settings.body_s,
         connections_max=settings.connections_max,
     )
-    background = [asyncio.create_task(each) for each in (batcher.run(), metrics.flush_forever(clock))]
+    queue, numbers = (asyncio.create_task(each) for each in (batcher.run(), metrics.flush_forever(clock)))
     _settle_memory()
     try:
         await server.listen(listening)
         log.info("listening", port=listening.getsockname()[1], pid=os.getpid())
-        await stop.wait()
+        await _until_asked(stop, queue)
     finally:
         # New connections go to the other processes from here; votes under way are still sent and answered.
         await server.stop(settings.confirm_s + 1.0)
-        for task in background:
+        for task in (queue, numbers):
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(queue, numbers, return_exceptions=True)
         await reads.close()
     log.info("stopped")
     return 0
+
+
+async def _until_asked(stop: Stop, queue: "asyncio.Task[None]") -> None:
+    """Return when asked to stop; Fatal when nothing sends the votes any more, which is a bug."""
+    asked = asyncio.create_task(stop.wait())
+    await asyncio.wait({asked, queue}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if queue.done():
+        error = None if queue.cancelled() else queue.exception()
+        where = "" if error is None else place(error)
+        raise Fatal(f"sending votes to the queue has ended: {type(error).__name__} {where}")
+
+
+def _batcher(servers: Servers, *, settings: Settings, clock: Clock, receipts_key: SigningKey) -> Batcher:
+    """The way to the queue: to one server, or to as many primaries as the Cluster has."""
+    address = servers.valkey
+    connect = partial(valkey.node, servers, USER, timeout_s=settings.confirm_s)
+
+    def node(where: Address, trusted: Trusted | None) -> Node:
+        return Node(
+            partial(connect, *where),
+            durability=Durability(settings.replicas),
+            clock=clock,
+            timeout_s=settings.confirm_s,
+            trusted=trusted,
+        )
+
+    return Batcher(
+        node,
+        alone=None if address.cluster else (address.host, address.port),
+        scout=Scout(connect, address.seeds, tls=address.tls) if address.cluster else None,
+        settings=settings,
+        clock=clock,
+        issue_receipts=partial(receipt.issue, key=receipts_key),
+    )
 
 
 def _settle_memory() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runtime.durability import replicas_awaited
 from runtime.environment import Environment
 
 
@@ -11,8 +12,11 @@ from runtime.environment import Environment
 class Settings:
     """The edge's own settings; every bound but that on failures is per process."""
 
-    confirm_s: float = 5.0
+    confirm_s: float = 2.0
     """A vote that is not confirmed by then is answered `not_confirmed`; the voter's device tries again."""
+
+    replicas: int = 0
+    """On the disks of so many replicas a vote must be before it is confirmed; 0: on the queue's own only."""
 
     inflight_max: int = 2_000
     """Votes and access requests that may wait for the queue at once; at 40 kB each that is 80 MB."""
@@ -59,6 +63,7 @@ class Settings:
             )
         settings = cls(
             confirm_s=read.seconds("BALLOT_CONFIRM_SECONDS", default.confirm_s, 0.05, 60.0),
+            replicas=replicas_awaited(read),
             inflight_max=read.integer("BALLOT_INFLIGHT_MAX", default.inflight_max, 1, 100_000),
             head_s=read.seconds("BALLOT_HEAD_SECONDS", default.head_s, 0.1, 120.0),
             body_s=read.seconds("BALLOT_BODY_SECONDS", default.body_s, 0.1, 120.0),

@@ -190,7 +190,7 @@ async def booth(servers: Servers, ballot: str, *, shards: int = 1) -> AsyncItera
 async def vouch(worker: Redis) -> None:
     """Write the trust mark as a worker does after comparing its marks."""
     server = await worker.info("server")
-    await worker.set(handoff.TRUST_KEY, server["run_id"])
+    await worker.hset(handoff.TRUST_KEY, server["run_id"], "1")
 
 
 @dataclass(frozen=True, slots=True)

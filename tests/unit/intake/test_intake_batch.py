@@ -16,25 +16,34 @@ from redis.exceptions import ResponseError
 from ballot import receipt
 from ballot.suite import SigningKey
 from intake.batch import CALL_ITEMS_MAX, Batcher, Decision
-from intake.gate import ACCESS, CAST, Call, Queue, Unready
+from intake.gate import ACCESS, CAST, Call, Unready
+from intake.node import Node
 from intake.settings import Settings
 from runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from intake.clocks import Reading
+
 KEY = SigningKey.from_seed(b"k" * 32)
 SETTINGS = Settings(confirm_s=0.5, inflight_max=600)
 
 
-class HandQueue(Queue):
-    """Answers a round when the test says so."""
+class HandQueue(Node):
+    """A primary that answers a round when the test says so."""
 
     def __init__(self) -> None:
         self.rounds: list[list[Call]] = []
         self.answers: asyncio.Queue[Callable[[list[Call]], list[Any]] | Exception] = asyncio.Queue()
         self.refuse: Unready | None = None
         self.opened = 0
+        self.reading: Reading | None = None
+
+    @property
+    def alive(self) -> bool:
+        """There is no connection that could be gone."""
+        return True
 
     async def open(self) -> None:
         """Connect, unless the test refuses."""
@@ -48,7 +57,7 @@ class HandQueue(Queue):
     async def drop(self) -> None:
         """Forget nothing: there is no connection."""
 
-    async def call(self, calls: Sequence[Call]) -> list[Any]:
+    async def call(self, calls: Sequence[Call], *, wait_s: float) -> list[Any]:  # noqa: ARG002  # no replicas
         """Wait for the test's answer."""
         self.rounds.append(list(calls))
         answer = await self.answers.get()
@@ -79,7 +88,13 @@ async def batching(queue: HandQueue, settings: Settings = SETTINGS) -> AsyncIter
     def issue(leaves: Sequence[receipt.Leaf]) -> list[receipt.Receipt]:
         return receipt.issue(leaves, KEY)
 
-    batcher = Batcher(queue, settings=settings, clock=SystemClock(), issue_receipts=issue)
+    batcher = Batcher(
+        lambda _address, _trusted: queue,
+        alone=("one", 1),
+        settings=settings,
+        clock=SystemClock(),
+        issue_receipts=issue,
+    )
     running = asyncio.create_task(batcher.run())
     await wait_for(lambda: queue.opened > 0)
     try:
