@@ -40,11 +40,12 @@ class Restartable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """A process to keep: its name in messages, its command, and where its output goes."""
+    """A process to keep: its name in messages, its command, where its output goes, and its niceness."""
 
     name: str
     command: tuple[str, ...]
     output: Path
+    nice: int = 0
 
 
 def ballot_command(*arguments: str) -> tuple[str, ...]:
@@ -77,6 +78,10 @@ class Child:
                 stderr=output,
                 start_new_session=True,
             )
+        if self.spec.nice:
+            with suppress(ProcessLookupError):  # gone already: the next look starts it again
+                own = os.getpriority(os.PRIO_PROCESS, 0)
+                os.setpriority(os.PRIO_PROCESS, self.process.pid, own + self.spec.nice)
         self.started = time.monotonic()
 
     def tend(self) -> None:

@@ -19,6 +19,9 @@ from runtime.lifecycle import child_of_parent
 from runtime.servers import servers
 
 METRICS_PORTS = 3
+WORKER_NICE = 10
+"""Storing can wait while voters press Submit: the queue holds what is accepted."""
+
 READY_POLL_SECONDS = 0.2
 PORT_TRIES_MAX = 50
 PORTS = 65536
@@ -111,7 +114,12 @@ def _children(
         commands.insert(0, ["monitor", "--url", addresses.url, "--metrics-port", str(metrics + 2)])
     logs = home.logs
     return [
-        ChildSpec(name=command[0], command=ballot_command(*command), output=logs / f"{command[0]}.out")
+        ChildSpec(
+            name=command[0],
+            command=ballot_command(*command),
+            output=logs / f"{command[0]}.out",
+            nice=WORKER_NICE if command[0] == "worker" else 0,
+        )
         for command in commands
     ]
 

@@ -13,6 +13,7 @@ import aiohttp
 import click
 
 from runtime.servers import Servers
+from tests.benchmarks.storing import register
 from tests.integration.intake_rig import Booth, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -68,11 +69,12 @@ def generate(port: int, path: str, bodies: Path, connections: int) -> dict[str, 
     return found
 
 
-async def prepare(poll: Booth, directory: Path, *, files: int, votes: int) -> list[Path]:
-    """Issue and seal ahead: files of request bodies, each good for one run."""
+async def prepare(found: Servers, poll: Booth, directory: Path, *, files: int, votes: int) -> list[Path]:
+    """Issue, register and seal ahead: files of request bodies, each good for one run."""
     made = []
     for _ in range(files):
         voters = await poll.issue(votes)
+        await register(found, poll, voters)
         file = directory / f"votes-{voters[0].uin.hex()}"
         file.write_bytes(b"\n".join(voter.vote(poll.document).to_json() for voter in voters))
         made.append(file)

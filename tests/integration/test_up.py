@@ -57,6 +57,9 @@ def running() -> list[Process]:
     return found
 
 
+NICE = {"ballot worker": 10, "ballot intake": 0}
+
+
 class Up:
     """A running `ballot up` with a home and ports of its own."""
 
@@ -148,7 +151,12 @@ def alive(processes: list[Process]) -> list[str]:
 
 
 def test_whatever_dies_comes_back(up: Up) -> None:
-    """Worker, edge, monitor and queue, killed one by one: each is back, and votes are taken again."""
+    """Worker, edge, monitor and queue, killed one by one: each is back, and votes are taken again.
+
+    What comes after the answer gives way to it: the worker runs at a lower priority than the edge.
+    """
+    nice = {name: {os.getpriority(os.PRIO_PROCESS, pid) for pid in up.children(name)} for name in NICE}
+    assert nice == {name: {value + os.getpriority(os.PRIO_PROCESS, 0)} for name, value in NICE.items()}
     for name in ("ballot worker", "ballot intake", "ballot monitor", "valkey-server"):
         before = up.children(name)
         assert before, name
