@@ -62,10 +62,7 @@ class Code:
 
     def signing_key(self, ballot_id: str) -> SigningKey:
         """The voter's signing key on this ballot; another ballot's is unrelated."""
-        salt = b"strike-ballot/v1/" + ballot_id.encode()
-        return SigningKey.from_seed(
-            hkdf(self._symbols.encode(), salt=salt, info=b"credential", length=SEED_BYTES)
-        )
+        return SigningKey.from_seed(key_seed(self._symbols, ballot_id))
 
     def credential(self, ballot_id: str) -> bytes:
         """The public half of the signing key, 32 bytes."""
@@ -76,6 +73,12 @@ class Code:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("An access code is never pickled or copied.")
+
+
+def key_seed(symbols: str, ballot_id: str) -> bytes:
+    """The seed of the signing key of the code with these 20 canonical `symbols`, on one ballot."""
+    salt = b"strike-ballot/v1/" + ballot_id.encode()
+    return hkdf(symbols.encode(), salt=salt, info=b"credential", length=SEED_BYTES)
 
 
 def check_symbol(symbols: str) -> str:

@@ -20,9 +20,14 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def root(leaves: Sequence[bytes]) -> bytes:
     """The root over `leaves` (their data, not their hashes); SHA-256 of nothing when there are none."""
-    if not leaves:
+    return root_of_hashes([leaf_hash(leaf) for leaf in leaves])
+
+
+def root_of_hashes(hashes: Sequence[bytes]) -> bytes:
+    """The root over leaves of which only the hashes are at hand."""
+    if not hashes:
         return hashlib.sha256().digest()
-    level = [leaf_hash(leaf) for leaf in leaves]
+    level = list(hashes)
     while len(level) > 1:
         level = _above(level)
     return level[0]

@@ -3,23 +3,21 @@
 One working code a voter, in exactly one dispatch file, and nowhere else in readable form.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import click
 
-from scrutineer import ballots, dispatch, issuing, reissuing, voters
+from scrutineer import ballots, dispatch, issuing, pushing, reissuing, voters
 from scrutineer.ballots import StoredBallot
 from scrutineer.dispatch import DispatchFile
 from scrutineer.files import read_bounded, refuse_existing
-from scrutineer.issuing import Recipient
+from scrutineer.making import Recipient
 from scrutineer.reissuing import Reissued
 from scrutineer.roll import Step, no_step
 from scrutineer.roots import RootJournal
 from scrutineer.session import Desk, changing, run_desk
-from scrutineer.voters import PeopleKeys, Person
 
-CHECK_ROWS = 5_000
 #: A list of members to reissue to; a longer one is a new roll.
 MEMBERS_MAX = 100_000
 #: A hundred thousand member ids of 64 characters, four bytes each at most.
@@ -71,7 +69,7 @@ async def issue_all(
     """Issue to every voter without a code; gives how many that were."""
     stored = await _with_codes(desk, ballot)
     async with changing(desk, ballot):
-        await issuing.finish_pending(desk, stored)
+        await pushing.finish_pending(desk, stored)
         journal = RootJournal(desk.home, ballot)
         missing = await _codeless(desk, stored)
         if missing:
@@ -80,11 +78,11 @@ async def issue_all(
         if not missing:
             return 0
         refuse_existing(out)
-        recipients = _recipients(desk, stored, PeopleKeys.from_home(desk.home))
-        drawer = issuing.Drawer(desk.home, stored)
+        series = issuing.series_of(desk.home, stored)
+        recipients = _recipients(desk, stored)
         with DispatchFile(out, ballot=ballot, to=to) as file:
             return await issuing.issue(
-                desk, stored, recipients, file, drawer=drawer, count=missing, cause="issued", step=step
+                desk, stored, recipients, file, series=series, count=missing, cause="issued", step=step
             )
 
 
@@ -110,22 +108,14 @@ async def _codeless(desk: Desk, stored: StoredBallot) -> int:
     return int(entitled - holders)
 
 
-async def _recipients(desk: Desk, stored: StoredBallot, keys: PeopleKeys) -> AsyncIterator[Recipient]:
-    """Give the voters who never had a code, a block at a time."""
-    block: list[Person] = []
-    async for person in voters.everyone(desk.people, stored.id, keys):
-        block.append(person)
-        if len(block) == CHECK_ROWS:
-            for recipient in await _without_code(desk, stored, block):
-                yield recipient
-            block = []
-    for recipient in await _without_code(desk, stored, block):
-        yield recipient
-
-
-async def _without_code(desk: Desk, stored: StoredBallot, block: list[Person]) -> list[Recipient]:
-    holders = await reissuing.shards_of(desk, stored, [person.uin for person in block])
-    return [Recipient(person) for person in block if person.uin not in holders]
+async def _recipients(desk: Desk, stored: StoredBallot) -> AsyncIterator[Sequence[Recipient]]:
+    """Give the voters who never had a code, in blocks, in order of UIN, which is random."""
+    some = await desk.votes.fetchval(
+        "SELECT EXISTS (SELECT FROM ballot.register WHERE ballot = $1)", stored.id
+    )
+    async for block in voters.sealed(desk.people, stored.id):
+        holders = await reissuing.shards_of(desk, stored, [uin for uin, _ in block]) if some else {}
+        yield [(uin, details, None) for uin, details in block if uin not in holders]
 
 
 @codes.command("reissue")

@@ -53,21 +53,22 @@ class DispatchFile:
         return self
 
     @contextmanager
-    def rows(self) -> Iterator[IO[str]]:
-        """Take the rows; on leaving the file is on disk, name and all. Sealed, only ciphertext meets it."""
+    def rows(self) -> Iterator[IO[bytes]]:
+        """Take the rows; on leaving the file is on disk, name and all.
+
+        Sealed, only ciphertext meets the disk, and until then all rows are in memory: the suite seals a
+        message whole.
+        """
         if self._file is None:
             raise AssertionError("rows are written inside the file's own block, once")
         self._written = True
         with disk_errors(self.out):
             if self._to is None:
-                text = io.TextIOWrapper(self._file, encoding="utf-8", newline="")
-                yield text
-                text.flush()
-                text.detach()
+                yield self._file
             else:
-                rows = io.StringIO(newline="")
+                rows = io.BytesIO()
                 yield rows
-                self._file.write(hpke_seal(self._to, rows.getvalue().encode(), info=info(self._ballot)))
+                self._file.write(hpke_seal(self._to, rows.getvalue(), info=info(self._ballot)))
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()

@@ -8,7 +8,7 @@ import click
 from ballot import document as documents
 from ballot.encoding import Malformed, b64encode, canonical_json, format_time, parse_time
 from ballot.limits import CLOCK_YEAR_MAX
-from scrutineer import ballots, closing, electorate, issuing, readiness
+from scrutineer import ballots, closing, electorate, pushing, readiness
 from scrutineer.ballots import Armed, StoredBallot
 from scrutineer.files import write_public
 from scrutineer.gate import Gate, ShardState
@@ -53,7 +53,7 @@ async def open_ballot(desk: Desk, ballot: str, *, step: Step = no_step) -> Armed
             raise click.ClickException(f"ballot {ballot!r} is already open; it is opened once")
         if armed is None:
             # Step 1.
-            await issuing.finish_pending(desk, stored)
+            await pushing.finish_pending(desk, stored)
             document = await readiness.ready(desk, stored)
             # Step 2.
             await electorate.sign(desk, stored)

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from ballot import register
-from scrutineer import issuing, voters
+from scrutineer import issuing, pushing, voters
 from scrutineer.ballots import StoredBallot
 from scrutineer.dispatch import DispatchFile
 from scrutineer.files import refuse_existing
 from scrutineer.gate import CALL_ROWS_MAX, Voted
-from scrutineer.issuing import Recipient
+from scrutineer.making import Recipient
 from scrutineer.roll import Step, no_step
 from scrutineer.roots import RootJournal
 from scrutineer.session import Desk
@@ -65,7 +65,7 @@ async def reissue(
     has voted: a vote accepted before (3) stands, and its voter gets no code; (6) release voters of
     quarantined votes; (7) issue.
     """
-    await issuing.finish_pending(desk, stored)
+    await pushing.finish_pending(desk, stored)
     journal = RootJournal(desk.home, stored.id)
     issuing.refuse_leftover(journal, out)
     refuse_existing(out)
@@ -81,7 +81,7 @@ async def reissue(
             + listed(refused)
         )
     # Step 2.
-    drawer = issuing.Drawer(desk.home, stored)
+    series = issuing.series_of(desk.home, stored)
     all_revoked = False
     with DispatchFile(out, ballot=stored.id, to=to) as file:
         try:
@@ -98,17 +98,15 @@ async def reissue(
                 await _release(desk, stored, quarantined)
             step("released")
             # Step 7.
-            ready = [
-                Recipient(person, shards[person.uin]) for person in people.values() if person.uin not in voted
-            ]
+            ready = {uin: shard for uin, shard in shards.items() if uin not in voted}
             count = 0
             if ready:
                 count = await issuing.issue(
                     desk,
                     stored,
-                    _each(ready),
+                    _recipients(desk, stored, ready),
                     file,
-                    drawer=drawer,
+                    series=series,
                     count=len(ready),
                     cause="reissued",
                     step=step,
@@ -126,9 +124,12 @@ def _next(file: DispatchFile, ballot: str, *, all_revoked: bool) -> str:
     return f"{told}; run this again"
 
 
-async def _each(recipients: Sequence[Recipient]) -> AsyncIterator[Recipient]:
-    for recipient in recipients:
-        yield recipient
+async def _recipients(
+    desk: Desk, stored: StoredBallot, shards: dict[bytes, int]
+) -> AsyncIterator[Sequence[Recipient]]:
+    for uins in chunks(sorted(shards), voters.FETCH_ROWS):
+        rows = await voters.sealed_of(desk.people, stored.id, uins)
+        yield [(uin, details, shards[uin]) for uin, details in rows]
 
 
 async def _people(desk: Desk, stored: StoredBallot, member_ids: Sequence[str]) -> dict[str, Person]:

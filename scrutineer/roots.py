@@ -89,15 +89,23 @@ class RootJournal:
 
     def sign(self, batch: int, kind: Kind, leaves: Sequence[bytes], key: SigningKey) -> SignedRoot:
         """Sign a batch's root and keep it, with its leaf hashes, before the register learns of it."""
-        root = merkle.root(leaves)
-        signature = key.sign(register.root_message(self.ballot, batch, kind, len(leaves), root))
-        write_private(self.leaves_path(batch), b"".join(merkle.leaf_hash(leaf) for leaf in leaves))
+        hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
+        self.keep_leaves(batch, b"".join(hashes))
+        return self.sign_root(batch, kind, len(leaves), merkle.root_of_hashes(hashes), key)
+
+    def keep_leaves(self, batch: int, hashes: bytes) -> None:
+        """Keep the leaf hashes of a batch that is to be signed."""
+        write_private(self.leaves_path(batch), hashes)
+
+    def sign_root(self, batch: int, kind: Kind, leaves: int, root: bytes, key: SigningKey) -> SignedRoot:
+        """Sign the root of a batch whose leaf hashes are kept."""
+        signature = key.sign(register.root_message(self.ballot, batch, kind, leaves, root))
         self._append(
             {
                 "act": "signed",
                 "batch": batch,
                 "kind": kind,
-                "leaves": len(leaves),
+                "leaves": leaves,
                 "root": b64encode(root),
                 "signature": b64encode(signature),
             }

@@ -1,14 +1,21 @@
 """The user database as the desk knows it: members found by digest, contact details sealed."""
 
-import json
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from __future__ import annotations
 
-import asyncpg
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
 
 from ballot.suite import AeadKey, hmac_sha256
-from runtime.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    import asyncpg
+
+    from runtime.home import Home
 
 T = TypeVar("T")
 
@@ -46,7 +53,7 @@ class PeopleKeys:
     member: bytes = field(repr=False)
 
     @classmethod
-    def from_home(cls, home: Home) -> "PeopleKeys":
+    def from_home(cls, home: Home) -> PeopleKeys:
         """Take both from the desk's secrets."""
         return cls(AeadKey(home.secret("people")), home.secret("member"))
 
@@ -61,7 +68,7 @@ class PeopleKeys:
 
     def open(self, ballot: str, uin: bytes, sealed: bytes) -> Person:
         """Open one row."""
-        details: dict[str, Any] = json.loads(self.sealing.open(sealed, aad=ballot.encode() + uin))
+        details: dict[str, Any] = orjson.loads(self.sealing.open(sealed, aad=ballot.encode() + uin))
         return Person(uin, details["member_id"], details["email"], details["mobile"], details["address"])
 
 
@@ -70,6 +77,22 @@ async def everyone(people: asyncpg.Connection, ballot: str, keys: PeopleKeys) ->
     statement = "SELECT uin, sealed FROM people.voters WHERE ballot = $1 ORDER BY uin"
     async for row in people.cursor(statement, ballot, prefetch=FETCH_ROWS):
         yield keys.open(ballot, bytes(row["uin"]), bytes(row["sealed"]))
+
+
+async def sealed(people: asyncpg.Connection, ballot: str) -> AsyncIterator[Sequence[tuple[bytes, bytes]]]:
+    """Give every voter's UIN and sealed row in order of UIN, in blocks; must run inside a transaction."""
+    statement = "SELECT uin, sealed FROM people.voters WHERE ballot = $1 ORDER BY uin"
+    cursor = await people.cursor(statement, ballot)
+    while rows := await cursor.fetch(FETCH_ROWS):
+        yield [(uin, details) for uin, details in rows]
+
+
+async def sealed_of(
+    people: asyncpg.Connection, ballot: str, wanted: Sequence[bytes]
+) -> list[tuple[bytes, bytes]]:
+    """Give the UIN and sealed row of each of these voters, in order of UIN."""
+    statement = "SELECT uin, sealed FROM people.voters WHERE ballot = $1 AND uin = ANY($2) ORDER BY uin"
+    return [(uin, details) for uin, details in await people.fetch(statement, ballot, list(wanted))]
 
 
 async def uins(people: asyncpg.Connection, ballot: str) -> AsyncIterator[bytes]:
