@@ -6,7 +6,7 @@ PUBLISHED_KEY: Final = "ballot:published"
 """Hash: ballot id → canonical JSON of {"desk_public_key","document","document_signature","shards"}."""
 
 TRUST_KEY: Final = "ballot:trust"
-"""The `run_id` for which a worker has compared the stored marks with the gate."""
+"""Hash: `run_id` → `1`, for each primary's run that a worker has compared with the stored marks."""
 
 GROUP: Final = "workers"
 """The consumer group on every votes and attempts stream."""
@@ -55,17 +55,17 @@ def gate_key(ballot: str, shard: int) -> str:
 
 
 def credentials_key(ballot: str, shard: int) -> str:
-    """Hash: keyed digest → UIN ‖ flag byte ‖ channel byte."""
+    """Hash: first 16 bytes of the keyed digest → UIN ‖ flag byte ‖ channel byte (gate_layout)."""
     return tag(ballot, shard) + ":credentials"
 
 
 def voted_key(ballot: str, shard: int) -> str:
-    """Hash: UIN → `e` ‖ identity ‖ sealed digest ‖ time (16 digits) ‖ reference, or `p`/`w` ‖ time."""
+    """Hash: UIN → `e` ‖ identity ‖ time ‖ reference, or `p`/`w` ‖ time, packed (gate_layout)."""
     return tag(ballot, shard) + ":voted"
 
 
 def references_key(ballot: str, shard: int) -> str:
-    """Hash: reference → `a` accepted, `s` stored, `h` held."""
+    """Hash: reference, packed (gate_layout) → `a` accepted, `s` stored, `h` held."""
     return tag(ballot, shard) + ":references"
 
 

@@ -37,15 +37,21 @@ def connect(servers: Servers, user: str, *, timeout_s: float = 5.0) -> Client:
             ssl=address.tls,
             **settings,
         )
+    return pooled(servers, user, address.host, address.port, timeout_s=timeout_s)
+
+
+def pooled(servers: Servers, user: str, host: str, port: int, *, timeout_s: float = 5.0) -> Redis:
+    """Return a pooled client of the server at `host` and `port`, which is the queue or a part of it."""
+    address = servers.valkey
     return Redis.from_pool(
         BlockingConnectionPool(
             max_connections=CONNECTIONS_MAX,
             timeout=timeout_s,
             connection_class=SSLConnection if address.tls else Connection,
-            host=address.host,
-            port=address.port,
+            host=host,
+            port=port,
             db=address.db,
-            **settings,
+            **_settings(servers, user, timeout_s=timeout_s),
         )
     )
 

@@ -1,15 +1,22 @@
-"""The workers' side of the queue: read, claim, acknowledge. A worker cannot append, so it cannot cast."""
+"""The workers' side of the queue: read, claim, acknowledge. A worker cannot append, so it cannot cast.
 
+Every command goes to the primary that holds its key. At level `replicated` no entry is handed on before it is
+on the disks of all replicas: what was stored of an entry that a failover then loses could be accepted again.
+"""
+
+import asyncio
 import contextlib
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from redis import exceptions
-
 from ballot import handoff
-from runtime.lifecycle import Fatal, Retry
+from runtime.lifecycle import Retry
+from runtime.nodes import Nodes, Primary
 from workers.entry import Fields
+from workers.link import BusyGroupError, Link, NoStreamError, OtherKindError
 
 Delivery = tuple[str, Fields | None]
 """An entry's id and fields; None when the stream no longer holds it."""
@@ -17,14 +24,9 @@ Delivery = tuple[str, Fields | None]
 COPIES_PAGE: Final = 500
 CONSUMER_DEAD_MS: Final = 10 * 60 * 1000
 """Idle this long with nothing pending, a consumer's name is forgotten; a live one reads every second."""
-
-
-class BusyGroupError(Exception):
-    """The group is there already."""
-
-
-class NoStreamError(Retry):
-    """The stream, or our group on it, is not there (any more)."""
+POLL_MS: Final = 50
+"""How often the streams of a Cluster are looked at: no command can wait for several slots at once."""
+WAIT_REPLICAS_MS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,61 +45,98 @@ class StreamState:
     acknowledged: int | None
 
 
-class Queue:
-    """Every method raises Retry while the queue is away, and Fatal when it refuses us."""
+class Queue(Link):
+    """Every method raises Retry while the queue is away, and Fatal when it refuses us.
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._grouped: set[str] = set()
+    `replicas` is on how many replicas' disks an entry must be before it is handed on; 0 at level `disk`.
+    """
+
+    def __init__(self, nodes: Nodes, *, replicas: int = 0) -> None:
+        super().__init__(nodes)
+        self._replicas = replicas
+        self._waiter = f"waits-{secrets.token_hex(8)}"
 
     async def published(self, *, but: Collection[str]) -> dict[str, bytes]:
         """What the desk has published, by ballot, leaving out those already known."""
-        names = [
-            n for n in await self._run(self._client.hkeys(handoff.PUBLISHED_KEY)) if n.decode() not in but
-        ]
+        key = handoff.PUBLISHED_KEY
+        found = await self.on(key, lambda client: client.hkeys(key))
+        names = [name for name in found if name.decode() not in but]
         if not names:
             return {}
-        values = await self._run(self._client.hmget(handoff.PUBLISHED_KEY, names))
+        values = await self.on(key, lambda client: client.hmget(key, names))
         return {name.decode(): value for name, value in zip(names, values, strict=True) if value is not None}
 
-    async def run_id(self) -> str:
-        """The name of this life of the server: it changes with every start."""
-        return str((await self._run(self._client.info("server")))["run_id"])
+    async def runs(self) -> tuple[dict[str, Primary], int]:
+        """Every primary that answers by the name of its present run, and how many do not answer.
 
-    async def trusted_run_id(self) -> str | None:
-        """The run for which a worker has given its trust mark."""
-        value = await self._run(self._client.get(handoff.TRUST_KEY))
-        return None if value is None else value.decode()
+        The name changes with every start of a server.
+        """
+        primaries = await self.asking(self.nodes.primaries(anew=True))
+        asked = [self.asking(primary.client.info("server")) for primary in primaries]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        runs: dict[str, Primary] = {}
+        for primary, answer in zip(primaries, answers, strict=True):
+            if isinstance(answer, BaseException):
+                if not isinstance(answer, Retry) or len(primaries) == 1:
+                    raise answer
+            else:
+                runs[str(answer["run_id"])] = primary
+        return runs, len(primaries) - len(runs)
+
+    async def trusted(self) -> set[str]:
+        """The runs for which a worker has given its trust mark."""
+        key = handoff.TRUST_KEY
+        try:
+            return {name.decode() for name in await self.on(key, lambda client: client.hkeys(key))}
+        except OtherKindError:
+            # An earlier version kept one run's name there.
+            await self.on(key, lambda client: client.delete(key))
+            return set()
 
     async def trust(self, run_id: str) -> None:
-        """Give the trust mark: from here edges take votes."""
-        await self._run(self._client.set(handoff.TRUST_KEY, run_id))
+        """Give the trust mark: from here edges take votes for this primary."""
+        key = handoff.TRUST_KEY
+        await self.on(key, lambda client: client.hset(key, run_id, "1"))
+
+    async def distrust(self, run_ids: Collection[str]) -> None:
+        """Take trust marks back."""
+        key = handoff.TRUST_KEY
+        if run_ids:
+            await self.on(key, lambda client: client.hdel(key, *run_ids))
 
     async def accepted(self, ballot: str, shard: int) -> int | None:
         """How many votes the gate of a shard has accepted; None if it was never armed."""
-        value = await self._run(self._client.hget(handoff.gate_key(ballot, shard), "accepted"))
+        key = handoff.gate_key(ballot, shard)
+        value = await self.on(key, lambda client: client.hget(key, "accepted"))
         return None if value is None else int(value)
 
     async def join(self, streams: Sequence[str]) -> None:
         """Make the group on each of these streams, from their beginning, where it is not there yet."""
-        for stream in streams:
-            if stream in self._grouped:
-                continue
+        for stream in [stream for stream in streams if stream not in self.grouped]:
             with contextlib.suppress(BusyGroupError):
-                await self._run(self._client.xgroup_create(stream, handoff.GROUP, id="0", mkstream=True))
-            self._grouped.add(stream)
+                await self.on(stream, partial(_make_group, stream=stream))
+            self.grouped.add(stream)
 
     async def read_new(
         self, streams: Sequence[str], consumer: str, *, count: int, block_ms: int | None
     ) -> dict[str, list[Delivery]]:
         """Entries that nobody has been given yet, at most `count` of each stream."""
-        return await self._read(dict.fromkeys(streams, ">"), consumer, count=count, block_ms=block_ms)
+        if not streams:
+            return {}
+        if not self.nodes.cluster or len(streams) == 1:
+            return await self._read(streams, ">", consumer, count=count, block_ms=block_ms)
+        for _ in range(1 + (block_ms or 0) // POLL_MS):
+            if found := await self._read(streams, ">", consumer, count=count):
+                return found
+            if block_ms:
+                await asyncio.sleep(POLL_MS / 1000)
+        return {}
 
     async def read_own(
         self, streams: Sequence[str], consumer: str, *, count: int
     ) -> dict[str, list[Delivery]]:
         """Entries that this consumer was given and has not acknowledged."""
-        return await self._read(dict.fromkeys(streams, "0"), consumer, count=count, block_ms=None)
+        return await self._read(streams, "0", consumer, count=count)
 
     async def claim_stale(
         self, streams: Sequence[str], consumer: str, *, idle_ms: int, count: int
@@ -106,42 +145,57 @@ class Queue:
 
         Those that the stream no longer holds come without fields; the group has already forgotten them.
         """
-        pipeline = self._client.pipeline(transaction=False)
-        for stream in streams:
-            pipeline.xautoclaim(stream, handoff.GROUP, consumer, min_idle_time=idle_ms, count=count)
-        answers = await self._run(pipeline.execute())
-        claimed = {
-            stream: [*_deliveries(answer[1]), *((gone.decode(), None) for gone in answer[2])]
-            for stream, answer in zip(streams, answers, strict=True)
-        }
-        return {stream: deliveries for stream, deliveries in claimed.items() if deliveries}
+
+        async def claim(client: Any, share: list[str]) -> list[tuple[str, list[Delivery]]]:
+            pipeline = client.pipeline(transaction=False)
+            for stream in share:
+                pipeline.xautoclaim(stream, handoff.GROUP, consumer, min_idle_time=idle_ms, count=count)
+            claimed = [
+                (stream, [*_deliveries(answer[1]), *((gone.decode(), None) for gone in answer[2])])
+                for stream, answer in zip(share, await pipeline.execute(), strict=True)
+            ]
+            return await self._on_replicas(client, claimed)
+
+        return dict(await self.across(streams, claim))
 
     async def acknowledge(
-        self, stream: str, ids: Sequence[str], *, references_key: str, states: Mapping[str, str]
+        self, stream: str, ids: Sequence[str], *, references_key: str, states: Mapping[bytes, str]
     ) -> None:
         """Write what became of each reference, then acknowledge, in one step."""
-        pipeline = self._client.pipeline(transaction=True)
-        if states:
-            pipeline.hset(references_key, mapping=dict(states))
-        pipeline.xack(stream, handoff.GROUP, *ids)
-        await self._run(pipeline.execute())
+
+        async def work(client: Any) -> None:
+            pipeline = client.pipeline(transaction=True)
+            if states:
+                pipeline.hset(references_key, mapping=dict(states))
+            pipeline.xack(stream, handoff.GROUP, *ids)
+            await pipeline.execute()
+
+        await self.on(stream, work)
 
     async def remove(self, stream: str, ids: Sequence[str]) -> None:
         """Acknowledge and delete: for attempts, which nobody reads again."""
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.xack(stream, handoff.GROUP, *ids)
-        pipeline.xdel(stream, *ids)
-        await self._run(pipeline.execute())
+
+        async def work(client: Any) -> None:
+            pipeline = client.pipeline(transaction=True)
+            pipeline.xack(stream, handoff.GROUP, *ids)
+            pipeline.xdel(stream, *ids)
+            await pipeline.execute()
+
+        await self.on(stream, work)
 
     async def read_after(self, stream: str, entry_id: str, *, count: int) -> list[tuple[str, Fields]]:
         """Entries after `entry_id`, outside any group."""
-        answer = await self._run(self._client.xread({stream: entry_id}, count=count))
-        return [(i, f) for _, entries in answer or [] for i, f in _deliveries(entries) if f is not None]
+
+        async def work(client: Any) -> list[tuple[str, list[Delivery]]]:
+            answer = await client.xread({stream: entry_id}, count=count)
+            return await self._on_replicas(client, [(stream, _deliveries(each)) for _, each in answer or []])
+
+        return _whole([each for _, entries in await self.on(stream, work) for each in entries])
 
     async def extent(self, stream: str) -> tuple[str, int]:
         """The last id a stream ever gave and how many entries it ever took; nothing for one that is gone."""
         try:
-            info = await self._run(self._client.xinfo_stream(stream))
+            info = await self.on(stream, lambda client: client.xinfo_stream(stream))
         except NoStreamError:
             return "0-0", 0
         return info["last-generated-id"].decode(), info["entries-added"]
@@ -152,28 +206,29 @@ class Queue:
         Nobody is given any of them by this. What lies acknowledged between them is left out.
         """
         delivered = (await self.state(stream)).delivered_id
-        pending = await self._run(
-            self._client.xpending_range(stream, handoff.GROUP, min="-", max="+", count=count)
-        )
-        pipeline = self._client.pipeline(transaction=False)
-        for entry_id in [each["message_id"] for each in pending]:
-            pipeline.xrange(stream, min=entry_id, max=entry_id)
-        pipeline.xrange(stream, min=f"({delivered}", count=count)
-        answers = await self._run(pipeline.execute())
+
+        async def work(client: Any) -> Any:
+            pending = await client.xpending_range(stream, handoff.GROUP, min="-", max="+", count=count)
+            pipeline = client.pipeline(transaction=False)
+            for entry_id in [each["message_id"] for each in pending]:
+                pipeline.xrange(stream, min=entry_id, max=entry_id)
+            pipeline.xrange(stream, min=f"({delivered}", count=count)
+            return await pipeline.execute()
+
+        answers = await self.on(stream, work)
         return _whole(dict(_deliveries([entry for answer in answers for entry in answer])).items())
 
     async def peek_before(self, stream: str, *, count: int) -> list[tuple[str, Fields]]:
         """The last `count` entries that were given to anybody, newest first."""
         delivered = (await self.state(stream)).delivered_id
-        return _whole(
-            _deliveries(await self._run(self._client.xrevrange(stream, max=delivered, count=count)))
-        )
+        entries = await self.on(stream, lambda client: client.xrevrange(stream, max=delivered, count=count))
+        return _whole(_deliveries(entries))
 
     async def copies(self, stream: str, *, end: str) -> int:
         """How many votes up to `end` repeat the reference and credential of another one before them."""
         seen: set[tuple[bytes | None, bytes | None]] = set()
         copies, start = 0, "-"
-        while entries := await self._run(self._client.xrange(stream, min=start, max=end, count=COPIES_PAGE)):
+        while entries := await self._page(stream, start, end):
             for _, fields in entries:
                 if fields and fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE:
                     vote = (fields.get(handoff.REFERENCE_FIELD), fields.get(handoff.DIGEST_FIELD))
@@ -184,30 +239,31 @@ class Queue:
 
     async def last_before(self, stream: str, entry_id: str) -> str | None:
         """The last entry that is there up to and including `entry_id`."""
-        entries = await self._run(self._client.xrevrange(stream, max=entry_id, count=1))
+        entries = await self.on(stream, lambda client: client.xrevrange(stream, max=entry_id, count=1))
         return _deliveries(entries)[0][0] if entries else None
 
     async def rewind(self, stream: str) -> None:
         """Give the whole stream to the group again, from its beginning."""
         # As a plain command: the client's own method leaves out a zero.
-        await self._run(
-            self._client.execute_command("XGROUP SETID", stream, handoff.GROUP, "0", "ENTRIESREAD", "0")
-        )
+        command = ("XGROUP SETID", stream, handoff.GROUP, "0", "ENTRIESREAD", "0")
+        await self.on(stream, lambda client: client.execute_command(*command))
 
     async def state(self, stream: str) -> StreamState:
         """How far the stream and its group have come."""
-        info = await self._run(self._client.xinfo_stream(stream))
-        groups = await self._run(self._client.xinfo_groups(stream))
+        info = await self.on(stream, lambda client: client.xinfo_stream(stream))
+        groups = await self.on(stream, lambda client: client.xinfo_groups(stream))
         last_id = info["last-generated-id"].decode()
         group = next((g for g in groups if g["name"] == handoff.GROUP.encode()), None)
         if group is None:
             raise NoStreamError("the group is not there")
         delivered = group["last-delivered-id"].decode()
-        undelivered = await self._run(self._client.xrange(stream, min=f"({delivered}", count=1))
+        undelivered = await self.on(
+            stream, lambda client: client.xrange(stream, min=f"({delivered}", count=1)
+        )
         oldest = [i for i, _ in _deliveries(undelivered)]
         waiting = group["pending"]
         if waiting:
-            summary = await self._run(self._client.xpending(stream, handoff.GROUP))
+            summary = await self.on(stream, lambda client: client.xpending(stream, handoff.GROUP))
             if summary["min"] is not None:
                 oldest.insert(0, summary["min"].decode())
         if undelivered:
@@ -227,42 +283,64 @@ class Queue:
     async def forget_dead(self, streams: Sequence[str], *, but: str) -> None:
         """Delete consumers that are long gone and hold nothing."""
         for stream in streams:
-            for consumer in await self._run(self._client.xinfo_consumers(stream, handoff.GROUP)):
-                name = consumer["name"].decode()
-                if name != but and consumer["pending"] == 0 and consumer["idle"] >= CONSUMER_DEAD_MS:
-                    await self._run(self._client.xgroup_delconsumer(stream, handoff.GROUP, name))
+            await self.on(stream, partial(_forget_dead, stream=stream, but=but))
 
-    async def close(self) -> None:
-        """End the connections."""
-        await self._client.aclose()
+    async def _page(self, stream: str, start: str, end: str) -> Any:
+        return await self.on(
+            stream, lambda client: client.xrange(stream, min=start, max=end, count=COPIES_PAGE)
+        )
 
     async def _read(
-        self, positions: dict[str, str], consumer: str, *, count: int, block_ms: int | None
+        self, streams: Sequence[str], after: str, consumer: str, *, count: int, block_ms: int | None = None
     ) -> dict[str, list[Delivery]]:
-        if not positions:
-            return {}
-        answer = await self._run(
-            self._client.xreadgroup(handoff.GROUP, consumer, positions, count=count, block=block_ms)
-        )
-        read = {stream.decode(): _deliveries(entries) for stream, entries in answer or []}
-        return {stream: deliveries for stream, deliveries in read.items() if deliveries}
+        """What the group gives this consumer: one command for all streams, in a Cluster one for each."""
 
-    async def _run(self, command: Awaitable[Any]) -> Any:
-        try:
-            return await command
-        except (exceptions.NoPermissionError, exceptions.AuthenticationError) as error:
-            raise Fatal(f"queue: {type(error).__name__}") from error
-        except exceptions.ResponseError as error:
-            text = str(error)
-            if text.startswith("BUSYGROUP"):
-                raise BusyGroupError(text) from error
-            if "NOGROUP" in text or "no such key" in text:
-                # The queue has lost a stream: make its group again, and let the trust check speak.
-                self._grouped.clear()
-                raise NoStreamError(text) from error
-            raise Retry(f"queue: {text.split(' ', 1)[0]}") from error
-        except (exceptions.RedisError, OSError, TimeoutError) as error:
-            raise Retry(f"queue: {type(error).__name__}") from error
+        async def read(client: Any, share: list[str]) -> list[tuple[str, list[Delivery]]]:
+            together = [[stream] for stream in share] if self.nodes.cluster else [share]
+            pipeline = client.pipeline(transaction=False)
+            for names in together:
+                positions: Any = dict.fromkeys(names, after)
+                pipeline.xreadgroup(handoff.GROUP, consumer, positions, count=count, block=block_ms)
+            given = [
+                (stream.decode(), _deliveries(entries))
+                for answer in await pipeline.execute()
+                for stream, entries in answer or []
+            ]
+            return await self._on_replicas(client, given)
+
+        return dict(await self.across(streams, read))
+
+    async def _on_replicas(
+        self, client: Any, given: list[tuple[str, list[Delivery]]]
+    ) -> list[tuple[str, list[Delivery]]]:
+        """What was given, without the streams that gave nothing, once the replicas have it on disk.
+
+        WAITAOF waits for writes of its own connection only, and not every read writes (an entry given again
+        does not). So we write something that leaves nothing behind, after the entries, and wait for that.
+        """
+        given = [(stream, deliveries) for stream, deliveries in given if deliveries]
+        if not given or not self._replicas:
+            return given
+        stream = given[0][0]
+        pipeline = client.pipeline(transaction=False)
+        pipeline.xgroup_createconsumer(stream, handoff.GROUP, self._waiter)
+        pipeline.xgroup_delconsumer(stream, handoff.GROUP, self._waiter)
+        pipeline.execute_command("WAITAOF", 1, self._replicas, WAIT_REPLICAS_MS)
+        made, _, (local, replicas) = await pipeline.execute()
+        if not made or local < 1 or replicas < self._replicas:
+            raise Retry("queue: not yet on every replica's disk, so nothing of it is stored")
+        return given
+
+
+async def _make_group(client: Any, stream: str) -> None:
+    await client.xgroup_create(stream, handoff.GROUP, id="0", mkstream=True)
+
+
+async def _forget_dead(client: Any, stream: str, *, but: str) -> None:
+    for consumer in await client.xinfo_consumers(stream, handoff.GROUP):
+        name = consumer["name"].decode()
+        if name != but and consumer["pending"] == 0 and consumer["idle"] >= CONSUMER_DEAD_MS:
+            await client.xgroup_delconsumer(stream, handoff.GROUP, name)
 
 
 def _whole(deliveries: Iterable[Delivery]) -> list[tuple[str, Fields]]:

@@ -7,19 +7,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from runtime import logs, postgres, valkey
+from runtime import logs, postgres
 from runtime.clock import SystemClock
+from runtime.durability import replicas_awaited
 from runtime.environment import Environment
 from runtime.lifecycle import Fatal, Retry, Stop
+from runtime.nodes import Nodes
 from workers import backlog
 from workers.attempts import AttemptsReader
 from workers.checking import Checks
 from workers.consumer import Consumer, ConsumerSettings
 from workers.guard import Guard
+from workers.link import NoStreamError
 from workers.metrics import WorkerMetrics
 from workers.opening import Keys
 from workers.published import Catalogue
-from workers.queue import NoStreamError, Queue
+from workers.queue import Queue
 from workers.restored import Restored
 from workers.store import Store
 from workers.trust import Trust
@@ -43,10 +46,14 @@ _log = logs.get("worker")
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """`processes` check signatures; another worker's entries are taken over after `claim_idle_s`."""
+    """`processes` check signatures; another worker's entries are taken over after `claim_idle_s`.
+
+    Only what is on the disks of `replicas` replicas is stored.
+    """
 
     processes: int
     claim_idle_s: float
+    replicas: int = 0
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> "WorkerSettings":
@@ -55,6 +62,7 @@ class WorkerSettings:
         found = cls(
             processes=settings.integer("BALLOT_WORKER_PROCESSES", max(1, (os.cpu_count() or 2) // 2), 1, 64),
             claim_idle_s=settings.seconds("BALLOT_WORKER_CLAIM_IDLE", 5.0, 0.5, 600.0),
+            replicas=replicas_awaited(settings),
         )
         settings.done()
         return found
@@ -69,7 +77,7 @@ class Worker:
         self._metrics = metrics
         self._clock = SystemClock()
         self._catalogue = Catalogue(servers.home.public_key_file)
-        self._queue = Queue(valkey.connect(servers, "worker"))
+        self._queue = Queue(Nodes(servers, "worker"), replicas=settings.replicas)
         self._store = Store(lambda: postgres.connect(servers, "voterdb", "ballot_worker"))
         self._turnout_store = Store(lambda: postgres.connect(servers, "voterdb", "ballot_worker"))
         self._trust_store = Store(lambda: postgres.connect(servers, "voterdb", "ballot_worker"))

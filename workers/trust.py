@@ -1,6 +1,11 @@
-"""After every start of the queue: has it lost what was stored? Only a worker's word reopens the edges."""
+"""After every start of the queue: has it lost what was stored? Only a worker's word reopens the edges.
 
-from collections.abc import Sequence
+Each primary is judged by itself, by the shards it holds: a replica that takes its primary's place is another
+server with a run of its own, and is judged before a vote goes to it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ballot import handoff
 from runtime import logs
@@ -10,65 +15,115 @@ from workers.metrics import WorkerMetrics
 from workers.queue import Queue
 from workers.store import Mark, Store
 
+if TYPE_CHECKING:
+    from runtime.nodes import Primary
+
 _log = logs.get("trust")
+
+Slots = tuple[tuple[int, int], ...]
 
 
 class Trust:
-    """Compares each new run of the queue with the stored marks, once, and gives or refuses the trust mark.
+    """Compares each new run of a primary with the stored marks, once, and gives or refuses its trust mark.
 
-    A mark that is lost while the queue runs on is given again, after another comparison.
+    It is compared again when it holds other slots than before, and when its mark was lost while it runs on.
     """
 
     def __init__(self, *, queue: Queue, store: Store, metrics: WorkerMetrics) -> None:
         self._queue = queue
         self._store = store
         self._metrics = metrics
-        self._judged: str | None = None
-        self._refused: tuple[str, list[str]] | None = None
+        self._judged: dict[str, Slots] = {}
+        self._refused: dict[str, list[str]] = {}
 
     async def check(self) -> None:
-        """Judge this run of the queue unless it was judged; a refused one is judged again."""
-        run_id = await self._queue.run_id()
-        if run_id == self._judged and await self._queue.trusted_run_id() == run_id:
-            return
-        self._metrics.trusted.set(0)
-        faults = await self._faults(await self._store.marks())
+        """Judge every primary's run that was not judged; a refused one is judged again."""
+        runs, silent = await self._queue.runs()
+        trusted = await self._queue.trusted()
+        wanting = {
+            run_id: primary
+            for run_id, primary in runs.items()
+            if run_id not in trusted or self._judged.get(run_id) != primary.slots
+        }
+        if wanting or silent:
+            self._metrics.trusted.set(0)
+        refused = False
+        if wanting:
+            marks = await self._store.marks()
+            for run_id, primary in wanting.items():
+                refused |= not await self._judge(run_id, primary, marks, trusted=run_id in trusted)
+        if not silent:
+            await self._forget(trusted - runs.keys(), runs)
+        if refused:
+            raise Retry("the queue has lost what was stored; intake stays closed")
+        if silent:
+            raise Retry("a primary of the queue does not answer")
+        self._metrics.trusted.set(1)
+
+    async def _judge(self, run_id: str, primary: "Primary", marks: Sequence[Mark], *, trusted: bool) -> bool:
+        """Compare one run with the marks of the shards it holds, and say whether it is trusted."""
+        faults = await self._faults(primary, marks)
         if faults:
             for fault in faults:
                 _log.alarm("trust_refused", run_id=run_id, fault=fault)
-            if self._refused != (run_id, faults):
+            if trusted:
+                await self._queue.distrust([run_id])
+            if self._refused.get(run_id) != faults:
                 await self._store.event(None, "trust_refused", run_id=run_id, faults=faults)
-                self._refused = (run_id, faults)
-            raise Retry("the queue has lost what was stored; intake stays closed")
-        if await self._queue.run_id() != run_id:
-            raise Retry("the queue started again while it was compared")
-        if await self._queue.trusted_run_id() != run_id:
+                self._refused[run_id] = faults
+            return False
+        runs, _ = await self._queue.runs()
+        now = runs.get(run_id)
+        if now is None or now.slots != primary.slots:
+            raise Retry("the queue started again, or slots moved, while it was compared")
+        if not trusted:
             await self._queue.trust(run_id)
             _log.info("trust_given", run_id=run_id)
             await self._store.event(None, "trust_given", run_id=run_id)
-        self._judged = run_id
-        self._metrics.trusted.set(1)
+        self._judged[run_id] = primary.slots
+        self._refused.pop(run_id, None)
+        return True
 
-    async def _faults(self, marks: Sequence[Mark]) -> list[str]:
-        """What the voter database has seen and the queue no longer knows of, in plain words."""
+    async def _forget(self, gone: set[str], runs: Mapping[str, "Primary"]) -> None:
+        """Take back the marks of runs that have ended."""
+        if gone:
+            await self._queue.distrust(gone)
+            _log.info("trust_ended", run_ids=sorted(gone))
+        for known in (self._judged, self._refused):
+            for run_id in known.keys() - runs.keys():
+                known.pop(run_id)
+
+    async def _faults(self, primary: "Primary", marks: Sequence[Mark]) -> list[str]:
+        """What the voter database has seen and this primary no longer knows of, in plain words.
+
+        A ballot's stored votes are counted as a whole, so all its shards are asked what they have accepted,
+        wherever they are, if this primary holds one of them.
+        """
         faults = []
+        concerned = {
+            mark.ballot for mark in marks if primary.holds(handoff.votes_key(mark.ballot, mark.shard))
+        }
         accepted: dict[str, int] = {}
-        electronic = {mark.ballot: mark.electronic for mark in marks}
         for mark in marks:
-            where = f"ballot {mark.ballot} shard {mark.shard}"
-            last_id, added = await self._queue.extent(handoff.votes_key(mark.ballot, mark.shard))
-            if order(last_id) < order(mark.entry):
-                faults.append(f"{where}: the stream ends at {last_id}, {mark.side} had come to {mark.entry}")
-            if added < mark.entries:
-                faults.append(
-                    f"{where}: the stream knows {added} entries, {mark.side} has seen {mark.entries}"
-                )
-            if mark.side == "stored":
+            stream = handoff.votes_key(mark.ballot, mark.shard)
+            if primary.holds(stream):
+                where = f"ballot {mark.ballot} shard {mark.shard}"
+                last_id, added = await self._queue.extent(stream)
+                if order(last_id) < order(mark.entry):
+                    faults.append(
+                        f"{where}: the stream ends at {last_id}, {mark.side} had come to {mark.entry}"
+                    )
+                if added < mark.entries:
+                    faults.append(
+                        f"{where}: the stream knows {added} entries, {mark.side} has seen {mark.entries}"
+                    )
+            if mark.side == "stored" and mark.ballot in concerned:
                 count = await self._queue.accepted(mark.ballot, mark.shard)
                 accepted[mark.ballot] = accepted.get(mark.ballot, 0) + (count or 0)
+        electronic = {mark.ballot: mark.electronic for mark in marks}
         faults.extend(
-            f"ballot {ballot}: the gate accepted {accepted[ballot]} votes, {stored} are stored"
-            for ballot, stored in electronic.items()
-            if ballot in accepted and accepted[ballot] < stored
+            f"ballot {ballot}: the gate accepted {count} votes, {electronic[ballot]} are stored"
+            for ballot, count in accepted.items()
+            if count < electronic[ballot]
         )
         return faults

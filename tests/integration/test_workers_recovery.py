@@ -149,10 +149,21 @@ async def test_a_lost_trust_mark_is_given_again(one: Ground, verifier: Verifier)
     async with one.worker(verifier) as rig:
         trust = Trust(queue=rig.queue, store=rig.store, metrics=rig.metrics)
         await trust.check()
-        for lost in (one.admin.delete(handoff.TRUST_KEY), one.admin.set(handoff.TRUST_KEY, "another run")):
+        (run_id,) = (await rig.queue.runs())[0]
+        for lost in (
+            one.admin.delete(handoff.TRUST_KEY),
+            one.admin.hset(handoff.TRUST_KEY, "another run", "1"),
+            _an_earlier_versions(one.admin),
+        ):
             await lost
             await trust.check()
-            assert await rig.queue.trusted_run_id() == await rig.queue.run_id()
+            assert await rig.queue.trusted() == {run_id}
+
+
+async def _an_earlier_versions(admin: Any) -> None:
+    """Leave the mark as one run's name, which it was before it became a hash."""
+    await admin.delete(handoff.TRUST_KEY)
+    await admin.set(handoff.TRUST_KEY, "an earlier run")
 
 
 async def test_attempts_without_end_do_not_keep_a_drain_waiting(one: Ground, run_ballot: RunBallot) -> None:
@@ -282,20 +293,22 @@ async def test_a_queue_that_lost_votes_is_not_trusted(one: Ground, stack: Stack,
         queue = rig.queue
         trust = Trust(queue=queue, store=rig.store, metrics=rig.metrics)
         await trust.check()
-        assert await queue.trusted_run_id() == await queue.run_id()
+        (run_id,) = (await queue.runs())[0]
+        assert await queue.trusted() == {run_id}
 
         await one.owner.execute(
             "UPDATE ballot.marks SET entry = '99999999999999-0' WHERE ballot = $1 AND side = 'stored'",
             one.ballot,
         )
-        await one.admin.set(handoff.TRUST_KEY, "an earlier run")
+        await one.admin.delete(handoff.TRUST_KEY)
+        await one.admin.hset(handoff.TRUST_KEY, "an earlier run", "1")
         with pytest.raises(Retry):
             await Trust(queue=queue, store=rig.store, metrics=rig.metrics).check()
-        assert await queue.trusted_run_id() == "an earlier run"
+        assert await queue.trusted() == set()
 
         await one.owner.execute("DELETE FROM ballot.marks WHERE ballot = $1", one.ballot)
         await Trust(queue=queue, store=rig.store, metrics=rig.metrics).check()
-        assert await queue.trusted_run_id() == await queue.run_id()
+        assert await queue.trusted() == {run_id}
 
 
 async def test_killed_workers_change_nothing(stack: Stack, ballot_id: str, run_ballot: RunBallot) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
-from ballot import definition, document, handoff, queue_record, vote
+from ballot import definition, document, gate_layout, handoff, queue_record, vote
 from ballot.encoding import b64decode, b64encode, canonical_json
 from ballot.queue_record import QueueRecord
 from ballot.receipt import draw_reference, shard_of_digest
@@ -20,6 +20,7 @@ from ballot.suite import AeadKey, SigningKey, keyed_digest
 from runtime import postgres, valkey
 from runtime.clock import SystemClock
 from runtime.lifecycle import Retry
+from runtime.nodes import Nodes
 from tests.integration.intake_rig import pinned_desk_key
 from workers.attempts import AttemptsReader
 from workers.checking import Checks
@@ -68,8 +69,8 @@ options = [ {{id = "yes", text = "Yes"}}, {{id = "no", text = "No"}} ]
 class OneBallotQueue(Queue):
     """The real queue narrowed to one test's ballot: tests on the same servers do not meet."""
 
-    def __init__(self, client: Any, ballot: str) -> None:
-        super().__init__(client)
+    def __init__(self, nodes: Nodes, ballot: str) -> None:
+        super().__init__(nodes)
         self._only = ballot
 
     async def published(self, *, but: Collection[str]) -> dict[str, bytes]:
@@ -265,7 +266,7 @@ class Ground:
     async def state(self, cast: Cast) -> bytes | None:
         """The receipt state of a vote's reference."""
         key = handoff.references_key(self.ballot, cast.voter.shard)
-        state: bytes | None = await self.admin.hget(key, cast.reference)
+        state: bytes | None = await self.admin.hget(key, gate_layout.reference_field(cast.reference))
         return state
 
     async def pending(self) -> int:
@@ -306,7 +307,7 @@ class Ground:
         """One worker's parts on this ballot; several may be used at once."""
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
-        queue = queue_type(valkey.connect(self.stack.servers, "worker"), self.ballot)
+        queue = queue_type(Nodes(self.stack.servers, "worker"), self.ballot)
         store = store or Store(lambda: postgres.connect(self.stack.servers, "voterdb", "ballot_worker"))
         turnout_store = Store(lambda: postgres.connect(self.stack.servers, "voterdb", "ballot_worker"))
         catalogue = Catalogue(pinned or self.stack.home.public_key_file)

@@ -1,0 +1,89 @@
+"""Runs commands at the primary that holds their key, and turns what can go wrong there into our failures."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from redis import exceptions
+
+from runtime.lifecycle import Fatal, Retry
+from runtime.nodes import Nodes
+
+T = TypeVar("T")
+
+
+class BusyGroupError(Exception):
+    """The group is there already."""
+
+
+class NoStreamError(Retry):
+    """The stream, or our group on it, is not there (any more)."""
+
+
+class OtherKindError(Retry):
+    """The key holds something of another kind."""
+
+
+class Link:
+    """Every method raises Retry while the queue is away, and Fatal when it refuses us."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self.grouped: set[str] = set()
+        """The streams on which our group was seen; emptied when it is gone from one."""
+
+    async def on(self, key: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        """The answer of the primary that holds `key`."""
+        return await self.asking(self._holder_does(key, work))
+
+    async def across(
+        self, keys: Iterable[str], work: Callable[[Any, list[str]], Awaitable[list[T]]]
+    ) -> list[T]:
+        """What each primary says for those of `keys` that it holds, all asked at once.
+
+        A primary that fails keeps the others' answers from nobody: it raises only if no other said anything.
+        """
+        shares: dict[Any, list[str]] = {}
+        for key in keys:
+            shares.setdefault(await self.asking(self.nodes.holder(key)), []).append(key)
+        answers = await asyncio.gather(
+            *(self.asking(work(client, share)) for client, share in shares.items()), return_exceptions=True
+        )
+        said = [each for answer in answers if not isinstance(answer, BaseException) for each in answer]
+        for answer in answers:
+            if isinstance(answer, BaseException) and not (said and isinstance(answer, Retry)):
+                raise answer
+        return said
+
+    async def asking(self, command: Awaitable[T]) -> T:
+        """The answer to `command`, or one of our failures."""
+        try:
+            return await command
+        except (exceptions.NoPermissionError, exceptions.AuthenticationError) as error:
+            raise Fatal(f"queue: {type(error).__name__}") from error
+        except exceptions.ResponseError as error:
+            raise self._failure(error) from error
+        except (exceptions.RedisError, OSError, TimeoutError) as error:
+            self.nodes.forget()
+            raise Retry(f"queue: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self.nodes.aclose()
+
+    async def _holder_does(self, key: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        return await work(await self.nodes.holder(key))
+
+    def _failure(self, error: exceptions.ResponseError) -> Exception:
+        text = str(error)
+        if text.startswith("BUSYGROUP"):
+            return BusyGroupError(text)
+        if text.startswith("WRONGTYPE"):
+            return OtherKindError(text)
+        if "NOGROUP" in text or "no such key" in text:
+            # The queue has lost a stream: make its group again, and let the trust check speak.
+            self.grouped.clear()
+            return NoStreamError(text)
+        self.nodes.forget()  # the key may have moved, or its primary become a replica
+        name = type(error).__name__
+        return Retry(f"queue: {text.split(' ', 1)[0] if name == 'ResponseError' else name}")
