@@ -8,7 +8,7 @@ import click
 
 from ballot.encoding import canonical_json
 from ballot.suite import SigningKey
-from intake import parent, process
+from intake import parent, process, tls
 from intake.edge import key_entry
 from intake.settings import Settings
 from runtime import logs
@@ -41,10 +41,11 @@ def intake(port: int, host: str, processes: int, metrics_port: int, inherit_sock
     home = Home.from_environment()
     logs.configure("intake", home)
     if inherit_socket is None:
+        tls.configured(settings.tls_certificate, settings.tls_key)
         listening = parent.bind(host, port)
         with listening, servers(home):
             publish_receipts_key(home)
-            code = run_service(lambda stop: _parent(listening, processes, metrics_port, home, stop))
+            code = run_service(lambda stop: _parent(listening, settings, processes, metrics_port, home, stop))
     else:
         listening = socket.socket(fileno=inherit_socket)
         own = settings.of_one(processes)
@@ -61,9 +62,12 @@ def publish_receipts_key(home: Home) -> None:
     draft.replace(home.public / "receipts.json")
 
 
-async def _parent(listening: socket.socket, processes: int, metrics_port: int, home: Home, stop: Stop) -> int:
+async def _parent(
+    listening: socket.socket, settings: Settings, processes: int, metrics_port: int, home: Home, stop: Stop
+) -> int:
     return await parent.keep(
         listening,
+        scheme="http" if settings.tls_certificate is None else "https",
         processes=processes,
         metrics_port=metrics_port,
         run=home.run,

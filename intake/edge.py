@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 from ballot.encoding import b64encode
@@ -20,6 +21,7 @@ from runtime.clock import Clock
 
 log = logs.get("edge")
 
+OPENAPI: Final = Path(__file__).with_name("openapi.json").read_bytes()
 Reader = Callable[[Route], Awaitable[Answer]]
 Taker = Callable[[Request, Published, Settle], None]
 
@@ -45,6 +47,7 @@ class Edge:
             "document": self._document,
             "receipt": self._receipt,
             "keys": self._keys,
+            "openapi": self._openapi,
             "livez": self._live,
             "readyz": self._ready,
         }
@@ -147,6 +150,10 @@ class Edge:
             key_entry("result", published.document.result_key) for published in await self._ballots.all()
         )
         return replies.json_response({"keys": keys})
+
+    async def _openapi(self, _route: Route) -> Answer:
+        """How to call all this."""
+        return Answer(OPENAPI)
 
     async def _live(self, _route: Route) -> Answer:
         return replies.json_response({"state": "live"})

@@ -44,12 +44,14 @@ class Entrance:
         tls: ssl.SSLContext | None,
         proxied: bool,
         seconds: float,
+        entering_max: int = ENTERING_MAX,
     ) -> None:
         self._listening = listening
         self._factory = factory
         self._tls = tls
         self._proxied = proxied
         self._seconds = seconds
+        self._entering_max = entering_max
         self._loop = asyncio.get_running_loop()
         self._entering: dict[asyncio.Task[None], None] = {}
         self._again: asyncio.TimerHandle | None = None
@@ -93,7 +95,7 @@ class Entrance:
             self._begin(connection)
 
     def _begin(self, connection: socket.socket) -> None:
-        if len(self._entering) >= ENTERING_MAX:
+        if len(self._entering) >= self._entering_max:
             oldest = next(iter(self._entering))
             del self._entering[oldest]
             oldest.cancel()

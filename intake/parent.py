@@ -124,7 +124,14 @@ def metrics_directory(run: Path) -> Path:
 
 
 async def keep(
-    listening: socket.socket, *, processes: int, metrics_port: int, run: Path, clock: Clock, stop: Stop
+    listening: socket.socket,
+    *,
+    scheme: str,
+    processes: int,
+    metrics_port: int,
+    run: Path,
+    clock: Clock,
+    stop: Stop,
 ) -> int:
     """Keep `processes` children and the metrics port until asked to stop. The exit code is always 0."""
     directory = metrics_directory(run)
@@ -145,7 +152,7 @@ async def keep(
     )
     try:
         host, port, *_ = listening.getsockname()
-        click.echo(f"intake on http://{host}:{port}, metrics on port {numbers.port}")
+        click.echo(f"intake on {scheme}://{host}:{port}, metrics on port {numbers.port}")
         await asyncio.gather(*(children.keep_one(stop) for _ in range(processes)))
     finally:
         numbers.close()

@@ -9,7 +9,7 @@ from typing import Final
 
 from ballot import receipt
 from ballot.suite import AeadKey, SigningKey
-from intake import metrics
+from intake import metrics, tls
 from intake.ballots import Ballots
 from intake.batch import Batcher
 from intake.durability import Durability
@@ -42,6 +42,7 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
     """Answer requests until asked to stop, then finish those under way. The exit code is always 0."""
     clock = SystemClock()
     home = servers.home
+    wrapped = tls.configured(settings.tls_certificate, settings.tls_key)
     receipts_key = SigningKey.from_seed(home.secret("receipts"))
     reads = Reads(valkey.connect(servers, USER, timeout_s=READ_S))
     ballots = Ballots(reads, desk_key_file=home.public_key_file, clock=clock)
@@ -65,7 +66,10 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
     queue, numbers = (asyncio.create_task(each) for each in (batcher.run(), metrics.flush_forever(clock)))
     _settle_memory()
     try:
-        await server.listen(listening)
+        if wrapped is not None:
+            metrics.CERTIFICATE_ENDS.set(wrapped.ends_s)
+        context = None if wrapped is None else wrapped.context
+        await server.listen(listening, tls=context, proxied=settings.proxied)
         log.info("listening", port=listening.getsockname()[1], pid=os.getpid())
         await _until_asked(stop, queue)
     finally:

@@ -10,12 +10,17 @@ from intake import replies
 READ: Final = frozenset({"GET", "HEAD"})
 WRITE: Final = frozenset({"POST"})
 
-Name = Literal["", "votes", "access", "ballot", "document", "receipt", "keys", "livez", "readyz"]
+Name = Literal["", "votes", "access", "ballot", "document", "receipt", "keys", "openapi", "livez", "readyz"]
 
 _BALLOT: Final = re.compile(
     r"/api/v1/ballots/([a-z0-9-]{1,40})(?:/(document|access|votes|receipts/([^/]{1,40})))?"
 )
-_FIXED: Final[dict[str, Name]] = {"/api/v1/keys": "keys", "/livez": "livez", "/readyz": "readyz"}
+_FIXED: Final[dict[str, Name]] = {
+    "/api/v1/keys": "keys",
+    "/api/v1/openapi.json": "openapi",
+    "/livez": "livez",
+    "/readyz": "readyz",
+}
 _TAILS: Final[dict[str | None, Name]] = {
     None: "ballot",
     "document": "document",

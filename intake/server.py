@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from ballot.rejection import Rejected
 from intake.answer import Answer
 from intake.connection import Connection
+from intake.entrance import ENTERING_MAX, Entrance
 from intake.request import Request
 from runtime import logs
 
@@ -24,6 +25,9 @@ DRAIN_GRACE_S: Final = 0.1
 
 EVICTED_MAX: Final = 64
 """How many busy connections are passed over in search of one to close."""
+
+ENTERING_SHARE: Final = 4
+"""At most a quarter of the room is for connections that are still on their way in."""
 
 DESCRIPTORS_KEPT: Final = 64
 """For the queue's connections, logs and metrics."""
@@ -56,6 +60,7 @@ class Server:
         self._room = min(connections_max, _descriptors() - DESCRIPTORS_KEPT)
         self._connections: OrderedDict[Connection, None] = OrderedDict()
         self._listening: asyncio.Server | None = None
+        self._entrance: Entrance | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._tick_s = self.now_s()
         self._full = False
@@ -64,11 +69,24 @@ class Server:
         """The loop's clock."""
         return self.loop.time()
 
-    async def listen(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+    async def listen(
+        self, listening: socket.socket, *, tls: ssl.SSLContext | None = None, proxied: bool = False
+    ) -> None:
         """Take connections from an already bound socket, which may be shared with other processes."""
-        self._listening = await self.loop.create_server(
-            self.connection, sock=listening, backlog=BACKLOG, ssl=tls
-        )
+        if tls is None and not proxied:
+            self._listening = await self.loop.create_server(self.connection, sock=listening, backlog=BACKLOG)
+        else:
+            entering_max = min(ENTERING_MAX, self._room // ENTERING_SHARE)
+            self._room -= entering_max
+            self._entrance = Entrance(
+                listening,
+                self.connection,
+                tls=tls,
+                proxied=proxied,
+                seconds=self.head_s,
+                entering_max=entering_max,
+            )
+            self._entrance.open()
         self._sweeper = asyncio.create_task(self._sweep_forever())
 
     async def stop(self, drain_s: float) -> None:
@@ -77,6 +95,8 @@ class Server:
         until_s = self.now_s() + drain_s
         if self._listening is not None:
             self._listening.close()
+        if self._entrance is not None:
+            await self._entrance.close()
         await asyncio.sleep(DRAIN_GRACE_S)
         for connection in list(self._connections):
             connection.drain()

@@ -37,6 +37,11 @@ class Tls:
     ends_s: float
 
 
+def configured(certificate: Path | None, key: Path | None) -> Tls | None:
+    """What `load` gives, or nothing when the edge is to speak plain HTTP."""
+    return None if certificate is None or key is None else load(certificate, key)
+
+
 def load(certificate: Path, key: Path) -> Tls:
     """The context that serves `certificate` (with its chain) and `key`, or one plain sentence why not."""
     leaf = certificates.leaf(_read(certificate, "BALLOT_TLS_CERTIFICATE"))

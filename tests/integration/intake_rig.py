@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from redis.asyncio.cluster import RedisCluster
+
 from ballot import definition, document, handoff, sealing
 from ballot.code import Code
 from ballot.encoding import b64encode, canonical_json, format_time
@@ -178,7 +180,10 @@ def pinned_desk_key(home: Home) -> SigningKey:
 @asynccontextmanager
 async def booth(servers: Servers, ballot: str, *, shards: int = 1) -> AsyncIterator[Booth]:
     """Open the clients with which a test plays desk, worker and edge; the queue is vouched for."""
-    desk, worker, edge_ = (valkey.connect(servers, user) for user in ("desk", "worker", "intake"))
+    # In a Cluster these are the library's cluster clients, alike in what we use; a worker's user has none.
+    users = ("desk", "admin" if servers.valkey.cluster else "worker", "intake")
+    clients: list[Any] = [valkey.connect(servers, user) for user in users]
+    desk, worker, edge_ = clients
     try:
         await vouch(worker)
         yield Booth(servers.home, build_document(ballot), shards, desk, worker, edge_)
@@ -187,10 +192,15 @@ async def booth(servers: Servers, ballot: str, *, shards: int = 1) -> AsyncItera
             await client.aclose()
 
 
-async def vouch(worker: Redis) -> None:
-    """Write the trust mark as a worker does after comparing its marks."""
-    server = await worker.info("server")
-    await worker.hset(handoff.TRUST_KEY, server["run_id"], "1")
+async def vouch(worker: Redis | RedisCluster) -> None:
+    """Write the trust marks as a worker does after comparing its marks."""
+    if isinstance(worker, RedisCluster):
+        found: Any = await worker.info("server", target_nodes=RedisCluster.PRIMARIES)
+        runs = [server["run_id"] for server in found.values()]
+    else:
+        runs = [(await worker.info("server"))["run_id"]]
+    for run in runs:
+        await worker.hset(handoff.TRUST_KEY, run, "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +238,7 @@ def edge(
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        match = re.fullmatch(r"intake on (http://\S+), metrics on port (\d+)\n", line)
+        match = re.fullmatch(r"intake on (https?://\S+), metrics on port (\d+)\n", line)
         assert match, line
         yield EdgeProcess(match[1], f"http://127.0.0.1:{match[2]}/metrics", process)
     finally:

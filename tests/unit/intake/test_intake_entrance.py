@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, cast
 import pytest
 import uvloop
 
-from intake import entrance, tls
+from intake import tls
 from intake.entrance import Entrance
 from tests.certificates import issue
 
@@ -55,12 +55,18 @@ class Echo(asyncio.Protocol):
 
 @asynccontextmanager
 async def way_in(
-    *, context: ssl.SSLContext | None = None, proxied: bool = False, seconds: float = 5.0
+    *,
+    context: ssl.SSLContext | None = None,
+    proxied: bool = False,
+    seconds: float = 5.0,
+    entering_max: int = 100,
 ) -> AsyncIterator[tuple[Entrance, int]]:
     """Open an entrance on a free port of loopback."""
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
         listening.setblocking(False)  # noqa: FBT003  # the standard library's own signature
-        found = Entrance(listening, Echo, tls=context, proxied=proxied, seconds=seconds)
+        found = Entrance(
+            listening, Echo, tls=context, proxied=proxied, seconds=seconds, entering_max=entering_max
+        )
         found.open()
         try:
             yield found, listening.getsockname()[1]
@@ -166,12 +172,12 @@ async def test_who_stalls_is_let_go(tmp_path: Path, *, proxied: bool) -> None:
 
 
 @on_uvloop
-async def test_a_flood_pushes_out_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_pushes_out_its_own(tmp_path: Path) -> None:
     """With every place taken by handshakes that never go on, a voter still gets in at once."""
-    monkeypatch.setattr(entrance, "ENTERING_MAX", 8)
     files = issue(tmp_path)
     client = ssl.create_default_context(cafile=str(files.authority))
-    async with way_in(context=tls.load(files.certificate, files.key).context) as (found, port):
+    context = tls.load(files.certificate, files.key).context
+    async with way_in(context=context, entering_max=8) as (found, port):
         stalled = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
         await until(lambda: found.entering == 8)
         reader, writer = await asyncio.open_connection(
