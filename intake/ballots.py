@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from ballot import document as documents
-from ballot import handoff
+from ballot import gate_layout, handoff
 from ballot.definition import shown
 from ballot.document import BallotDocument
 from ballot.encoding import Malformed, b64decode, b64encode, format_time, strict_json
@@ -122,7 +122,8 @@ class Ballots:
         except Malformed:
             raise replies.not_found() from None
         shard = shard_of_reference(canonical, published.shards)
-        value = await self._reads.field(handoff.references_key(published.id, shard), canonical)
+        key, field = handoff.references_key(published.id, shard), gate_layout.reference_field(canonical)
+        value = await self._reads.field(key, field)
         if value not in RECEIPT_STATES:
             raise replies.not_found()
         return RECEIPT_STATES[value]

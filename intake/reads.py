@@ -21,7 +21,7 @@ ROUND_MAX: Final = 1_024
 WAITING_MAX: Final = 20_000
 """Beyond this a reader is told at once to come back; it is about a second's worth of reads."""
 
-Place = tuple[str, str]
+Place = tuple[str, bytes]
 """Key and field of a hash."""
 
 
@@ -48,7 +48,7 @@ class Reads:
             log.info("queue answers reads again")
         self._answering = True
 
-    async def field(self, key: str, name: str) -> bytes | None:
+    async def field(self, key: str, name: bytes) -> bytes | None:
         """The field `name` of the hash `key`, read in one round with what others ask for."""
         found = self._waiting.get((key, name))
         if found is None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ballot import handoff
+from ballot import gate_layout, handoff
 from ballot.books import Books
 from scrutineer import references
 from scrutineer.ballots import StoredBallot
@@ -117,14 +117,14 @@ async def _unused(desk: Desk, stored: StoredBallot) -> int:
             statement = "SELECT credential_digest FROM ballot.register WHERE ballot = $1 AND shard = $2"
             cursor = await desk.votes.cursor(statement, stored.id, shard)
             while rows := await cursor.fetch(FETCH_ROWS):
-                values = await desk.gate.hmget(credentials, [bytes(row["credential_digest"]) for row in rows])
-                current = [
-                    bytes(value[: handoff.UIN_BYTES])
-                    for value in values
-                    if value and bytes(value[handoff.UIN_BYTES :][:1]) == handoff.CURRENT_FLAG
-                ]
+                fields = [gate_layout.credential_field(bytes(row["credential_digest"])) for row in rows]
+                values = await desk.gate.hmget(credentials, fields)
+                found = [gate_layout.Credential.from_value(bytes(value)) for value in values if value]
+                current = [credential.uin for credential in found if credential.current]
                 marks = await desk.gate.hmget(voted, current) if current else []
-                unused += sum(1 for mark in marks if not (mark and bytes(mark[:1]) == b"e"))
+                unused += sum(
+                    1 for mark in marks if not (mark and gate_layout.Mark.from_value(bytes(mark)).by == "e")
+                )
     return unused
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from redis.exceptions import ResponseError
 
-from ballot import handoff
+from ballot import gate_layout, handoff
 from ballot.handoff import CHANNEL_BYTES
 
 #: Rows in one function call: a call of 500 keeps the gate busy for about a millisecond.
@@ -39,7 +39,7 @@ class ShardState:
 
 @dataclass(frozen=True, slots=True)
 class Voted:
-    """Where a voter's mark came from: `by` is e, p or w; the reference and digest are there for e alone."""
+    """Where a voter's mark came from: `by` is e, p or w; the reference is there for e alone."""
 
     by: str
     reference: str = ""
@@ -49,9 +49,8 @@ class Voted:
         """Read the gate's packed value; empty means the voter has not voted."""
         if not value:
             return None
-        by = chr(value[0])
-        # e ‖ identity(16) ‖ sealed_sha256(32) ‖ accepted_us(16 digits) ‖ reference(19)
-        return cls(by=by, reference=value[65:84].decode("ascii") if by == "e" else "")
+        mark = gate_layout.Mark.from_value(value)
+        return cls(by=mark.by, reference=mark.reference)
 
 
 class Gate:

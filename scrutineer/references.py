@@ -6,7 +6,7 @@ Totals alone can agree while one vote is missing and something that never was a 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 
-from ballot import handoff
+from ballot import gate_layout, handoff
 from scrutineer.ballots import StoredBallot
 from scrutineer.session import Desk
 from scrutineer.voters import FETCH_ROWS
@@ -48,7 +48,7 @@ async def _lost(desk: Desk, stored: StoredBallot) -> AsyncIterator[str]:
         async for reference, _ in desk.gate.hscan_iter(
             handoff.references_key(stored.id, shard), count=FETCH_ROWS
         ):
-            block.append(bytes(reference).decode())
+            block.append(gate_layout.reference_text(bytes(reference)))
             if len(block) >= FETCH_ROWS:
                 for name in (await _not_held(desk, stored, block))[:left]:
                     left -= 1
@@ -84,7 +84,8 @@ async def _given_out(desk: Desk, stored: StoredBallot, shard: int, references: I
     if not 0 <= shard < stored.shards:
         return []
     names = list(references)
-    values = await desk.gate.hmget(handoff.references_key(stored.id, shard), names)
+    fields = [gate_layout.reference_field(name) for name in names]
+    values = await desk.gate.hmget(handoff.references_key(stored.id, shard), fields)
     return [name for name, value in zip(names, values, strict=True) if value]
 
 

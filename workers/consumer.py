@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ballot import handoff
+from ballot import gate_layout, handoff
 from runtime import logs
 from runtime.clock import Clock
 from runtime.lifecycle import Retry
@@ -195,7 +195,10 @@ class Consumer:
         if done:
             # (3) Committed: from here the queue may forget these entries.
             await self._queue.acknowledge(
-                stream, done, references_key=handoff.references_key(ballot.id, shard), states=states
+                stream,
+                done,
+                references_key=handoff.references_key(ballot.id, shard),
+                states={gate_layout.reference_field(each): state for each, state in states.items()},
             )
         return len(left)
 

@@ -176,6 +176,7 @@ async def _read_store(
 
 async def _reread_missing_credentials(queue: QueueSide, tables: Scratch) -> None:
     """Look again for codes that reached the gate after it was read: an issue writes the register first."""
+    tables.name_credentials()
     missing: dict[int, set[bytes]] = {}
     for digest, shard in tables.ask(
         "SELECT digest, shard FROM register"

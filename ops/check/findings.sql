@@ -87,7 +87,7 @@ SELECT reference, 'the stored sealed vote does not have the digest stored with i
 
 -- kind: ALTERED
 SELECT v.reference, 'the stored sealed vote is not the one the gate accepted' FROM votes v
-  JOIN marks m ON m.reference = v.reference WHERE m.sealed_sha256 <> v.actual_sha256;
+  JOIN marks m ON m.reference = v.reference WHERE m.identity <> v.identity;
 
 -- kind: ALTERED
 SELECT v.reference, 'stored for another voter than the gate marked' FROM votes v
@@ -115,7 +115,7 @@ SELECT c.reference, 'the receipt (line ' || c.line || ') is for another sealed v
 -- kind: ALTERED
 SELECT c.reference, 'the receipt (line ' || c.line || ') is not what the gate accepted' FROM receipts c
   JOIN marks m ON m.reference = c.reference
-  WHERE m.sealed_sha256 <> c.sealed_sha256 OR m.accepted_us <> c.accepted_us;
+  WHERE m.accepted_us <> c.accepted_us;
 
 -- kind: UNEXPLAINED
 SELECT v.reference, 'stored, but the gate has no such vote for any voter' FROM votes v

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
-from ballot import handoff
+from ballot import gate_layout, handoff
 from ops.check.scratch import place
 
 if TYPE_CHECKING:
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from runtime.valkey import Client
 
 PAGE = 2000
-# voted value: 'e' ‖ identity (16) ‖ sealed SHA-256 (32) ‖ accepted_us (16 digits) ‖ reference (19
-# characters); or 'p' | 'w' ‖ received_us (16 digits).
-MARK_RECEIVED = slice(1, 17)
-MARK_SHA256 = slice(17, 49)
-MARK_ACCEPTED = slice(49, 65)
-MARK_REFERENCE = slice(65, 84)
-METHODS = {b"e": "electronic", b"p": "postal", b"w": "workplace"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +75,7 @@ class QueueSide:
         key = self._keys[shard][1]
         if only is not None:
             for digest in only:
-                value = await self._client.hget(key, digest)
+                value = await self._client.hget(key, gate_layout.credential_field(digest))
                 if value is not None:
                     tables.add("credentials", [_credential(digest, value, shard)])
             return
@@ -98,7 +91,9 @@ class QueueSide:
             async for page in self._hash_pages(keys[2]):
                 tables.add("marks", [_mark(uin, value, shard) for uin, value in page])
             async for page in self._hash_pages(keys[3]):
-                tables.add("refs", [(ref.decode(), value.decode(), shard) for ref, value in page])
+                tables.add(
+                    "refs", [(gate_layout.reference_text(ref), value.decode(), shard) for ref, value in page]
+                )
             await self._read_stream(tables, shard, keys[4], last_place=state.last_place)
         return states
 
@@ -167,16 +162,13 @@ def _text(value: bytes | str) -> str:
 
 
 def _credential(digest: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
-    return (digest, value[: handoff.UIN_BYTES], chr(value[handoff.UIN_BYTES]), shard)
+    credential = gate_layout.Credential.from_value(value)
+    return (digest, credential.uin, credential.flag, shard)
 
 
 def _mark(uin: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
-    method = METHODS.get(value[:1], "unknown")
-    if method != "electronic":
-        received = value[MARK_RECEIVED]
-        return (uin, method, None, int(received) if received.isdigit() else None, None, shard)
-    accepted_us = int(value[MARK_ACCEPTED])
-    return (uin, method, value[MARK_SHA256], accepted_us, value[MARK_REFERENCE].decode(), shard)
+    mark = gate_layout.Mark.from_value(value)
+    return (uin, mark.method, mark.identity or None, mark.at_us, mark.reference or None, shard)
 
 
 def _entry(

@@ -23,7 +23,7 @@ ROWS_PER_INSERT = 2000
 TABLES = {
     # From the queue.
     "credentials": "digest BLOB PRIMARY KEY, uin BLOB, flag TEXT, shard INTEGER",
-    "marks": "uin BLOB PRIMARY KEY, method TEXT, sealed_sha256 BLOB, accepted_us INTEGER, reference TEXT,"
+    "marks": "uin BLOB PRIMARY KEY, method TEXT, identity BLOB, accepted_us INTEGER, reference TEXT,"
     " shard INTEGER",
     "refs": "reference TEXT PRIMARY KEY, state TEXT, shard INTEGER",
     "entries": "shard INTEGER, entry TEXT, place INTEGER, kind TEXT, digest BLOB, reference TEXT,"
@@ -32,7 +32,7 @@ TABLES = {
     "deleted": "shard INTEGER PRIMARY KEY, entry TEXT",
     # From voterdb. No uniqueness is assumed: that is what is being checked.
     "votes": "shard INTEGER, entry TEXT, place INTEGER, uin BLOB, reference TEXT, accepted_us INTEGER,"
-    " digest BLOB, stated_sha256 BLOB, actual_sha256 BLOB",
+    " digest BLOB, stated_sha256 BLOB, actual_sha256 BLOB, identity BLOB",
     "quarantine": "shard INTEGER, entry TEXT, reason TEXT, reference TEXT, uin BLOB, digest BLOB,"
     " accepted_us INTEGER",
     "releases": "shard INTEGER, entry TEXT, uin BLOB, reference TEXT",
@@ -86,6 +86,14 @@ class Scratch:
         marks = ", ".join("?" * width)
         insert = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"  # noqa: S608  # our own names
         self._database.executemany(insert, rows)
+
+    def name_credentials(self) -> None:
+        """Give the gate's credentials the register's whole digests: the gate keeps their first 16 bytes."""
+        self._database.execute("CREATE INDEX register_kept ON register (substr(digest, 1, 16))")
+        self._database.execute(
+            "UPDATE credentials SET digest = g.digest FROM register g"
+            " WHERE substr(g.digest, 1, 16) = credentials.digest"
+        )
 
     def index(self) -> None:
         """Make the indexes; once, after everything was added."""

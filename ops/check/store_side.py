@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ballot import gate_layout
 from ballot.definition import from_canonical
 from ballot.encoding import Malformed
 from ops.check.scratch import ROWS_PER_INSERT, place
@@ -139,4 +140,5 @@ def _vote(row: Any) -> tuple[Any, ...]:
         row["credential_digest"],
         row["sealed_sha256"],
         hashlib.sha256(row["sealed"]).digest(),
+        gate_layout.identity(row["sealed"], row["nonce"], row["signature"]),
     )

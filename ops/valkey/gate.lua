@@ -1,16 +1,19 @@
 #!lua name=ballot
 -- The gate: the only place that decides whether a vote is taken, in one atomic step on the queue's own clock.
 --
--- One ballot has S shards; each has eight keys that share a hash tag, always given in this order:
+-- One ballot has S shards; each has eight keys that share a hash tag, always given in this order. What is packed is spelt
+-- out, and read by everybody else, in ballot/gate_layout.py:
 --   1 gate         hash  opens_us closes_us state last_us, and the counters (no personal data)
---   2 credentials  hash  keyed digest -> UIN (16) .. 'c' current | 'r' revoked .. channel (1)
---   3 voted        hash  UIN -> 'e' .. identity (16) .. sealed SHA-256 (32) .. accepted_us (16 digits) .. reference (19)
---                            or 'p' | 'w' .. received_us (16 digits)
---   4 references   hash  reference -> 'a' accepted | 's' stored | 'h' held
+--   2 credentials  hash  keyed digest (first 16 bytes) -> UIN (16) .. 'c' current | 'r' revoked .. channel (1)
+--   3 voted        hash  UIN -> 'e' .. identity (16) .. accepted_us (7 bytes) .. reference (10 bytes)
+--                            or 'p' | 'w' .. received_us (7 bytes)
+--   4 references   hash  reference (10 bytes) -> 'a' accepted | 's' stored | 'h' held
 --   5 votes        stream, never trimmed here
---   6 attempts     stream with a budget: a flood of tries may push out tries, never votes
+--   6 attempts     stream with a budget: tries with an issued credential that were not accepted votes; never trimmed here
 --   7 unknown      hash  minute -> tries with a credential nobody was issued
 --   8 unknown_tries stream with a budget: the latest of those tries
+-- and, beside the attempts, <attempts>:counted, a hash: what is over a budget is counted there by credential, outcome and
+-- minute, and moves to the stream as one entry when its minute is over.
 --
 -- Rules kept throughout:
 --   * A clock step never reopens a ballot: now is the larger of the clock and the last time seen, and the
@@ -18,14 +21,26 @@
 --   * Arguments are checked whole before anything is written, and all checks of a vote come before its first write,
 --     because a function that fails half-way is not undone.
 --   * Every loop is bounded by the number of rows, and that is bounded here.
+--   * A refusal takes the same steps whatever its reason, so that its time does not tell whether a credential was issued.
 --   * A caller outside the library (an edge that was broken into) could write these keys directly; the issue register
 --     and the signatures, which workers check, are the second wall.
 
 local VOTES_MAX = 1024        -- an edge sends at most 256; the margin is for replays by hand
 local ROWS_MAX = 10000        -- codes, UINs and returns the desk may send at once: about 10 ms of the queue's time
-local ATTEMPTS_MAX = 100000   -- entries, about 20 MB a shard; '~' trims in whole blocks, so a little more is kept
 local UNKNOWN_MINUTES_MAX = 1500  -- a day and an hour
 local WRAPPED_BYTES_MAX = 131072  -- twice the largest request body
+local SEALED_IP_BYTES_MAX = 128
+local DIGEST_KEPT = 16        -- 128 bits of a keyed digest: nobody can look for two that agree
+
+-- Budgets of one shard, in bytes; ballot/gate_layout.py repeats them for the desk, which asks for the memory.
+local ENTRY_BYTES = 256       -- no entry of the two streams of tries takes more
+local ATTEMPTS_MAX = 16777216 / ENTRY_BYTES
+local UNKNOWN_TRIES_MAX = 4194304 / ENTRY_BYTES
+local COUNTED_BYTES = 512     -- no field of the hash of counts takes more
+local COUNTED_MAX = 4194304 / COUNTED_BYTES
+local MOVED_MAX = 500         -- counts moved to the stream by one call: about 3 ms
+local LISTED_TRIES = 1000     -- tries of one credential that get an entry each; further ones are counted by the minute
+local REMEMBERED = 50000      -- credentials, twice, whose tries are remembered: about 10 MB of the queue
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -52,6 +67,54 @@ local function microseconds(text)
   return nil
 end
 
+-- References: 16 symbols in groups of four with hyphens, as voters see them; kept as the 10 bytes they stand for.
+local SYMBOLS = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
+local HYPHEN = 45
+local value_of, pair_of
+
+-- Made at the first call: while functions are loaded there is no string library.
+local function symbols()
+  value_of, pair_of = {}, {}
+  for high = 0, 31 do
+    value_of[string.byte(SYMBOLS, high + 1)] = high
+    for low = 0, 31 do
+      pair_of[high * 32 + low] = string.sub(SYMBOLS, high + 1, high + 1) .. string.sub(SYMBOLS, low + 1, low + 1)
+    end
+  end
+  return value_of
+end
+
+-- The 10 bytes of a reference, or nil when it is none.
+local function packed_reference(text)
+  if #text ~= 19 then
+    return nil
+  end
+  local a, b, c, d, h1, e, f, g, h, h2, i, j, k, l, h3, m, n, o, p = string.byte(text, 1, 19)
+  local V = value_of or symbols()
+  a, b, c, d, e, f, g, h = V[a], V[b], V[c], V[d], V[e], V[f], V[g], V[h]
+  i, j, k, l, m, n, o, p = V[i], V[j], V[k], V[l], V[m], V[n], V[o], V[p]
+  if h1 ~= HYPHEN or h2 ~= HYPHEN or h3 ~= HYPHEN or not (a and b and c and d and e and f and g and h)
+    or not (i and j and k and l and m and n and o and p) then
+    return nil
+  end
+  return struct.pack('>I5I5', ((((((a * 32 + b) * 32 + c) * 32 + d) * 32 + e) * 32 + f) * 32 + g) * 32 + h,
+    ((((((i * 32 + j) * 32 + k) * 32 + l) * 32 + m) * 32 + n) * 32 + o) * 32 + p)
+end
+
+local function written_reference(bytes, from)
+  if not pair_of then
+    symbols()
+  end
+  local high, low = struct.unpack('>I5I5', bytes, from)
+  local parts = {}
+  for index, number in ipairs({ high, low }) do
+    local first, second = math.floor(number / 1048576), number % 1048576
+    parts[index] = pair_of[math.floor(first / 1024)] .. pair_of[first % 1024] .. '-'
+      .. pair_of[math.floor(second / 1024)] .. pair_of[second % 1024]
+  end
+  return parts[1] .. '-' .. parts[2]
+end
+
 -- The fault in the shape of a call, or nil: eight keys, a whole number of rows, not too many of them.
 local function shape_fault(keys, args, width, rows_max)
   if #keys ~= 8 then
@@ -68,7 +131,8 @@ end
 
 -- The window as of now, or nil when this ballot was never armed; least_step_us forces time forward past the last time seen.
 local function window(gate_key, least_step_us)
-  local fields = redis.call('HMGET', gate_key, 'opens_us', 'closes_us', 'state', 'last_us')
+  local fields = redis.call('HMGET', gate_key, 'opens_us', 'closes_us', 'state', 'last_us', 'accepted', 'voted_e', 'repeated',
+    'counting')
   if not fields[1] then
     return nil
   end
@@ -77,7 +141,13 @@ local function window(gate_key, least_step_us)
     closes_us = tonumber(fields[2]),
     state = fields[3],
     now_us = math.max(clock_us(), tonumber(fields[4]) + (least_step_us or 0)),
+    accepted = tonumber(fields[5]),
+    voted_e = tonumber(fields[6]),
+    repeated = tonumber(fields[7]),
+    counting = tonumber(fields[8] or '0'),
   }
+  seen.now = whole(seen.now_us)
+  seen.minute = math.floor(seen.now_us / 60000000)
   if seen.state ~= 'closed' then
     if seen.now_us >= seen.closes_us then
       seen.state = 'closed'
@@ -89,26 +159,109 @@ local function window(gate_key, least_step_us)
 end
 
 local function latch(gate_key, seen)
-  redis.call('HSET', gate_key, 'last_us', whole(seen.now_us), 'state', seen.state)
+  redis.call('HSET', gate_key, 'last_us', seen.now, 'state', seen.state)
 end
 
-local function attempt(keys, kind, outcome, digest, sealed_ip, now_us)
-  redis.call('XADD', keys[6], 'MAXLEN', '~', ATTEMPTS_MAX, '*',
-    'k', kind, 'o', outcome, 'd', digest, 'ip', sealed_ip, 't', whole(now_us))
+-- How often a credential was tried since this server started: by the gate's memory alone, because it decides only how a try
+-- is logged. Whoever has not tried for as long as 50,000 others did starts anew.
+local recent, earlier, remembered = {}, {}, 0
+local function tries_of(digest)
+  local count = recent[digest]
+  if not count then
+    count = earlier[digest] or 0
+    remembered = remembered + 1
+    if remembered > REMEMBERED then
+      recent, earlier, remembered = {}, recent, 1
+    end
+  end
+  recent[digest] = count + 1
+  return count + 1
 end
 
--- Tries with unknown credentials are counted by minute only: whoever floods us with them gets one small number.
-local function count_unknown(key, now_us, count)
-  if count == 0 then
+-- Counts a try that is over a budget: number, first and last time, and the last one's address. With a credential nobody was
+-- issued the same is done to one field, so that it takes as long.
+local function count_try(keys, seen, issued, kind, outcome, digest, sealed_ip)
+  local key = issued and keys[6] .. ':counted' or keys[7]
+  local field = issued and table.concat({ whole(seen.minute), kind, outcome, digest }, ':') or 'over'
+  local before = redis.call('HGET', key, field)
+  local number, first_us = 0, seen.now_us
+  if before then
+    number, first_us = struct.unpack('>I4I7', before)
+  elseif redis.call('HLEN', key) >= COUNTED_MAX then
+    seen.unlisted = (seen.unlisted or 0) + 1  -- of these only the number is known
+    return
+  elseif issued and seen.counting == 0 then
+    seen.counting = seen.minute
+    redis.call('HSET', keys[1], 'counting', whole(seen.minute))
+  end
+  redis.call('HSET', key, field, struct.pack('>I4I7I7', number + 1, first_us, seen.now_us) .. sealed_ip)
+end
+
+-- Logs a try: with an entry of its own within the budgets, else with a count. The same for both kinds of credential.
+local function attempt(keys, seen, issued, kind, outcome, digest, sealed_ip)
+  if seen.full == nil then
+    seen.full = redis.call('XLEN', keys[6]) >= ATTEMPTS_MAX
+    seen.tried, seen.unknown = 0, 0
+  end
+  if issued then
+    seen.tried = seen.tried + 1
+  else
+    seen.unknown = seen.unknown + 1
+  end
+  if seen.full or tries_of(digest) > LISTED_TRIES then
+    count_try(keys, seen, issued, kind, outcome, digest, sealed_ip)
     return
   end
-  local minute = math.floor(now_us / 60000000)
-  local total = redis.call('HINCRBY', key, whole(minute), count)
-  if total == count and redis.call('HLEN', key) > UNKNOWN_MINUTES_MAX then
-    local minutes = redis.call('HKEYS', key)
-    table.sort(minutes, function(a, b) return tonumber(a) < tonumber(b) end)
-    for i = 1, #minutes - UNKNOWN_MINUTES_MAX do
-      redis.call('HDEL', key, minutes[i])
+  -- The first limit is never reached: a full log of attempts is not trimmed.
+  redis.call('XADD', issued and keys[6] or keys[8], 'MAXLEN', '~', issued and 2 * ATTEMPTS_MAX or UNKNOWN_TRIES_MAX, '*',
+    'k', kind, 'o', outcome, 'd', digest, 'ip', sealed_ip, 't', seen.now)
+end
+
+-- Moves counts whose minute is over to the log, a bounded number of them; those that stay are moved by a later call.
+local function move_counts(keys, seen)
+  if seen.counting == 0 or seen.counting >= seen.minute or redis.call('XLEN', keys[6]) >= ATTEMPTS_MAX then
+    return
+  end
+  local counted = keys[6] .. ':counted'
+  local found = redis.call('HSCAN', counted, '0', 'COUNT', MOVED_MAX)
+  local fields, left = found[2], found[1] ~= '0'
+  for i = 1, #fields, 2 do
+    local minute, kind, outcome, digest = string.match(fields[i], '^(%d+):(%l+):([%l_]+):(.*)$')
+    if tonumber(minute) < seen.minute then
+      local number, first_us, last_us, after = struct.unpack('>I4I7I7', fields[i + 1])
+      redis.call('XADD', keys[6], '*', 'k', kind, 'o', outcome, 'd', digest, 'ip', string.sub(fields[i + 1], after),
+        't', whole(last_us), 'n', whole(number), 'f', whole(first_us))
+      redis.call('HDEL', counted, fields[i])
+    end
+  end
+  if not left then
+    seen.counting = redis.call('EXISTS', counted) == 1 and seen.minute or 0  -- what stays is of this minute
+    redis.call('HSET', keys[1], 'counting', whole(seen.counting))
+  end
+end
+
+-- The numbers of a call's tries. Those with unknown credentials are kept by the minute for a day.
+local function count_tries(keys, seen)
+  if seen.full == nil then
+    return
+  end
+  if seen.tried > 0 then
+    redis.call('HINCRBY', keys[1], 'tried', seen.tried)
+  end
+  if seen.unlisted then
+    redis.call('HINCRBY', keys[1], 'unlisted', seen.unlisted)
+  end
+  if seen.unknown > 0 then
+    local total = redis.call('HINCRBY', keys[7], whole(seen.minute), seen.unknown)
+    if total == seen.unknown and redis.call('HLEN', keys[7]) > UNKNOWN_MINUTES_MAX then
+      local minutes = {}
+      for _, field in ipairs(redis.call('HKEYS', keys[7])) do
+        minutes[#minutes + 1] = tonumber(field)
+      end
+      table.sort(minutes)
+      for i = 1, #minutes - UNKNOWN_MINUTES_MAX do
+        redis.call('HDEL', keys[7], whole(minutes[i]))
+      end
     end
   end
 end
@@ -153,62 +306,60 @@ local function cast(keys, args)
   if wrong then
     return wrong
   end
+  local references = {}
   for i = 1, #args, 6 do
-    if #args[i] ~= 32 or #args[i + 1] ~= 16 or #args[i + 2] ~= 19 or #args[i + 4] ~= 32
-      or #args[i + 3] == 0 or #args[i + 3] > WRAPPED_BYTES_MAX or #args[i + 5] > 512 then
+    references[i] = packed_reference(args[i + 2])
+    if #args[i] ~= 32 or #args[i + 1] ~= 16 or not references[i] or #args[i + 4] ~= 32
+      or #args[i + 3] == 0 or #args[i + 3] > WRAPPED_BYTES_MAX or #args[i + 5] > SEALED_IP_BYTES_MAX then
       return fault('a vote is digest (32), identity (16), reference (19), record, sealed SHA-256 (32), sealed IP')
     end
   end
   local seen = window(keys[1])
   local reply = answers(seen)
-  local accepted, repeated, unknown = 0, 0, 0
-  local now = seen and whole(seen.now_us)
+  if not seen then
+    for _ = 1, #args, 6 do
+      reply[#reply + 1] = NOT_FOUND
+    end
+    return reply
+  end
+  local accepted, repeated = 0, 0
+  local accepted_us = struct.pack('>I7', seen.now_us)
   for i = 1, #args, 6 do
-    local digest, identity, reference = args[i], args[i + 1], args[i + 2]
-    local row = NOT_FOUND
-    if seen then
-      local credential = redis.call('HGET', keys[2], digest)
-      local uin = credential and string.sub(credential, 1, 16)
-      local mark = uin and redis.call('HGET', keys[3], uin)
-      if mark and string.sub(mark, 1, 17) == 'e' .. identity then
-        -- The same vote again, whatever the time is and even if its code was replaced since: the same answer. The entry
-        -- is also what makes a retry wait for the disk, and so for the original vote.
-        attempt(keys, 'vote', 'repeated', digest, args[i + 5], seen.now_us)
-        repeated = repeated + 1
-        row = { 'repeated', string.sub(mark, 66, 84), whole(tonumber(string.sub(mark, 50, 65))), string.sub(mark, 18, 49) }
+    local digest, row = args[i], nil
+    local credential = redis.call('HGET', keys[2], string.sub(digest, 1, DIGEST_KEPT))
+    local uin = string.sub(credential or digest, 1, 16)  -- an unknown credential is looked up just as far
+    local mark = redis.call('HGET', keys[3], uin)
+    if mark and credential and string.sub(mark, 1, 17) == 'e' .. args[i + 1] then
+      -- The same vote again, whatever the time is and even if its code was replaced since: the same answer. What is
+      -- written is also what makes a retry wait for the disk, and so for the original vote.
+      attempt(keys, seen, true, 'vote', 'repeated', digest, args[i + 5])
+      repeated = repeated + 1
+      row = { 'repeated', written_reference(mark, 25), whole(struct.unpack('>I7', mark, 18)), args[i + 4] }
+    else
+      local refused, inner = refusal(seen, credential, mark)
+      if refused then
+        row = refused
+        attempt(keys, seen, credential, 'vote', inner, digest, args[i + 5])
+      elseif redis.call('HSETNX', keys[4], references[i], 'a') == 0 then
+        row = { 'taken', '', '', '' }
       else
-        local refused, inner = refusal(seen, credential, mark)
-        if refused then
-          row = refused
-          if credential then
-            attempt(keys, 'vote', inner, digest, args[i + 5], seen.now_us)
-          else
-            unknown = unknown + 1
-          end
-        elseif redis.call('HSETNX', keys[4], reference, 'a') == 0 then
-          row = { 'taken', '', '', '' }
-        else
-          redis.call('HSET', keys[3], uin, 'e' .. identity .. args[i + 4] .. digits16(seen.now_us) .. reference)
-          redis.call('XADD', keys[5], '*', 'k', 'v', 'r', args[i + 3], 'd', digest, 'ref', reference,
-            't', now, 'u', uin, 'c', string.sub(credential, 18, 18))
-          accepted = accepted + 1
-          row = { 'accepted', reference, now, args[i + 4] }
-        end
+        redis.call('HSET', keys[3], uin, 'e' .. args[i + 1] .. accepted_us .. references[i])
+        redis.call('XADD', keys[5], '*', 'k', 'v', 'r', args[i + 3], 'd', digest, 'ref', args[i + 2],
+          't', seen.now, 'u', uin, 'c', string.sub(credential, 18, 18))
+        accepted = accepted + 1
+        row = { 'accepted', args[i + 2], seen.now, args[i + 4] }
       end
     end
     reply[#reply + 1] = row
   end
-  if seen then
+  if accepted > 0 or repeated > 0 then
+    redis.call('HSET', keys[1], 'last_us', seen.now, 'state', seen.state, 'accepted', whole(seen.accepted + accepted),
+      'voted_e', whole(seen.voted_e + accepted), 'repeated', whole(seen.repeated + repeated))
+  else
     latch(keys[1], seen)
-    count_unknown(keys[7], seen.now_us, unknown)
-    if accepted > 0 then
-      redis.call('HINCRBY', keys[1], 'accepted', accepted)
-      redis.call('HINCRBY', keys[1], 'voted_e', accepted)
-    end
-    if repeated > 0 then
-      redis.call('HINCRBY', keys[1], 'repeated', repeated)
-    end
   end
+  count_tries(keys, seen)
+  move_counts(keys, seen)
   return reply
 end
 
@@ -220,31 +371,27 @@ local function access(keys, args)
     return wrong
   end
   for i = 1, #args, 2 do
-    if #args[i] ~= 32 or #args[i + 1] > 512 then
+    if #args[i] ~= 32 or #args[i + 1] > SEALED_IP_BYTES_MAX then
       return fault('a request is digest (32), sealed IP')
     end
   end
   local seen = window(keys[1])
   local reply = answers(seen)
-  local unknown = 0
   for i = 1, #args, 2 do
     local row = NOT_FOUND
     if seen then
-      local credential = redis.call('HGET', keys[2], args[i])
-      local mark = credential and redis.call('HGET', keys[3], string.sub(credential, 1, 16))
+      local credential = redis.call('HGET', keys[2], string.sub(args[i], 1, DIGEST_KEPT))
+      local mark = redis.call('HGET', keys[3], string.sub(credential or args[i], 1, 16))
       local refused, inner = refusal(seen, credential, mark)
       row = refused or READY
-      if credential then
-        attempt(keys, 'access', inner or 'ready', args[i], args[i + 1], seen.now_us)
-      else
-        unknown = unknown + 1
-      end
+      attempt(keys, seen, credential, 'access', inner or 'ready', args[i], args[i + 1])
     end
     reply[#reply + 1] = row
   end
   if seen then
     latch(keys[1], seen)
-    count_unknown(keys[7], seen.now_us, unknown)
+    count_tries(keys, seen)
+    move_counts(keys, seen)
   end
   return reply
 end
@@ -267,7 +414,8 @@ local function arm(keys, args)
     return redis.error_reply('ARMED with other times: ' .. armed[1] .. ' ' .. armed[2])
   end
   redis.call('HSET', keys[1], 'opens_us', whole(opens_us), 'closes_us', whole(closes_us), 'state', 'scheduled',
-    'last_us', '0', 'accepted', '0', 'repeated', '0', 'released', '0', 'voted_e', '0', 'voted_p', '0', 'voted_w', '0')
+    'last_us', '0', 'accepted', '0', 'repeated', '0', 'released', '0', 'voted_e', '0', 'voted_p', '0', 'voted_w', '0',
+    'tried', '0', 'unlisted', '0', 'counting', '0')
   return 1
 end
 
@@ -282,14 +430,14 @@ local function issue(keys, args)
     if #args[i] ~= 32 or #args[i + 1] ~= 16 or #args[i + 2] ~= 1 then
       return fault('a code is digest (32), UIN (16), channel (1)')
     end
-    local existing = redis.call('HGET', keys[2], args[i])
+    local existing = redis.call('HGET', keys[2], string.sub(args[i], 1, DIGEST_KEPT))
     if existing and string.sub(existing, 1, 16) ~= args[i + 1] then
       return redis.error_reply('CONFLICT row ' .. ((i + 2) / 3) .. ': this credential was issued to another voter')
     end
   end
   local added = 0
   for i = 1, #args, 3 do
-    added = added + redis.call('HSETNX', keys[2], args[i], args[i + 1] .. 'c' .. args[i + 2])
+    added = added + redis.call('HSETNX', keys[2], string.sub(args[i], 1, DIGEST_KEPT), args[i + 1] .. 'c' .. args[i + 2])
   end
   return added
 end
@@ -310,9 +458,10 @@ local function revoke(keys, args)
   local seen = window(keys[1], 1)
   local reply = { whole(seen and seen.now_us or clock_us()) }
   for i = 1, #args do
-    local existing = redis.call('HGET', keys[2], args[i])
+    local kept = string.sub(args[i], 1, DIGEST_KEPT)
+    local existing = redis.call('HGET', keys[2], kept)
     if existing then
-      redis.call('HSET', keys[2], args[i], string.sub(existing, 1, 16) .. 'r' .. string.sub(existing, 18, 18))
+      redis.call('HSET', keys[2], kept, string.sub(existing, 1, 16) .. 'r' .. string.sub(existing, 18, 18))
     end
     reply[#reply + 1] = existing and 1 or 0
   end
@@ -361,7 +510,7 @@ local function returned(keys, args)
   for i = 1, #args, 3 do
     local uin, method, received = args[i], args[i + 1], args[i + 2]
     local letter = LETTER_OF[method]
-    local paper = letter .. digits16(tonumber(received))
+    local paper = letter .. struct.pack('>I7', tonumber(received))
     local mark = redis.call('HGET', keys[3], uin)
     local by = mark and string.sub(mark, 1, 1) or letter
     local outcome, entry = 'repeated', nil
@@ -371,7 +520,7 @@ local function returned(keys, args)
       outcome, entry = 'recorded', '1'
     elseif mark ~= paper then
       outcome = 'lost'
-      if redis.call('HSETNX', keys[1], 'lost:' .. paper .. ':' .. uin, received) == 1 then
+      if redis.call('HSETNX', keys[1], 'lost:' .. letter .. digits16(tonumber(received)) .. ':' .. uin, received) == 1 then
         entry = '0'
       end
     end
@@ -392,7 +541,7 @@ local function release(keys, args)
     return wrong
   end
   local mark = redis.call('HGET', keys[3], args[1])
-  if not mark or string.sub(mark, 1, 1) ~= 'e' or string.sub(mark, 66, 84) ~= args[2] then
+  if not mark or string.sub(mark, 1, 1) ~= 'e' or written_reference(mark, 25) ~= args[2] then
     return 0
   end
   redis.call('HDEL', keys[3], args[1])
@@ -466,6 +615,7 @@ local function latched(keys)
   local seen = window(keys[1])
   if seen then
     latch(keys[1], seen)
+    move_counts(keys, seen)
   end
   return description(keys, seen)
 end

@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncpg
 
-from ballot import document, handoff, receipt, sealing
+from ballot import document, gate_layout, handoff, receipt, sealing
 from ballot.code import Code
 from ballot.encoding import b64encode
 from ballot.suite import SigningKey, key_id, keyed_digest
@@ -194,7 +194,7 @@ async def _vote(built: SmallBallot, signing: SigningKey) -> None:
     async with built.queue() as queue, built.owner() as owner:
         leaves = [await cast(built, queue, each) for each in votes]
         built.receipts.extend(receipt.issue(leaves, signing))
-        await store(built, queue, owner, {each.sealed_sha256: each for each in votes})
+        await store(built, queue, owner, {each.identity: each for each in votes})
 
 
 async def cast(built: SmallBallot, queue: Any, vote: CastVote) -> receipt.Leaf:
@@ -222,7 +222,7 @@ async def store(
     await queue.xgroup_create(key, handoff.GROUP, id="0", mkstream=True)
     [[_, entries]] = await queue.xreadgroup(handoff.GROUP, "test", {key: ">"}, count=1000)
     for entry, fields in entries:
-        vote = votes[marks[fields[b"u"]][17:49]]
+        vote = votes[gate_layout.Mark.from_value(marks[fields[b"u"]]).identity]
         await owner.execute(
             """INSERT INTO ballot.votes (ballot, uin, reference, accepted_us, credential_digest, channel,
                  credential, nonce, sealed, signature, sealed_sha256, event, shard, entry)
@@ -240,5 +240,5 @@ async def store(
             secrets.token_bytes(16),
             entry.decode(),
         )
-        await queue.hset(built.keys[3], fields[b"ref"], "s")
+        await queue.hset(built.keys[3], gate_layout.reference_field(fields[b"ref"].decode()), "s")
     await queue.xack(key, handoff.GROUP, *(entry for entry, _ in entries))

@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from ballot import receipt
+from ballot import gate_layout, receipt
 from ballot.suite import SigningKey
 from tests.conftest import Stack
 from tests.integration.check_ballot import CAST, DEFINITION, VOTERS, SmallBallot, build, run, without_keys
@@ -112,13 +113,14 @@ async def mark_an_abstainer(small: SmallBallot, owner: asyncpg.Connection, queue
     uin = await owner.fetchval(
         "SELECT uin FROM ballot.electorate WHERE ballot = $1 AND NOT uin = ANY($2)", small.id, list(marks)
     )
-    value = next(value for value in marks.values() if value.endswith(small.receipts[0].reference.encode()))
-    return await queue.hset(small.keys[2], uin, value[:65] + b"0000-0000-0000-0000")
+    found = [gate_layout.Mark.from_value(value) for value in marks.values()]
+    mark = next(mark for mark in found if mark.reference == small.receipts[0].reference)
+    return await queue.hset(small.keys[2], uin, replace(mark, reference="0000-0000-0000-0000").to_value())
 
 
 async def slip_in_a_credential(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
     """Let the gate know a credential that nobody issued."""
-    return await queue.hset(small.keys[1], bytes(32), bytes(16) + b"ce")
+    return await queue.hset(small.keys[1], bytes(gate_layout.DIGEST_KEPT), bytes(16) + b"ce")
 
 
 async def forget_a_credential(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
@@ -183,7 +185,7 @@ TAMPERINGS: dict[str, tuple[str, object, Tamper]] = {
     "a voter marked who never voted": ("lost", "0000-0000-0000-0000", mark_an_abstainer),
     "a credential slipped in at the gate": (
         "not as registered",
-        f"credential {'00' * 32}",
+        f"credential {'00' * 16}",
         slip_in_a_credential,
     ),
     "a vote by a code revoked before": (
@@ -358,7 +360,7 @@ async def test_a_quarantined_vote_by_an_unissued_code_leaves_the_issued_book_alo
 
         _, report = check(small)
 
-    assert ("not as registered", f"credential {'00' * 32}") in named(report)
+    assert ("not as registered", f"credential {'00' * 16}") in named(report)
     assert report["books_differences"]["issued"] == 0
     assert report["books"]["used"] == CAST
 
@@ -505,8 +507,8 @@ async def test_a_ballot_by_post_alone_has_no_codes_and_no_electronic_vote(
         abstainer = await owner.fetchval(
             "SELECT uin FROM ballot.electorate WHERE ballot = $1 AND uin <> ALL ($2)", ballot_id, list(marks)
         )
-        mark = b"e" + bytes(48) + b"1751360400000000" + b"0000-0000-0000-0000"
-        await queue.hset(posted.keys[2], abstainer, mark)
+        mark = gate_layout.Mark("e", 1751360400000000, bytes(16), "0000-0000-0000-0000")
+        await queue.hset(posted.keys[2], abstainer, mark.to_value())
     _, slipped_in = check(posted)
 
     assert (status, report["findings"]) == (0, [])

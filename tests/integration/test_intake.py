@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 import pytest
 
-from ballot import handoff, queue_record, receipt
+from ballot import gate_layout, handoff, queue_record, receipt
 from ballot.suite import AeadKey, SigningKey
 from tests.integration.intake_rig import HOUR_US, Booth, EdgeProcess, booth, edge, now_us, sha256, until
 
@@ -180,7 +180,7 @@ async def test_refusals_tell_nobody_why(stack: Stack, web: aiohttp.ClientSession
     assert (await cast(web, poll, used.vote(poll.document)))[0] == 201
     await poll.call("ballot_revoke", revoked.digest)
     await poll.call("ballot_return", postal.uin, "postal", now_us())
-    await poll.desk.hdel(handoff.credentials_key(poll.id, 0), unknown.digest)
+    await poll.desk.hdel(handoff.credentials_key(poll.id, 0), gate_layout.credential_field(unknown.digest))
     async with booth(stack.servers, f"{poll.id}-b") as other:
         await other.arm()
         (foreign,) = await other.issue()
@@ -282,7 +282,7 @@ async def test_a_receipt_s_state_is_what_the_worker_says(
 ) -> None:
     """Accepted, stored, or held with whom to contact."""
     reference = "0123-4567-89AB-CDEF"
-    await poll.desk.hset(handoff.references_key(poll.id, 0), reference, value)
+    await poll.desk.hset(handoff.references_key(poll.id, 0), gate_layout.reference_field(reference), value)
 
     async with web.get(poll.path(f"receipts/{reference}")) as response:
         body = await response.json()
