@@ -102,15 +102,15 @@ class Nodes:
         for place in (*known, *others):
             try:
                 async with asyncio.timeout(ASK_S):
-                    described = await self._client(place).cluster("NODES")
+                    nodes = described(await self._client(place).cluster("NODES"), place)
                 break
             except (RedisError, OSError, TimeoutError) as error:
                 failure = error
         else:
             raise QueueConnectionError("no node of the Cluster says who holds what") from failure
-        found = tuple(
-            Primary(place, self._client(place), slots) for place, slots in _holders(described, place).items()
-        )
+        # A primary that has failed stays the holder of its slots until they are another's.
+        holders = [each for each, node in nodes.items() if node.primary and (node.slots or not node.failed)]
+        found = tuple(Primary(each, self._client(each), nodes[each].slots) for each in holders)
         for gone in self._clients.keys() - {primary.place for primary in found}:
             await self._clients.pop(gone).aclose()
         return found
@@ -121,22 +121,24 @@ class Nodes:
         return self._clients[place]
 
 
-def _holders(
-    described: Mapping[str, Mapping[str, Any]], asked: Place
-) -> dict[Place, tuple[tuple[int, int], ...]]:
-    """Where the primaries are and what they hold, as one node describes the Cluster.
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A node as another one, or it itself, describes it."""
 
-    A primary that has failed is left out once its slots are another's; until then they are held by nobody who
-    answers.
-    """
+    primary: bool
+    failed: bool
+    slots: tuple[tuple[int, int], ...]
+
+
+def described(nodes: Mapping[str, Mapping[str, Any]], asked: Place) -> dict[Place, Described]:
+    """Read an answer to CLUSTER NODES that `asked` gave; nodes that are only about to join are left out."""
     found = {}
-    for where, node in described.items():
+    for where, node in nodes.items():
         flags = node["flags"].split(",")
-        if "master" not in flags or "handshake" in flags or "noaddr" in flags:
-            continue
-        if "fail" in flags and not node["slots"]:
+        if "handshake" in flags or "noaddr" in flags:
             continue
         host, _, port = where.rpartition(":")
         slots = tuple((int(each[0]), int(each[-1])) for each in node["slots"])
-        found[(host.strip("[]") or asked[0], int(port))] = slots
+        place = (host.strip("[]") or asked[0], int(port))
+        found[place] = Described("master" in flags, "fail" in flags, slots)
     return found

@@ -102,18 +102,25 @@ def apply_migrations(home: Home, databases: Sequence[Database]) -> None:
 
 def users_acl(home: Home) -> str:
     """Return Valkey's user file: the rules of `ops/valkey/users.acl` with our passwords' digests."""
+    lines = [f"user {name} {' '.join(rule)}" for name, rule in user_rules(home).items()]
+    return "\n".join(["user default off", *lines]) + "\n"
+
+
+def user_rules(home: Home) -> dict[str, list[str]]:
+    """Return each user's rule and the digest of its password, in words as ACL SETUSER takes them.
+
+    Where the servers are not ours, a user whose password is not in this home is left out.
+    """
     path = VALKEY / "users.acl"
     text = path.read_text("utf-8") if path.exists() else ""
-    rules = [line.strip() for line in text.splitlines() if line.strip().startswith("user ")]
-    rules = [line for line in rules if not line.startswith("user default")]
-    if not any(line.startswith(f"user {ADMIN} ") for line in rules):
-        rules.append(ADMIN_RULES)
-    lines = ["user default off"]
-    for line in rules:
-        name = line.split()[1]
-        password = home.password(f"valkey-{name}").reveal()
-        lines.append(f"{line} #{hashlib.sha256(password.encode()).hexdigest()}")
-    return "\n".join(lines) + "\n"
+    lines = [line.split()[1:] for line in text.splitlines() if line.startswith("user ")]
+    rules = {ADMIN: ADMIN_RULES.split()[2:]} | {name: rule for name, *rule in lines if name != "default"}
+    found = {}
+    for name, rule in rules.items():
+        if home.embedded or home.has_password(f"valkey-{name}"):
+            password = home.password(f"valkey-{name}").reveal()
+            found[name] = [*rule, f"#{hashlib.sha256(password.encode()).hexdigest()}"]
+    return found
 
 
 def load_functions(
@@ -124,12 +131,17 @@ def load_functions(
         with admin_client(address, user=user, password=password) as client:
             if reload_users:
                 client.acl_load()
-            for path in function_files():
-                _load_library(client, path.read_bytes(), path.name)
+            load_into(client)
     except redis.RedisError as error:
         raise click.ClickException(
             f"Valkey at {address.host}:{address.port} was not prepared: {error}."
         ) from error
+
+
+def load_into(client: redis.Redis) -> None:
+    """Load each function library that differs from the one this server has."""
+    for path in function_files():
+        _load_library(client, path.read_bytes(), path.name)
 
 
 def _load_library(client: redis.Redis, code: bytes, filename: str) -> None:

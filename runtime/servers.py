@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runtime.addresses import (
@@ -20,7 +20,8 @@ from runtime.addresses import (
 )
 from runtime.embedded import Embedded
 from runtime.ports import LOOPBACK
-from runtime.preparation import Database, apply_migrations, load_functions
+from runtime.preparation import Database, apply_migrations
+from runtime.queue_preparation import QueuePreparation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +37,7 @@ class Servers:
     _configured: Configured | None = None
     _embedded: Embedded | None = None
     _userinfo: Mapping[str, Userinfo] = field(default_factory=dict)
+    _preparation: QueuePreparation | None = None
 
     @property
     def embedded(self) -> bool:
@@ -80,10 +82,14 @@ class Servers:
     def ensure_running(self) -> tuple[str, ...]:
         """Start again what has died of the embedded servers and return their names.
 
-        Quick when nothing died. Otherwise it blocks until they answer: call it from a thread. Raises
-        ClickException when a server cannot be started; the caller decides when to try again.
+        Of configured ones nothing is started; servers that have come to the queue are prepared, and returned,
+        by whoever holds the admin's password. Quick when nothing died. Otherwise it blocks until they answer:
+        call it from a thread. Raises ClickException when a server cannot be started or prepared; the caller
+        decides when to try again.
         """
-        return () if self._embedded is None else self._embedded.ensure_running()
+        if self._embedded is not None:
+            return self._embedded.ensure_running()
+        return () if self._preparation is None else self._preparation.look()
 
     def _port(self, name: str) -> int:
         if self._embedded is None:
@@ -121,7 +127,9 @@ def _prepare_configured(home: Home, given: Configured) -> Servers:
     apply_migrations(home, databases)
     if _may_act_as(found, "valkey", ADMIN):
         user, password = found.credentials("valkey", ADMIN)
-        load_functions(found.valkey, user=user, password=password)
+        preparation = QueuePreparation(home, found.valkey, user=user, password=password)
+        preparation.prepare()
+        return replace(found, _preparation=preparation)
     return found
 
 
