@@ -9,7 +9,7 @@ from typing import Final
 
 from ballot import alphabet
 from ballot.code import CODE_SYMBOLS, RANDOM_BYTES, RANDOM_SYMBOLS, check_symbol, key_seed
-from ballot.suite import SigningKey
+from ballot.suite import public_key
 
 _PAIR_BITS: Final = 2 * alphabet.BITS
 _PAIR_MASK: Final = (1 << _PAIR_BITS) - 1
@@ -63,7 +63,7 @@ def credentials(texts: Sequence[str], ballot_id: str) -> list[bytes]:
     All seeds first, then all keys: each of the two then stays in the processor's cache, which is an eighth.
     """
     seeds = [key_seed(text.replace("-", ""), ballot_id) for text in texts]
-    return [SigningKey.from_seed(seed).public for seed in seeds]
+    return [public_key(seed) for seed in seeds]
 
 
 assert CODE_SYMBOLS == 2 * (_WHOLE_PAIRS + 1)  # noqa: S101  # a fact about this file, not about input

@@ -78,6 +78,13 @@ class SigningKey:
         raise TypeError("A signing key is never pickled or copied.")
 
 
+def public_key(seed: bytes) -> bytes:
+    """The public half of the signing key of a 32-byte `seed`, for whoever signs nothing with it."""
+    if len(seed) != SEED_BYTES:
+        raise ValueError("A signing key's seed is 32 bytes.")
+    return crypto_sign_seed_keypair(seed)[0]
+
+
 def verify_signature(public: bytes, signature: bytes, message: bytes) -> None:
     """Raise SignatureInvalid unless `signature` is by `public` over `message`; of any lengths and bytes."""
     if (

@@ -161,7 +161,7 @@ class _Drawing:
     async def _enter(self, batch: int, made: Made) -> None:
         """Put a batch into the register's transaction."""
         drawn = unpack(made.records)
-        self.channels.update(one.channel for one in drawn)
+        self.channels.update([channel for _, _, _, channel in drawn])
         ballot, issued_us = self._stored.id, self._issued_us
         await self._desk.votes.copy_records_to_table(
             "register",

@@ -90,7 +90,7 @@ class Maker:
             for person, (channel, destination), code in zip(people, channels, codes, strict=True)
         )
         return [
-            Drawn(digest, uin, shard, "probe" if series.probe else channel)
+            (digest, uin, shard, "probe" if series.probe else channel)
             for digest, (uin, _, _), shard, (channel, _) in zip(
                 digests, recipients, shards, channels, strict=True
             )

@@ -70,7 +70,7 @@ async def _dispatched(desk: Desk, stored: StoredBallot, batch: Known, step: Step
         "dispatches",
         schema_name="people",
         columns=("ballot", "uin", "channel", "batch"),
-        records=((stored.id, one.uin, one.channel, batch.root.batch) for one in batch.issued),
+        records=((stored.id, uin, channel, batch.root.batch) for _, uin, _, channel in batch.issued),
     )
     step("dispatches")
 
@@ -158,6 +158,6 @@ async def _from_register(
             stored.id,
             root.batch,
         )
-        issued = [Drawn(row["credential_digest"], row["uin"], row["shard"], row["channel"]) for row in rows]
+        issued: list[Drawn] = [(digest, uin, shard, channel) for digest, uin, shard, channel, _ in rows]
         revoked = {row["credential_digest"] for row in rows if row["revoked"]}
-        yield Known(root, issued, [one for one in issued if one.digest not in revoked])
+        yield Known(root, issued, [one for one in issued if one[0] not in revoked])

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TypeAlias
 
 from ballot.handoff import CHANNEL_BYTES, CHANNELS
 from scrutineer.files import disk_errors
@@ -13,13 +13,8 @@ from scrutineer.files import disk_errors
 _RECORD = struct.Struct(">32s16sBc")
 
 
-class Drawn(NamedTuple):
-    """What is kept of a drawn code: never the code, never the credential."""
-
-    digest: bytes
-    uin: bytes
-    shard: int
-    channel: str
+#: What is kept of a drawn code: its keyed digest, UIN, shard and channel; never the code or the credential.
+Drawn: TypeAlias = tuple[bytes, bytes, int, str]
 
 
 def pack(rows: Iterable[Drawn]) -> bytes:
@@ -31,9 +26,7 @@ def pack(rows: Iterable[Drawn]) -> bytes:
 
 def unpack(records: bytes) -> list[Drawn]:
     """Read them again."""
-    return [
-        Drawn(digest, uin, shard, CHANNELS[byte]) for digest, uin, shard, byte in _RECORD.iter_unpack(records)
-    ]
+    return [(digest, uin, shard, CHANNELS[byte]) for digest, uin, shard, byte in _RECORD.iter_unpack(records)]
 
 
 class Spool:

@@ -17,7 +17,7 @@ import click
 
 from runtime.home import Home
 from runtime.servers import servers
-from tests.benchmarks import ceilings, machine, processes
+from tests.benchmarks import ceilings, codes, machine, processes
 from tests.benchmarks.driver import ROOT, Stage
 from tests.benchmarks.figure import Figure
 from tests.conftest import environment_for
@@ -28,6 +28,7 @@ SECTIONS: dict[str, Callable[[Stage], Awaitable[list[Figure]]]] = {
     "gate": ceilings.gate,
     "copy": ceilings.copy,
     "crypto": ceilings.crypto,
+    "codes": codes.issued,
 }
 STEPS = "steps"
 SECONDS_MAX = 120
