@@ -40,6 +40,10 @@ ATTEMPT_ACCESS: Final = b"access"
 OUTCOME_FIELD: Final = b"o"
 IP_FIELD: Final = b"ip"
 AT_FIELD: Final = b"t"
+COUNT_FIELD: Final = b"n"
+"""Of an entry that stands for several attempts of one credential, outcome and minute; `t` is the last."""
+
+FIRST_FIELD: Final = b"f"
 
 UIN_BYTES: Final = 16
 

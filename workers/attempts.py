@@ -107,10 +107,13 @@ class AttemptsReader:
         outcome = fields.get(handoff.OUTCOME_FIELD, b"")
         digest = fields.get(handoff.DIGEST_FIELD, b"")
         at_us = microseconds(fields.get(handoff.AT_FIELD))
+        count = microseconds(fields.get(handoff.COUNT_FIELD, b"1"))
+        first_us = microseconds(fields.get(handoff.FIRST_FIELD))
         if kind not in {handoff.ATTEMPT_VOTE, handoff.ATTEMPT_ACCESS} or len(digest) != DIGEST_BYTES:
             return None
         if (
             at_us is None
+            or not count
             or not outcome.isascii()
             or not 0 < len(outcome) <= TEXT_BYTES_MAX
             or b"\x00" in outcome
@@ -127,4 +130,4 @@ class AttemptsReader:
             ip = UNREADABLE_IP  # the attempt itself is still worth its line
         place = attempt_place(shard, entry_id)
         sealed_ip = seal_ip(self._keys.ip, ip, ballot=ballot, place=place, random=secrets.token_bytes)
-        return Attempt(entry_id, kind.decode(), outcome.decode(), digest, sealed_ip, at_us)
+        return Attempt(entry_id, kind.decode(), outcome.decode(), digest, sealed_ip, at_us, count, first_us)

@@ -85,11 +85,13 @@ class Attempt:
     digest: bytes = field(repr=False)
     sealed_ip: bytes = field(repr=False)
     at_us: int
+    count: int = 1
+    first_us: int | None = None
 
 
 _PLACES: Final = ", ".join(f"${number}" for number in range(1, len(fields(Row)) + 3))
 _STORE_BATCH: Final = f"SELECT * FROM ballot.store_batch({_PLACES})"  # noqa: S608  # placeholders only
-_STORE_ATTEMPTS: Final = "SELECT ballot.store_attempts($1, $2, $3, $4, $5, $6, $7, $8)"
+_STORE_ATTEMPTS: Final = "SELECT ballot.store_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _TURNOUT_ADD: Final = "SELECT ballot.turnout_add($1, $2, $3, $4, $5, $6, $7, $8)"
 
 

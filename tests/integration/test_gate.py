@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.conftest import Stack
 
 SEALED = b"s" * 32
+MINUTE_US = 60_000_000
+ATTEMPTS_MAX = 65_536
+UNKNOWN_TRIES_MAX = 16_384
 STATE_NAMES = (
     *("opens_us", "closes_us", "state", "now_us", "accepted", "repeated", "released"),
     *("voted_e", "voted_p", "voted_w", "credentials", "votes_last_id", "votes_length"),
@@ -118,8 +121,8 @@ async def test_issuing_again_revives_nothing_and_never_moves_a_code(gate: Booth)
     assert (await state(gate))["credentials"] == "1"
 
 
-async def test_unknown_credentials_are_only_counted(gate: Booth) -> None:
-    """A credential nobody was issued leaves no entry, only a count by minute, and the minutes are bounded."""
+async def test_unknown_credentials_are_counted(gate: Booth) -> None:
+    """A credential nobody was issued is in no log of attempts, is counted by minute, all of it bounded."""
     key = handoff.unknown_key(gate.id, 0)
     await gate.desk.hset(key, mapping={str(minute): 1 for minute in range(2_000)})
 
@@ -291,17 +294,102 @@ async def test_a_wrong_call_changes_nothing(gate: Booth, name: str) -> None:
     assert {**await state(gate), "now_us": ""} == {**before, "now_us": ""}
 
 
-async def test_the_attempt_log_has_a_budget(gate: Booth) -> None:
-    """Tries are trimmed at their budget; votes never are."""
+async def later(gate: Booth, minutes: int = 1) -> None:
+    """Let the gate see a later minute than the clock's."""
+    ahead_us = now_us() + minutes * MINUTE_US
+    await gate.desk.hset(handoff.gate_key(gate.id, 0), "last_us", str(ahead_us))
+
+
+def counted(entries: list[dict[bytes, bytes]]) -> int:
+    """Return for how many attempts these entries stand."""
+    return sum(int(entry.get(handoff.COUNT_FIELD, b"1")) for entry in entries)
+
+
+async def test_further_tries_of_one_credential_are_counted(gate: Booth) -> None:
+    """The first thousand have an entry each, the others one a minute, with number, times and last address."""
+    voter, other = await gate.issue(2)
+    began_us = now_us()
+    await gate.call("ballot_access", *((voter.digest, b"ip") * 1_000))
+    await gate.call("ballot_access", *((voter.digest, b"ip 2") * 500))
+    before = await gate.attempts()
+    await later(gate)
+
+    await gate.call("ballot_access", other.digest, b"ip")
+
+    after = await gate.attempts()
+    assert len(before) == 1_000
+    one, further = sorted(after[1_000:], key=len)
+    assert one[handoff.DIGEST_FIELD] == other.digest
+    assert further[handoff.DIGEST_FIELD] == voter.digest
+    assert (further[handoff.OUTCOME_FIELD], further[handoff.IP_FIELD]) == (b"ready", b"ip 2")
+    assert int(further[handoff.COUNT_FIELD]) == 500
+    assert (
+        began_us <= int(further[handoff.FIRST_FIELD]) <= int(further[handoff.AT_FIELD]) < began_us + MINUTE_US
+    )
+    assert not await gate.desk.exists(handoff.attempts_key(gate.id, 0) + ":counted")
+    assert await gate.desk.hget(handoff.gate_key(gate.id, 0), "tried") == b"1501"
+
+
+async def test_a_repeated_vote_beyond_the_budget_still_writes(gate: Booth) -> None:
+    """Otherwise its wait for the disk would wait for nothing, and so not for the original."""
     (voter,) = await gate.issue()
-    await cast(gate, voter.digest)
-    row = (voter.digest, b"ip")
+    first = await cast(gate, voter.digest)
+    await gate.call("ballot_access", *((voter.digest, b"ip") * 1_000))
+    size = (await gate.desk.info("persistence"))["aof_current_size"]
 
-    for _ in range(110):
-        await gate.call("ballot_access", *(row * 1_000))
+    again = await cast(gate, voter.digest)
 
-    assert await gate.worker.xlen(handoff.attempts_key(gate.id, 0)) <= 100_200
-    assert len(await gate.stored()) == 1
+    assert again == [b"repeated", *first[1:]]
+    assert (await state(gate))["repeated"] == "1"
+    assert (await gate.desk.info("persistence"))["aof_current_size"] > size
+    await later(gate)
+    assert (await gate.call("ballot_latch"))[2] == b"open"
+    assert [entry for entry in await gate.attempts() if entry.get(handoff.COUNT_FIELD) == b"1"]
+
+
+async def test_a_full_log_counts_and_loses_none(gate: Booth) -> None:
+    """While nobody takes attempts out of the queue each is still counted, and votes are accepted as ever."""
+    voters = await gate.issue(70)
+    (voter,) = await gate.issue()
+    for each in voters:
+        await gate.call("ballot_access", *((each.digest, b"ip") * 1_000))
+    full = await gate.attempts()
+
+    assert (await cast(gate, voter.digest))[0] == b"accepted"
+    assert len(full) <= ATTEMPTS_MAX + 1_000
+    await forget(gate, full)
+    await later(gate)
+    await gate.call("ballot_latch")
+    assert counted(full) + counted(await gate.attempts()) == 70_000
+    assert {entry[handoff.DIGEST_FIELD] for entry in full} | {
+        entry[handoff.DIGEST_FIELD] for entry in await gate.attempts()
+    } == {each.digest for each in voters}
+
+
+async def forget(gate: Booth, entries: list[dict[bytes, bytes]]) -> None:
+    """Take all entries out of the log of attempts, as the worker does once they are stored."""
+    key = handoff.attempts_key(gate.id, 0)
+    found: Any = await gate.worker.xrange(key)
+    ids = [entry_id for entry_id, _ in found]
+    assert len(ids) == len(entries)
+    for first in range(0, len(ids), 1_000):
+        await gate.worker.xdel(key, *ids[first : first + 1_000])
+
+
+async def test_tries_with_unknown_credentials_have_a_budget(gate: Booth) -> None:
+    """The latest are kept, all are counted, and the log of attempts has none of them."""
+    for _ in range(20):
+        rows = [part for _ in range(1_000) for part in (os.urandom(32), b"ip")]
+        await gate.call("ballot_access", *rows)
+    flood = b"n" * 32
+    await gate.call("ballot_access", *((flood, b"ip") * 1_000))
+    await gate.call("ballot_access", *((flood, b"ip") * 1_000))
+
+    counts: Any = await gate.desk.hgetall(handoff.unknown_key(gate.id, 0))
+    assert sum(int(count) for minute, count in counts.items() if minute.isdigit()) == 22_000
+    kept = await gate.desk.xlen(handoff.unknown_tries_key(gate.id, 0))
+    assert UNKNOWN_TRIES_MAX <= kept <= UNKNOWN_TRIES_MAX + 200
+    assert not await gate.attempts()
 
 
 FORBIDDEN: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -307,7 +307,7 @@ async def unknown_total(poll: Booth) -> int:
     total = 0
     for shard in range(poll.shards):
         minutes: Any = await poll.desk.hgetall(handoff.unknown_key(poll.id, shard))
-        total += sum(int(count) for count in minutes.values())
+        total += sum(int(count) for minute, count in minutes.items() if minute.isdigit())
     return total
 
 

@@ -271,6 +271,20 @@ async def test_attempts_are_stored_and_leave_the_queue(one: Ground, verifier: Ve
     assert await one.admin.xlen(stream) == 0
 
 
+async def test_a_line_may_stand_for_several_attempts(one: Ground, verifier: Verifier) -> None:
+    """What the gate only counted is stored as one line: how many, the first one's time and the last one's."""
+    digest = secrets.token_bytes(32)
+    entry = {"k": "vote", "o": "used", "d": digest, "ip": b"", "t": "1750000000000009", "n": "7", "f": "175"}
+    await one.admin.xadd(handoff.attempts_key(one.ballot, 0), entry)
+
+    async with one.worker(verifier) as rig:
+        await rig.consumer.run_once()
+        assert await rig.attempts.run_once(rig.consumer.name) == 1
+
+    (row,) = await one.rows("attempts")
+    assert (row["count"], row["first_us"], row["at_us"]) == (7, 175, 1750000000000009)
+
+
 async def test_the_command_drains_and_ends(one: Ground, run_ballot: RunBallot) -> None:
     """`ballot worker --until-drained` stores everything, counts the turnout and exits 0."""
     casts = [await one.cast(voter) for voter in await one.voters(20)]
