@@ -35,7 +35,15 @@ PORT = click.IntRange(0, 65_535)
     "--metrics-port", type=PORT, default=9100, show_default=True, help="Port for metrics; never public."
 )
 @click.option("--inherit-socket", type=int, hidden=True, help="Be one of the processes, on this descriptor.")
-def intake(port: int, host: str, processes: int, metrics_port: int, inherit_socket: int | None) -> None:
+@click.option("--say-ready", type=int, hidden=True, help="Say on this descriptor when a vote would be taken.")
+def intake(
+    port: int,
+    host: str,
+    processes: int,
+    metrics_port: int,
+    inherit_socket: int | None,
+    say_ready: int | None,
+) -> None:
     """Take votes in over HTTP and answer when they are on disk."""
     settings = Settings.from_environment(os.environ)
     home = Home.from_environment()
@@ -50,7 +58,11 @@ def intake(port: int, host: str, processes: int, metrics_port: int, inherit_sock
         listening = socket.socket(fileno=inherit_socket)
         own = settings.of_one(processes)
         with listening, servers(home) as found:
-            code = run_service(lambda stop: process.serve(listening, servers=found, settings=own, stop=stop))
+            code = run_service(
+                lambda stop: process.serve(
+                    listening, servers=found, settings=own, say_ready=say_ready, stop=stop
+                )
+            )
     sys.exit(code)
 
 

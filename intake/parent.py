@@ -1,6 +1,7 @@
-"""The parent of the edge processes: binds once, replaces whoever dies, adds up their numbers.
+"""The parent of the edge processes: binds once, keeps them, adds up their numbers.
 
-The children inherit the bound socket: connections that wait when one dies are taken by the others, not reset.
+On SIGHUP it replaces them one after the other, so that new code or new settings of the machine are taken up
+while votes flow. In a terminal the signal means that the terminal is gone, and ends us as it always does.
 """
 
 import asyncio
@@ -10,16 +11,17 @@ import signal
 import socket
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from intake.child import Child, Making, replace_all
 from intake.server import BACKLOG
 from runtime import logs, metrics
 from runtime.clock import Clock
@@ -27,68 +29,7 @@ from runtime.lifecycle import Stop
 
 log = logs.get("parent")
 
-BACKOFF_S: Final = (0.1, 5.0)
-STEADY_S: Final = 10.0
-"""A child that lived this long did not die of its start; the next one is started without delay."""
-
-STOP_S: Final = 15.0
 METRICS_PREFIX: Final = "intake-metrics-"
-
-
-@dataclass(frozen=True, slots=True)
-class Children:
-    """What every child is started with."""
-
-    command: Sequence[str]
-    env: Mapping[str, str]
-    listening: socket.socket
-    metrics_directory: Path
-    clock: Clock
-
-    async def keep_one(self, stop: Stop) -> None:
-        """Keep one child running until asked to stop; then stop it, kindly first."""
-        backoff_s = BACKOFF_S[0]
-        while not stop.requested:
-            started_s = self.clock.monotonic()
-            child = await self._start()
-            ended = asyncio.create_task(child.wait())
-            stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                await _stop_child(child)
-            stopping.cancel()
-            code = await ended
-            # Its counters stay in the sum; what described it alone (ready, in flight) goes.
-            mark_process_dead(child.pid, str(self.metrics_directory))  # type: ignore[no-untyped-call]
-            if stop.requested:
-                return
-            if self.clock.monotonic() - started_s >= STEADY_S:
-                backoff_s = BACKOFF_S[0]
-            log.error("edge process died", child=child.pid, code=code, restart_s=backoff_s)
-            await stop.wait(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_S[1])
-
-    async def _start(self) -> asyncio.subprocess.Process:
-        descriptor = self.listening.fileno()
-        child = await asyncio.create_subprocess_exec(
-            *self.command,
-            str(descriptor),
-            env=self.env,
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(descriptor,),
-        )
-        log.info("edge process started", child=child.pid)
-        return child
-
-
-async def _stop_child(child: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        child.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(child.wait(), STOP_S)
-        except TimeoutError:
-            log.warning("edge process killed: it did not stop", child=child.pid)
-            child.kill()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -139,7 +80,7 @@ async def keep(
     MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
     numbers = metrics.serve(metrics_port, registry=registry)
     command = (sys.executable, ballot_command(), "intake")
-    children = Children(
+    making = Making(
         command=(*command, "--processes", str(processes), "--inherit-socket"),
         env={
             **os.environ,
@@ -150,11 +91,36 @@ async def keep(
         metrics_directory=directory,
         clock=clock,
     )
+    children = [Child(making) for _ in range(processes)]
     try:
         host, port, *_ = listening.getsockname()
         click.echo(f"intake on {scheme}://{host}:{port}, metrics on port {numbers.port}")
-        await asyncio.gather(*(children.keep_one(stop) for _ in range(processes)))
+        with _hang_up(partial(replace_all, children, stop)):
+            await asyncio.gather(*(child.keep(stop) for child in children))
     finally:
         numbers.close()
         shutil.rmtree(directory, ignore_errors=True)
     return 0
+
+
+@contextmanager
+def _hang_up(act: Callable[[], Coroutine[None, None, None]]) -> Iterator[None]:
+    """Run `act` on SIGHUP while the block runs; a second signal meanwhile changes nothing."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    acting: asyncio.Task[None] | None = None
+
+    def asked() -> None:
+        nonlocal acting
+        if acting is None or acting.done():
+            acting = loop.create_task(act())
+
+    loop.add_signal_handler(signal.SIGHUP, asked)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        if acting is not None:
+            acting.cancel()

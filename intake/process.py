@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import socket
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -12,6 +13,7 @@ from ballot.suite import AeadKey, SigningKey
 from intake import metrics, tls
 from intake.ballots import Ballots
 from intake.batch import Batcher
+from intake.child import READY
 from intake.durability import Durability
 from intake.edge import Edge
 from intake.failures import Failures
@@ -20,7 +22,7 @@ from intake.node import Node, Trusted
 from intake.reads import Reads
 from intake.routing import Address
 from intake.scout import Scout
-from intake.server import Server
+from intake.server import DRAIN_GRACE_S, Server
 from intake.settings import Settings
 from intake.votes import Intake
 from runtime import logs, valkey
@@ -34,11 +36,19 @@ USER: Final = "intake"
 READ_S: Final = 2.0
 """Reads that no vote waits for give up earlier."""
 
+READY_POLL_S: Final = 0.02
 OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
 """Hardly anything a request makes is part of a cycle: looking for those more often only takes time."""
 
 
-async def serve(listening: socket.socket, *, servers: Servers, settings: Settings, stop: Stop) -> int:
+async def serve(
+    listening: socket.socket,
+    *,
+    servers: Servers,
+    settings: Settings,
+    stop: Stop,
+    say_ready: int | None = None,
+) -> int:
     """Answer requests until asked to stop, then finish those under way. The exit code is always 0."""
     clock = SystemClock()
     home = servers.home
@@ -63,7 +73,8 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
         body_s=settings.body_s,
         connections_max=settings.connections_max,
     )
-    queue, numbers = (asyncio.create_task(each) for each in (batcher.run(), metrics.flush_forever(clock)))
+    queue = asyncio.create_task(batcher.run())
+    background = [queue, asyncio.create_task(metrics.flush_forever(clock))]
     _settle_memory()
     try:
         if wrapped is not None:
@@ -71,16 +82,28 @@ async def serve(listening: socket.socket, *, servers: Servers, settings: Setting
         context = None if wrapped is None else wrapped.context
         await server.listen(listening, tls=context, proxied=settings.proxied)
         log.info("listening", port=listening.getsockname()[1], pid=os.getpid())
+        background.append(asyncio.create_task(_say(say_ready, batcher)))
         await _until_asked(stop, queue)
     finally:
         # New connections go to the other processes from here; votes under way are still sent and answered.
-        await server.stop(settings.confirm_s + 1.0)
-        for task in (queue, numbers):
+        await server.stop(DRAIN_GRACE_S + settings.confirm_s + 1.0)
+        for task in background:
             task.cancel()
-        await asyncio.gather(queue, numbers, return_exceptions=True)
+        await asyncio.gather(*background, return_exceptions=True)
         await reads.close()
     log.info("stopped")
     return 0
+
+
+async def _say(descriptor: int | None, batcher: Batcher) -> None:
+    """Tell the parent, once, when a vote would be taken."""
+    if descriptor is None:
+        return
+    while not batcher.ready:  # noqa: ASYNC110  # asked for only while the parent waits for it
+        await asyncio.sleep(READY_POLL_S)
+    with suppress(OSError):
+        os.write(descriptor, READY)
+        os.close(descriptor)
 
 
 async def _until_asked(stop: Stop, queue: "asyncio.Task[None]") -> None:

@@ -20,8 +20,11 @@ log = logs.get("http")
 BACKLOG: Final = 4_096
 SWEEP_S: Final = 1.0
 DRAIN_SWEEP_S: Final = 0.05
-DRAIN_GRACE_S: Final = 0.1
-"""Requests that were on their way when we began to stop are still answered."""
+DRAIN_GRACE_S: Final = 2.0
+"""Who keeps a connection has so long to send one more request, whose answer says that it was the last.
+
+Closing one that seems idle could cross with a request, which would then go unanswered.
+"""
 
 EVICTED_MAX: Final = 64
 """How many busy connections are passed over in search of one to close."""
@@ -97,7 +100,11 @@ class Server:
             self._listening.close()
         if self._entrance is not None:
             await self._entrance.close()
-        await asyncio.sleep(DRAIN_GRACE_S)
+        await asyncio.sleep(DRAIN_SWEEP_S)
+        quiet_s = min(self.now_s() + DRAIN_GRACE_S, until_s)
+        while self._connections and self.now_s() < quiet_s:
+            await asyncio.sleep(DRAIN_SWEEP_S)
+            self.sweep()
         for connection in list(self._connections):
             connection.drain()
         while self._connections and self.now_s() < until_s:
