@@ -6,20 +6,35 @@ key, follows a key that has moved, and looks at the Cluster anew after a failure
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import click
+from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from runtime.servers import Servers
 
 CONNECTIONS_MAX = 32
 
 
 Client = Redis | RedisCluster
+
+AWAY = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ClusterError,
+    exceptions.RedisClusterException,
+    exceptions.MovedError,
+    exceptions.ReadOnlyError,
+)
+"""What a server that is gone, stopped, no primary any more or without its Cluster makes of a command."""
 
 
 def connect(servers: Servers, user: str, *, timeout_s: float = 5.0) -> Client:
@@ -72,6 +87,35 @@ def node(servers: Servers, user: str, host: str, port: int, *, timeout_s: float 
     return Redis(
         host=host, port=port, db=address.db, ssl=address.tls, single_connection_client=True, **settings
     )
+
+
+async def fcall(
+    client: Client, function: str, keys: Sequence[str], *arguments: bytes | str | int, read_only: bool = False
+) -> Any:
+    """Call a function where its keys are; they share one slot.
+
+    In a Cluster the library would ask a server first which arguments are keys, sending it all of them.
+    """
+    command = ("FCALL_RO" if read_only else "FCALL", function, len(keys), *keys, *arguments)
+    if not isinstance(client, RedisCluster):
+        return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    await client.initialize()  # type: ignore[unused-awaitable]  # its result, the client, could be awaited
+    holder = client.get_node_from_key(keys[0])
+    return await client.execute_command(*command, target_nodes=holder)
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Within the block, a queue that is away or refuses us is one sentence for the person at the keyboard."""
+    try:
+        yield
+    except exceptions.AuthenticationError:
+        raise click.ClickException("The queue refuses our user or password.") from None
+    except AWAY as error:
+        raise click.ClickException(
+            f"The queue does not answer as it should ({type(error).__name__}); see that every server of it "
+            "runs, then run this again."
+        ) from error
 
 
 def _settings(servers: Servers, user: str, *, timeout_s: float) -> dict[str, Any]:

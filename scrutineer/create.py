@@ -13,17 +13,17 @@ from ballot.limits import DEFINITION_BYTES_MAX
 from scrutineer.files import read_bounded
 from scrutineer.session import Desk, run_desk
 
+CLUSTER_SHARDS = 16
+
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--shards",
     type=click.Choice(["1", "2", "4", "8", "16", "32"]),
-    default="1",
-    show_default=True,
-    help="Parts of the gate, fixed for this ballot; 16 on a cluster.",
+    help="Parts of the gate, fixed for this ballot; 1 if not given, 16 on a Cluster.",
 )
-def create(file: Path, shards: str) -> None:
+def create(file: Path, shards: str | None) -> None:
     """Register the ballot definition in FILE (TOML) and print its digest."""
     raw = read_bounded(file, bytes_max=DEFINITION_BYTES_MAX)
     try:
@@ -35,9 +35,14 @@ def create(file: Path, shards: str) -> None:
         count = len(faults.faults)
         run_desk(lambda desk: _log_refusal(desk, hashlib.sha256(raw).hexdigest(), count))
         raise click.ClickException(f"{file} is not a definition that can be used:\n{faults}") from None
-    run_desk(lambda desk: register(desk, definition, shards=int(shards)))
+    run_desk(lambda desk: register(desk, definition, shards=int(shards) if shards else _shards_for(desk)))
     click.echo(f"ballot             {definition.id}")
     click.echo(f"definition_sha256  {definition.sha256.hex()}")
+
+
+def _shards_for(desk: Desk) -> int:
+    """How many parts a gate has: one server needs one, and what moves between servers is whole parts."""
+    return CLUSTER_SHARDS if desk.servers.valkey.cluster else 1
 
 
 async def _log_refusal(desk: Desk, file_sha256: str, faults: int) -> None:

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from ballot import gate_layout, handoff
 from ballot.handoff import CHANNEL_BYTES
+from runtime import valkey
 
 #: Rows in one function call: a call of 500 keeps the gate busy for about a millisecond.
 CALL_ROWS_MAX = 500
@@ -63,11 +64,11 @@ class Gate:
 
     async def _call(self, function: str, shard: int, *arguments: bytes | str | int) -> Any:
         keys = handoff.shard_keys(self.ballot, shard)
-        return await self.client.fcall(function, len(keys), *keys, *arguments)
+        return await valkey.fcall(self.client, function, keys, *arguments)
 
     async def _read(self, function: str, shard: int, *arguments: bytes | str | int) -> Any:
         keys = handoff.shard_keys(self.ballot, shard)
-        return await self.client.fcall_ro(function, len(keys), *keys, *arguments)
+        return await valkey.fcall(self.client, function, keys, *arguments, read_only=True)
 
     async def arm(self, *, opens_us: int, closes_us: int) -> None:
         """Arm every shard with the same window; a shard armed with another one refuses."""

@@ -1,6 +1,7 @@
 """`ballot open`, `close`, `extend`: one instant for every shard, confirmed by all or taken back."""
 
 import asyncio
+import time
 from typing import Any
 
 import click
@@ -17,6 +18,9 @@ from scrutineer.session import Desk, changing, run_desk
 
 #: How far ahead a new closing time is written: a hundred times what writing it to 32 shards takes.
 AHEAD_US = 300_000
+#: Primaries whose clocks differ by more close nothing together; the edge takes no vote while they do.
+CLOCKS_APART_US_MAX = 50_000
+PUT_BACK_TRIES = 3
 #: `extend` in the last second could find one shard closed and another not.
 EXTEND_MARGIN_US = 1_000_000
 #: The same bound as a definition's own closing time has.
@@ -138,12 +142,14 @@ async def close_ballot(desk: Desk, ballot: str, *, wait: bool) -> int:
     gate = stored.gate(desk)
     async with changing(desk, ballot, "closing time"):
         states = await _armed_states(desk, stored)
-        if all(state.closed for state in states):
-            closes_us = max(state.closes_us for state in states)
-        else:
+        # Some may have closed already, if a close was cut short: the others follow now, not never.
+        left = [state for state in states if not state.closed]
+        if left:
             closes_us = max(state.now_us for state in states) + AHEAD_US
-            closes_us = min(closes_us, *(state.closes_us for state in states))
-            await _set_everywhere(gate, states, closes_us)
+            closes_us = min([closes_us, *(state.closes_us for state in left)])
+            await _set_everywhere(gate, left, closes_us)
+        else:
+            closes_us = max(state.closes_us for state in states)
         await _record(desk, ballot, "closing", opens_us=states[0].opens_us, closes_us=closes_us)
     if wait:
         await closing.wait_until_stored(desk, stored)
@@ -207,26 +213,64 @@ async def _armed_states(desk: Desk, stored: StoredBallot) -> list[ShardState]:
 
 
 async def _set_everywhere(gate: Gate, states: list[ShardState], closes_us: int) -> None:
-    """Write one closing time to all shards; unless all confirm before it comes, put theirs back."""
+    """Write one closing time to all shards; unless all confirm before it comes, put theirs back.
+
+    Each primary goes by its own clock. Read within one moment, the clocks must agree: nobody could say which
+    of two that differ is right.
+    """
+    began_s = time.monotonic()
     replies: list[Any] = await asyncio.gather(
         *(gate.set_closes(state.shard, closes_us) for state in states), return_exceptions=True
     )
+    moment_us = round((time.monotonic() - began_s) * 1_000_000)
     good = [reply for reply in replies if not isinstance(reply, BaseException) and reply[0]]
     in_time = all(now_us < closes_us for _, now_us, _, _ in good)
-    if len(good) == len(states) and in_time:
+    clocks = [reply[1] for reply in replies if not isinstance(reply, BaseException)]
+    apart_us = max(clocks, default=0) - min(clocks, default=0) - moment_us
+    if len(good) == len(states) and in_time and apart_us <= CLOCKS_APART_US_MAX:
         return
-    for state, reply in zip(states, replies, strict=True):
-        if isinstance(reply, BaseException) or reply[0]:
-            await gate.set_closes(state.shard, state.closes_us)
-    left = [state for state in await gate.states() if state.closes_us == closes_us]
-    if left:
-        numbers = ", ".join(str(state.shard) for state in left)
+    touched = [
+        state
+        for state, reply in zip(states, replies, strict=True)
+        if isinstance(reply, BaseException) or reply[0]
+    ]
+    if unsure := await _put_back(gate, touched, closes_us):
+        numbers = ", ".join(str(shard) for shard in unsure)
         raise click.ClickException(
             f"not every shard took the new closing time, and shards {numbers} kept it; run this again at once"
+        )
+    if apart_us > CLOCKS_APART_US_MAX:
+        raise click.ClickException(
+            f"the clocks of the queue's primaries differ by {apart_us // 1_000} ms or more, so all shards "
+            "keep the old closing time; set the clocks right, then run this again"
         )
     raise click.ClickException(
         "not every shard took the new closing time, so all keep the old one; run this again"
     )
+
+
+async def _put_back(gate: Gate, states: list[ShardState], closes_us: int) -> list[int]:
+    """Give shards their closing times again; those that kept, or may have kept, the new one."""
+    left = states
+    for _ in range(PUT_BACK_TRIES):
+        replies: list[Any] = await asyncio.gather(
+            *(gate.set_closes(state.shard, state.closes_us) for state in left), return_exceptions=True
+        )
+        left = [
+            state
+            for state, reply in zip(left, replies, strict=True)
+            if isinstance(reply, BaseException) or not reply[0]
+        ]
+        if not left:
+            return []
+    found: list[Any] = await asyncio.gather(
+        *(gate.state(state.shard) for state in left), return_exceptions=True
+    )
+    return [
+        state.shard
+        for state, now in zip(left, found, strict=True)
+        if not isinstance(now, ShardState) or now.closes_us == closes_us
+    ]
 
 
 async def _record(desk: Desk, ballot: str, kind: str, *, opens_us: int, closes_us: int) -> None:

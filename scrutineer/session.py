@@ -81,7 +81,8 @@ async def _with_desk(
         userdb = await postgres.connect(running, "userdb", "ballot_people") if people else None
         gate = valkey.connect(running, "desk", timeout_s=30.0)
         try:
-            return await body(Desk(home, running, votes, userdb, gate, key))
+            with valkey.plainly():
+                return await body(Desk(home, running, votes, userdb, gate, key))
         finally:
             await gate.aclose()
             if userdb is not None:

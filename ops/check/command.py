@@ -104,7 +104,7 @@ def check(
         receipts_key=published_key(home.public / "receipts.json") if receipts_file is not None else None,
         desk_key=pinned_key(home.public_key_file) if signatures else None,
     )
-    with servers(home) as running, scratch(home.run) as tables:
+    with servers(home) as running, scratch(home.run) as tables, valkey.plainly():
         outcome = run_async(lambda: _check(home, running, wanted, tables))
     click.echo(report.as_json(outcome) if as_json else report.as_text(outcome))
     raise SystemExit(0 if outcome.differences == 0 else 1)
@@ -113,7 +113,8 @@ def check(
 async def _published(running: Servers) -> list[str]:
     client = valkey.connect(running, "checker")
     try:
-        return await published(client)
+        with valkey.plainly():
+            return await published(client)
     finally:
         await client.aclose()
 

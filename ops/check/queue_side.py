@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from ballot import gate_layout, handoff
 from ops.check.scratch import place
+from runtime import valkey
 
 if TYPE_CHECKING:
     from ops.check.scratch import Scratch
@@ -98,7 +99,7 @@ class QueueSide:
         return states
 
     async def _state(self, keys: tuple[Any, ...]) -> ShardState:
-        reply = await self._client.fcall_ro("ballot_state", len(keys), *keys)
+        reply = await valkey.fcall(self._client, "ballot_state", keys, read_only=True)
         texts = [item.decode() if isinstance(item, bytes) else str(item) for item in reply]
         return ShardState(
             opens_us=int(texts[0]),
