@@ -6,7 +6,7 @@ PUBLISHED_KEY: Final = "ballot:published"
 """Hash: ballot id → canonical JSON of {"desk_public_key","document","document_signature","shards"}."""
 
 TRUST_KEY: Final = "ballot:trust"
-"""Hash: `run_id` → `1`, for each primary's run that a worker has compared with the stored marks."""
+"""Hash: `run_name` → `1`, for each primary's run that a worker has compared with the stored marks."""
 
 GROUP: Final = "workers"
 """The consumer group on every votes and attempts stream."""
@@ -46,6 +46,15 @@ COUNT_FIELD: Final = b"n"
 FIRST_FIELD: Final = b"f"
 
 UIN_BYTES: Final = 16
+
+
+def run_name(run_id: str, replication_id: str) -> str:
+    """A server's life with one history of data, from its INFO fields `run_id` and `master_replid`.
+
+    The first changes with every start, the second when a server takes over another's data: one that was a
+    replica for a while may have lost what it once held, though it never stopped.
+    """
+    return f"{run_id}-{replication_id}"
 
 
 def tag(ballot: str, shard: int) -> str:

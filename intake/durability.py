@@ -4,7 +4,8 @@
 2. It is a primary. At level `disk` no replica could take its place; at level `replicated` it has exactly as
    many replicas as are waited for, so that none could take its place without what was accepted.
 3. It knows the gate's functions.
-4. A worker has compared it with the voter database since it started: it holds all that we ever answered for.
+4. A worker has compared it with the voter database since it started, or since it was last a replica: it holds
+   all that we ever answered for.
 """
 
 from collections.abc import Collection, Sequence
@@ -64,8 +65,8 @@ class Facts:
 
     @property
     def run(self) -> str:
-        """The name of the server's run: another one after every start."""
-        return self.server.get("run_id", "")
+        """The name of the server's run: another one after every start, and when it took another's data."""
+        return handoff.run_name(self.server.get("run_id", ""), self.replication.get("master_replid", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,8 @@ def require_trust(run: str, trusted: Collection[str]) -> None:
     if run not in trusted:
         raise Unready(
             "not_trusted",
-            "No worker has compared the queue with the voter database since it started: start one.",
+            "No worker has compared the queue with the voter database since it started, or was last a "
+            "replica: start one.",
         )
 
 

@@ -69,10 +69,11 @@ class Queue(Link):
     async def runs(self) -> tuple[dict[str, Primary], int]:
         """Every primary that answers by the name of its present run, and how many do not answer.
 
-        The name changes with every start of a server.
+        The name changes with every start of a server, and when it has become another's replica or its own
+        primary again.
         """
         primaries = await self.asking(self.nodes.primaries(anew=True))
-        asked = [self.asking(primary.client.info("server")) for primary in primaries]
+        asked = [self.asking(primary.client.info("server", "replication")) for primary in primaries]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         runs: dict[str, Primary] = {}
         for primary, answer in zip(primaries, answers, strict=True):
@@ -80,7 +81,7 @@ class Queue(Link):
                 if not isinstance(answer, Retry) or len(primaries) == 1:
                     raise answer
             else:
-                runs[str(answer["run_id"])] = primary
+                runs[handoff.run_name(str(answer["run_id"]), str(answer["master_replid"]))] = primary
         return runs, len(primaries) - len(runs)
 
     async def trusted(self) -> set[str]:

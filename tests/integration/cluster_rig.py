@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from redis.crc import key_slot
 
+from ballot import handoff
 from runtime import home as home_files
 from runtime import ports, processes
 from runtime.addresses import ADMIN, ValkeyAddress
@@ -65,6 +66,13 @@ class Node:
     def role(self) -> str:
         """`primary` or `replica`, as it says itself."""
         return "primary" if self.ask("ROLE")[0] == b"master" else "replica"
+
+    @property
+    def run(self) -> str:
+        """By what workers vouch for it."""
+        answer: str = self.ask("INFO", "server", "replication").decode()
+        found = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
+        return handoff.run_name(found["run_id"], found["master_replid"])
 
     @property
     def address(self) -> ValkeyAddress:

@@ -195,11 +195,12 @@ async def booth(servers: Servers, ballot: str, *, shards: int = 1) -> AsyncItera
 async def vouch(worker: Redis | RedisCluster) -> None:
     """Write the trust marks as a worker does after comparing its marks."""
     if isinstance(worker, RedisCluster):
-        found: Any = await worker.info("server", target_nodes=RedisCluster.PRIMARIES)
-        runs = [server["run_id"] for server in found.values()]
+        found: Any = await worker.info("server", "replication", target_nodes=RedisCluster.PRIMARIES)
+        servers = list(found.values())
     else:
-        runs = [(await worker.info("server"))["run_id"]]
-    for run in runs:
+        servers = [await worker.info("server", "replication")]
+    for server in servers:
+        run = handoff.run_name(server["run_id"], server["master_replid"])
         await worker.hset(handoff.TRUST_KEY, run, "1")
 
 
