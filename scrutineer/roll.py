@@ -116,14 +116,14 @@ def _people_rows(
 async def _import_electorate(desk: Desk, ballot: str, digest: bytes) -> tuple[int, int]:
     """Step 3: whoever is in the user database and not yet in the electorate."""
     total = await desk.people.fetchval("SELECT count(*) FROM people.voters WHERE ballot = $1", ballot)
+    some = await desk.votes.fetchval(
+        "SELECT EXISTS (SELECT FROM ballot.electorate WHERE ballot = $1)", ballot
+    )
     added = 0
     with bar(length=total, label="UINs") as progress:
         async with desk.people.transaction(readonly=True), desk.votes.transaction():
             async for block in _blocks(voters.uins(desk.people, ballot)):
-                rows = await desk.votes.fetch(
-                    "SELECT uin FROM ballot.electorate WHERE ballot = $1 AND uin = ANY($2)", ballot, block
-                )
-                there = {bytes(row["uin"]) for row in rows}
+                there = await _entered(desk, ballot, block) if some else frozenset()
                 missing = [(ballot, uin) for uin in block if uin not in there]
                 if missing:
                     await desk.votes.copy_records_to_table(
@@ -135,6 +135,13 @@ async def _import_electorate(desk: Desk, ballot: str, digest: bytes) -> tuple[in
                 await desk.event(ballot, "roll.received", file_sha256=digest.hex(), voters=added)
                 await desk.event(ballot, "uin.generated", count=added)
     return added, total
+
+
+async def _entered(desk: Desk, ballot: str, block: list[bytes]) -> frozenset[bytes]:
+    rows = await desk.votes.fetch(
+        "SELECT uin FROM ballot.electorate WHERE ballot = $1 AND uin = ANY($2)", ballot, block
+    )
+    return frozenset(row["uin"] for row in rows)
 
 
 async def _blocks(items: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:

@@ -25,6 +25,9 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 EMAIL = re.compile(r"[^@\s,;<>\"()\[\]\\:]{1,64}@[^@\s,;<>\"()\[\]\\:.]+(\.[^@\s,;<>\"()\[\]\\:.]+)+")
 MOBILE_NOISE = re.compile(r"\(0\)|[\s().\-\u2010-\u2015]")
+#: All of Unicode's control characters (category Cc), and those of them that an address may not hold either.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 MOBILE = re.compile(r"\+[1-9][0-9]{7,14}")
 
 
@@ -205,8 +208,7 @@ def voter_faults(voter: Voter) -> Iterator[str]:
         value = getattr(voter, column)
         if len(value) > CHARACTERS_MAX[column]:
             yield f"{column} has more than {CHARACTERS_MAX[column]} characters"
-        allowed = "\n\r\t" if column == "address" else ""
-        if any(unicodedata.category(char) == "Cc" and char not in allowed for char in value):
+        if (CONTROL_BUT_LINES if column == "address" else CONTROL).search(value):
             yield f"{column} has a control character in it"
     if not voter.member_id.strip():
         yield "member_id is empty"
