@@ -22,7 +22,7 @@ RATE = 200
 
 
 async def test_a_primary_that_has_lost_votes_to_a_replica_stays_closed(tmp_path: Path) -> None:
-    """Primary again in the same run, but with the data of one that never had its last votes: none is taken."""
+    """Primary again in the same run, with the data of one that never had its last votes: none is taken."""
     with weather(tmp_path) as here:
         here.prepare("replica", tmp_path, voters=VOTERS)
         other_place = tmp_path / "other"
