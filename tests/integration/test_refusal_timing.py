@@ -4,6 +4,8 @@ A round asks once with a credential of each class, in random order, over one con
 loopback addresses, so that whatever else the machine does falls on all classes alike. Every credential is
 used once. Then each two classes are told apart as well as one threshold on the time can: by the area under
 the ROC curve (AUC), and, as one threshold is one point of that curve, by the area its best point alone spans.
+Unknown credentials are asked with in two groups: if even these differ, the machine's own noise decides, and
+there is no verdict.
 """
 
 from __future__ import annotations
@@ -35,11 +37,13 @@ if TYPE_CHECKING:
     from tests.conftest import Stack
 
 CLASSES: Final = ("unknown", "used", "revoked", "foreign")
+CONTROL: Final = "unknown too"
+GROUPS: Final = (*CLASSES, CONTROL)
 AUC_TOLERANCE: Final = 0.02
 PAIRS_LONG: Final = 10_000
 PAIRS_SHORT: Final = 100
 ADDRESSES: Final = 200
-"""So many that none is refused often enough to be slowed down: 40,000 / 200 is far below 1,000 a minute."""
+"""So many that none is refused often enough to be slowed down: 50,000 / 200 is far below 1,000 a minute."""
 
 ROWS_MAX: Final = 500
 ANSWER_S: Final = 20.0
@@ -137,8 +141,8 @@ def body_maker(poll: Booth, resource: Resource) -> Callable[[bytes], bytes]:
 async def credentials(poll: Booth, other: Booth, count: int) -> dict[str, list[bytes]]:
     """Return `count` credentials of each class; each is one that the gate has to refuse for that reason."""
     key = poll.home.secret("credential-digest")
-    found = {name: [os.urandom(32) for _ in range(count)] for name in CLASSES}
-    digests = {name: [keyed_digest(key, sha256(each)) for each in found[name]] for name in CLASSES}
+    found = {name: [os.urandom(32) for _ in range(count)] for name in GROUPS}
+    digests = {name: [keyed_digest(key, sha256(each)) for each in found[name]] for name in GROUPS}
     for name, on in (("used", poll), ("revoked", poll), ("foreign", other)):
         for part in batched(digests[name]):
             rows = [field for digest in part for field in (digest, os.urandom(16), b"e")]
@@ -173,10 +177,10 @@ def measure(
     voters: Voters, path: str, asked: dict[str, list[bytes]], make: Callable[[bytes], bytes]
 ) -> dict[str, list[Seen]]:
     """Ask round by round; within a round the order of the classes is random."""
-    seen: dict[str, list[Seen]] = {name: [] for name in CLASSES}
-    order = list(CLASSES)
-    for number, of_round in enumerate(zip(*(asked[name] for name in CLASSES), strict=True)):
-        bodies = {name: make(credential) for name, credential in zip(CLASSES, of_round, strict=True)}
+    seen: dict[str, list[Seen]] = {name: [] for name in GROUPS}
+    order = list(GROUPS)
+    for number, of_round in enumerate(zip(*(asked[name] for name in GROUPS), strict=True)):
+        bodies = {name: make(credential) for name, credential in zip(GROUPS, of_round, strict=True)}
         random.shuffle(order)
         for name in order:
             seen[name].append(voters.ask(number % ADDRESSES, path, bodies[name]))
@@ -210,10 +214,10 @@ def best_threshold_auc(left: Sequence[int], right: Sequence[int]) -> float:
 
 def told_apart(seen: dict[str, list[Seen]]) -> dict[str, tuple[float, float]]:
     """Return for each two classes the AUC and that of the best threshold alone."""
-    times = {name: [each.took_ns for each in seen[name]] for name in CLASSES}
+    times = {name: [each.took_ns for each in seen[name]] for name in GROUPS}
     return {
         f"{one} / {two}": (auc(times[one], times[two]), best_threshold_auc(times[one], times[two]))
-        for one, two in itertools.combinations(CLASSES, 2)
+        for one, two in [*itertools.combinations(CLASSES, 2), ("unknown", CONTROL)]
     }
 
 
@@ -221,7 +225,7 @@ def described(seen: dict[str, list[Seen]], areas: dict[str, tuple[float, float]]
     """Return the figures as text."""
     lines = [f"{'':20} AUC     best threshold"]
     lines += [f"{name:20} {area:.4f}  {best:.4f}" for name, (area, best) in areas.items()]
-    for name in CLASSES:
+    for name in GROUPS:
         times = sorted(each.took_ns / 1_000 for each in seen[name])
         shown = ", ".join(f"{times[len(times) * cent // 100]:.1f}" for cent in (10, 50, 90))
         lines.append(f"{name:20} 10th, 50th and 90th percentile in us: {shown}")
@@ -240,7 +244,7 @@ async def refused_alike(
     with Voters(edge_process, addresses) as voters:
         make = body_maker(poll, resource)
         seen = await asyncio.to_thread(measure, voters, poll.path(resource), asked, make)
-    texts = {each.text for name in CLASSES for each in seen[name]}
+    texts = {each.text for name in GROUPS for each in seen[name]}
     assert len(texts) == 1, texts
     assert texts.pop().startswith(b"HTTP/1.1 403 ")
     areas = told_apart(seen)
@@ -255,16 +259,11 @@ async def test_refusals_of_each_class_are_the_same_bytes(
 ) -> None:
     """Status, headers, body and length are identical, whatever the reason; times are the long test's."""
     areas, _ = await refused_alike(stack, edge_process, poll, resource=resource, pairs=PAIRS_SHORT)
-    assert len(areas) == len(CLASSES) * (len(CLASSES) - 1) // 2
+    assert len(areas) == len(CLASSES) * (len(CLASSES) - 1) // 2 + 1
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.xfail(
-    strict=False,
-    reason="known: refusing an issued credential writes an entry (15-25 us), an unknown one only a count; "
-    "the AUC is 0.45 to 0.55 until unknown tries have a stream of their own",
-)
 @pytest.mark.parametrize("resource", ["votes", "access"])
 async def test_ten_thousand_refusals_of_each_class_take_as_long(
     stack: Stack, edge_process: EdgeProcess, poll: Booth, resource: Resource
@@ -272,5 +271,7 @@ async def test_ten_thousand_refusals_of_each_class_take_as_long(
     """No threshold on the time tells two reasons of refusal apart: the AUC is within 0.5 +- 0.02."""
     areas, figures = await refused_alike(stack, edge_process, poll, resource=resource, pairs=PAIRS_LONG)
 
-    assert max(abs(area - 0.5) for area, _ in areas.values()) <= AUC_TOLERANCE, figures
-    assert max(best - 0.5 for _, best in areas.values()) <= AUC_TOLERANCE, figures
+    apart = {name: max(abs(area - 0.5), best - 0.5) for name, (area, best) in areas.items()}
+    if apart.pop(f"unknown / {CONTROL}") > AUC_TOLERANCE:
+        pytest.skip(f"no verdict: the machine's noise tells two groups of one class apart\n{figures}")
+    assert max(apart.values()) <= AUC_TOLERANCE, figures
