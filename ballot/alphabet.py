@@ -30,9 +30,14 @@ def read(text: str) -> str | None:
     return "".join(symbols)
 
 
+PAIRS: Final = tuple(first + second for first in SYMBOLS for second in SYMBOLS)
+
+
 def write(value: int, count: int) -> str:
     """The lowest `count` times five bits of `value` as `count` symbols, most significant first."""
-    return "".join(SYMBOLS[value >> BITS * place & 31] for place in reversed(range(count)))
+    if count % 2:
+        return SYMBOLS[value >> BITS * (count - 1) & 31] + write(value, count - 1)
+    return "".join([PAIRS[value >> shift & 1023] for shift in range(BITS * (count - 2), -1, -2 * BITS)])
 
 
 def grouped(symbols: str) -> str:

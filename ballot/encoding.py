@@ -3,6 +3,7 @@
 import binascii
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -17,7 +18,11 @@ _TIME: Final = re.compile(
 
 
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
-_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
+FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
+_PADDING: Final = (b"", b"===", b"==", b"=")
+_LAST_SYMBOLS: Final = ("", "AQgw", "AEIMQUYcgkosw048")
+"""What base64url may end with after so many bytes more than a multiple of three: no bit is left loose."""
+
 _NOT_CANONICAL: Final = "This is not canonical base64url without padding."
 
 
@@ -33,20 +38,18 @@ def b64encode(data: bytes) -> str:
 def b64decode(text: str, *, length: int | None = None) -> bytes:
     """The bytes of canonical base64url `text`, of exactly `length` bytes when given.
 
-    (1) ASCII without the other alphabet's two symbols, (2) only symbols of the alphabet and no padding, which
-    the decoder's strict mode checks, (3) unused bits of the last symbol are zero, which encoding the last
-    group again shows.
+    (1) ASCII without padding or the other alphabet's two symbols, (2) only symbols of the alphabet, which the
+    decoder's strict mode checks, (3) unused bits of the last symbol are zero.
     """
+    if "+" in text or "/" in text or "=" in text:
+        raise Malformed(_NOT_CANONICAL)
     try:
-        symbols = text.encode("ascii")
-        if b"+" in symbols or b"/" in symbols:
-            raise Malformed(_NOT_CANONICAL)
-        padding = b"=" * (-len(symbols) % 4)
-        data = binascii.a2b_base64(symbols.translate(_FROM_URL) + padding, strict_mode=True)
+        symbols = text.encode("ascii").translate(FROM_URL)
+        data = binascii.a2b_base64(symbols + _PADDING[len(symbols) & 3], strict_mode=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise Malformed(_NOT_CANONICAL) from error
     tail = len(data) % 3
-    if b"=" in symbols or (tail and b64encode(data[-tail:]) != text[-tail - 1 :]):
+    if tail and text[-1] not in _LAST_SYMBOLS[tail]:
         raise Malformed(_NOT_CANONICAL)
     if length is not None and len(data) != length:
         raise Malformed(f"This must be {length} bytes in base64url, not {len(data)}.")
@@ -130,10 +133,15 @@ def format_time(us: int, *, decimals: int = 0) -> str:
     """`us` as RFC 3339 UTC ending in Z, with 0 decimals (rounded down) or 6."""
     if decimals not in {0, 6}:
         raise ValueError("A time has 0 or 6 decimals.")
+    seconds, microseconds = divmod(us, 1_000_000)
     try:
-        text = (_EPOCH + timedelta(microseconds=us)).isoformat(
-            timespec="microseconds" if decimals else "seconds"
-        )
+        text = _format_seconds(seconds)
     except OverflowError as error:
         raise Malformed("This time is outside the calendar.") from error
-    return text[:-6] + "Z"
+    return f"{text}.{microseconds:06d}Z" if decimals else text + "Z"
+
+
+@lru_cache(maxsize=64)
+def _format_seconds(seconds: int) -> str:
+    """The same without decimals and zone: receipts of one moment differ in their microseconds only."""
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds")[:-6]

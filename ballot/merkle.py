@@ -35,13 +35,13 @@ def root_of_hashes(hashes: Sequence[bytes]) -> bytes:
 
 def path(leaves: Sequence[bytes], index: int) -> list[Step]:
     """The steps from leaf `index` to the root."""
-    return _steps(_levels(leaves), _checked(index, len(leaves)))
+    return _steps(levels(leaves), _checked(index, len(leaves)))
 
 
 def all_paths(leaves: Sequence[bytes]) -> list[list[Step]]:
     """The path of every leaf, in the leaves' order; the tree is hashed once."""
-    levels = _levels(leaves)
-    return [_steps(levels, index) for index in range(len(leaves))]
+    tree = levels(leaves)
+    return [_steps(tree, index) for index in range(len(leaves))]
 
 
 def root_from_path(leaf: bytes, steps: Iterable[Step]) -> bytes:
@@ -51,15 +51,15 @@ def root_from_path(leaf: bytes, steps: Iterable[Step]) -> bytes:
     return leaf
 
 
-def _levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
     """All levels, leaf hashes first, root last.
 
     Pairing from the left gives the same tree as RFC 6962's split at the largest power of two.
     """
-    levels = [[leaf_hash(leaf) for leaf in leaves]]
-    while len(levels[-1]) > 1:
-        levels.append(_above(levels[-1]))
-    return levels
+    tree = [[leaf_hash(leaf) for leaf in leaves]]
+    while len(tree[-1]) > 1:
+        tree.append(_above(tree[-1]))
+    return tree
 
 
 def _above(level: list[bytes]) -> list[bytes]:
@@ -70,10 +70,10 @@ def _above(level: list[bytes]) -> list[bytes]:
     return above
 
 
-def _steps(levels: list[list[bytes]], index: int) -> list[Step]:
+def _steps(tree: list[list[bytes]], index: int) -> list[Step]:
     """The siblings of `index` on every level below the root; an odd node at the end has none on its level."""
     steps: list[Step] = []
-    for level in levels[:-1]:
+    for level in tree[:-1]:
         if index % 2:
             steps.append(("L", level[index - 1]))
         elif index + 1 < len(level):

@@ -7,6 +7,7 @@ same length.
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from ballot import limits
@@ -21,9 +22,12 @@ _LENGTHS: Final = (VERIFY_KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES)
 _HEAD: Final = struct.Struct(">{}s{}s{}sQ{}s".format(*_LENGTHS, limits.IP_BYTES_MAX))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class QueueRecord:
-    """One accepted vote as the edge received it. `ip` is text; `received_us` is the edge's clock."""
+    """One accepted vote as the edge received it. `ip` is text; `received_us` is the edge's clock.
+
+    Never changed; frozen would cost each vote more than its encryption does.
+    """
 
     credential: bytes = field(repr=False)
     nonce: bytes = field(repr=False)
@@ -88,6 +92,7 @@ def _aad(label: bytes, ballot_id: str, credential_digest: bytes, reference: str)
     return b"\x00".join((label, ballot_id.encode(), credential_digest + reference.encode()))
 
 
+@lru_cache(maxsize=4_096)
 def _ip_bytes(ip: str) -> bytes:
     """`ip` at the one length; a longer one (a scope name) is cut: an odd never costs a vote."""
     return ip.encode("ascii", errors="replace")[: limits.IP_BYTES_MAX].ljust(limits.IP_BYTES_MAX, b"\x00")

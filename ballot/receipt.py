@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
 from ballot import alphabet, limits, merkle
 from ballot.encoding import Malformed, b64decode, b64encode, format_time, hex_decode, parse_time
 from ballot.suite import SIGNATURE_BYTES, SignatureInvalid, SigningKey, key_id, verify_signature
@@ -19,6 +17,7 @@ REFERENCE_BYTES: Final = REFERENCE_SYMBOLS * alphabet.BITS // 8
 _FIELDS: Final = {"ballot", "reference", "accepted_at", "sealed_sha256", "signature", "key_id", "path"}
 _ID: Final = re.compile(r"[a-z0-9-]{1,40}")
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size
+_SHARD_BITS: Final = {1 << bits: bits for bits in range(limits.SHARDS_MAX.bit_length())}
 
 
 def draw_reference(shard: int, shards: int, *, random: Callable[[int], bytes]) -> str:
@@ -27,8 +26,13 @@ def draw_reference(shard: int, shards: int, *, random: Callable[[int], bytes]) -
     if not 0 <= shard < shards:
         raise ValueError("There is no such shard.")
     free = REFERENCE_BYTES * 8 - bits
-    value = int.from_bytes(random(REFERENCE_BYTES), "big") & ((1 << free) - 1)
-    return alphabet.grouped(alphabet.write(shard << free | value, REFERENCE_SYMBOLS))
+    value = int.from_bytes(random(REFERENCE_BYTES), "big") & ((1 << free) - 1) | shard << free
+    pairs = alphabet.PAIRS  # a symbol has five bits
+    return (
+        f"{pairs[value >> 70]}{pairs[value >> 60 & 1023]}-{pairs[value >> 50 & 1023]}"
+        f"{pairs[value >> 40 & 1023]}-{pairs[value >> 30 & 1023]}{pairs[value >> 20 & 1023]}"
+        f"-{pairs[value >> 10 & 1023]}{pairs[value & 1023]}"
+    )
 
 
 def parse_reference(text: str) -> str:
@@ -50,15 +54,15 @@ def shard_of_digest(digest: bytes, shards: int) -> int:
 
 
 def _shard_bits(shards: int) -> int:
-    bits = shards.bit_length() - 1
-    if not 1 <= shards <= limits.SHARDS_MAX or shards != 1 << bits:
+    bits = _SHARD_BITS.get(shards)
+    if bits is None:
         raise ValueError(f"The number of shards is a power of two from 1 to {limits.SHARDS_MAX}.")
     return bits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Leaf:
-    """What a receipt states."""
+    """What a receipt states. Never changed: frozen would cost each vote more than the digest of it does."""
 
     ballot: str
     reference: str
@@ -67,14 +71,10 @@ class Leaf:
 
     def canonical(self) -> bytes:
         """The leaf's bytes: all four values are plain ASCII, so sorted compact JSON is the canonical form."""
-        return orjson.dumps(
-            {
-                "accepted_at": format_time(self.accepted_us, decimals=6),
-                "ballot": self.ballot,
-                "reference": self.reference,
-                "sealed_sha256": self.sealed_sha256.hex(),
-            }
-        )
+        return (
+            f'{{"accepted_at":"{format_time(self.accepted_us, decimals=6)}","ballot":"{self.ballot}",'
+            f'"reference":"{self.reference}","sealed_sha256":"{self.sealed_sha256.hex()}"}}'
+        ).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,48 @@ def issue(leaves: Sequence[Leaf], key: SigningKey) -> list[Receipt]:
         )
         for leaf, path in zip(leaves, paths, strict=True)
     ]
+
+
+def issue_bodies(leaves: Sequence[Leaf], key: SigningKey) -> list[bytes]:
+    """The same receipts as `issue` gives, as they are sent: compact JSON.
+
+    What a batch's receipts share is written once: the signature, and of the paths each step. A path is its
+    first step and the path of the node above, so from the root down every node's is made once.
+    """
+    if len(leaves) > limits.RECEIPT_BATCH_MAX:
+        raise ValueError(f"One signature covers at most {limits.RECEIPT_BATCH_MAX} receipts.")
+    if not leaves:
+        return []
+    levels = merkle.levels([leaf.canonical() for leaf in leaves])
+    signature = b64encode(key.sign(signed_message(levels[-1][0])))
+    paths = [""]
+    for level in reversed(levels[:-1]):
+        paths = _paths_below(paths, level)
+    end = f'","signature":"{signature}","key_id":"{key.key_id}","path":['
+    return [
+        (
+            f'{{"ballot":"{leaf.ballot}","reference":"{leaf.reference}",'
+            f'"accepted_at":"{format_time(leaf.accepted_us, decimals=6)}",'
+            f'"sealed_sha256":"{leaf.sealed_sha256.hex()}{end}{path}]}}'
+        ).encode()
+        for leaf, path in zip(leaves, paths, strict=True)
+    ]
+
+
+def _paths_below(above: Sequence[str], level: Sequence[bytes]) -> list[str]:
+    """The paths of the nodes of `level`, from those of the level above it."""
+    # All are encoded at once: a zero byte behind each hash makes it 44 symbols, of which 43 are its own.
+    hashes = b64encode(b"\x00".join(level) + b"\x00")
+    paths = []
+    for index in range(0, len(level) - 1, 2):
+        rest = above[index >> 1]
+        rest = "," + rest if rest else rest
+        at = 44 * index
+        paths.append(f'["R","{hashes[at + 44 : at + 87]}"]{rest}')
+        paths.append(f'["L","{hashes[at : at + 43]}"]{rest}')
+    if len(level) % 2:  # an odd node at the end rises as it is
+        paths.append(above[-1])
+    return paths
 
 
 def signed_message(root: bytes) -> bytes:

@@ -126,20 +126,21 @@ class AeadKey:
     country, six hundred times.
     """
 
-    __slots__ = ("_cipher", "_id", "key_id")
+    __slots__ = ("_cipher", "_head", "_id", "key_id")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != AEAD_KEY_BYTES:
             raise ValueError("An encryption key is 32 bytes.")
         self._cipher = AESGCM(key)
         self._id = hkdf(key, salt=b"", info=b"strike-ballot/v1/aead-key-id", length=8)
+        self._head = _AEAD_VERSION + self._id
         self.key_id: Final = self._id.hex()
 
     def seal(self, plaintext: bytes, *, aad: bytes, nonce: bytes) -> bytes:
         """0x01 ‖ key id (8) ‖ `nonce` (12, never used twice) ‖ ciphertext and tag, bound to `aad`."""
         if len(nonce) != AEAD_NONCE_BYTES:
             raise ValueError("A nonce is 12 bytes.")
-        return _AEAD_VERSION + self._id + nonce + self._cipher.encrypt(nonce, plaintext, aad)
+        return b"%b%b%b" % (self._head, nonce, self._cipher.encrypt(nonce, plaintext, aad))
 
     def open(self, blob: bytes, *, aad: bytes) -> bytes:
         """The plaintext of `blob`; Unreadable if form, key, place or a single bit is wrong."""

@@ -17,7 +17,7 @@ from typing import Final
 
 from redis.exceptions import AskError, MovedError, ResponseError
 
-from ballot.receipt import Leaf, Receipt
+from ballot.receipt import Leaf
 from intake import metrics
 from intake.clocks import Clocks
 from intake.faults import place
@@ -64,7 +64,7 @@ class Batcher:
         scout: Scout | None = None,
         settings: Settings,
         clock: Clock,
-        issue_receipts: Callable[[Sequence[Leaf]], Sequence[Receipt]],
+        issue_receipts: Callable[[Sequence[Leaf]], Sequence[bytes]],
     ) -> None:
         self._node = node
         self._alone = alone

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from ballot import handoff
-from ballot.receipt import Receipt
 
 CAST: Final = "ballot_cast"
 ACCESS: Final = "ballot_access"
@@ -47,7 +46,8 @@ class Call:
 class Decision:
     """What the gate decided about one item, and the ballot's window at that instant.
 
-    Its receipt is added once it is signed; nothing else ever changes (frozen costs each vote twice as much).
+    Its receipt, as it is sent, is added once it is signed; nothing else ever changes (frozen costs each vote
+    twice as much).
     """
 
     outcome: Outcome
@@ -57,7 +57,7 @@ class Decision:
     reference: str = ""
     accepted_us: int = 0
     sealed_sha256: bytes = b""
-    receipt: Receipt | None = None
+    receipt: bytes | None = None
 
 
 def decisions(reply: Sequence[Any]) -> list[Decision]:

@@ -19,7 +19,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from ballot.receipt import Leaf, Receipt
+from ballot.receipt import Leaf
 from intake import metrics
 from intake.clocks import Clocks
 from intake.faults import place
@@ -42,7 +42,7 @@ NOT_DONE: Final = (AskError, TryAgainError, ClusterDownError, ReadOnlyError)
 """What a server answers before it looks at a function at all; MOVED is a kind of ASK."""
 
 Redirect = Callable[[Item, ResponseError], None]
-Issue = Callable[[Sequence[Leaf]], Sequence[Receipt]]
+Issue = Callable[[Sequence[Leaf]], Sequence[bytes]]
 
 
 class Link:

@@ -16,6 +16,7 @@ from intake.batch import Batcher
 from intake.child import READY
 from intake.durability import Durability
 from intake.edge import Edge
+from intake.entropy import Entropy
 from intake.failures import Failures
 from intake.faults import place
 from intake.node import Node, Trusted
@@ -65,6 +66,7 @@ async def serve(
         queue_key=AeadKey(home.secret("queue")),
         digest_key=home.secret("credential-digest"),
         clock=clock,
+        random=Entropy(),
     )
     edge = Edge(intake, ballots=ballots, batcher=batcher, receipts_public=receipts_key.public, clock=clock)
     server = Server(
@@ -137,7 +139,7 @@ def _batcher(servers: Servers, *, settings: Settings, clock: Clock, receipts_key
         scout=Scout(connect, address.seeds, tls=address.tls) if address.cluster else None,
         settings=settings,
         clock=clock,
-        issue_receipts=partial(receipt.issue, key=receipts_key),
+        issue_receipts=partial(receipt.issue_bodies, key=receipts_key),
     )
 
 

@@ -1,6 +1,5 @@
 """Taking a vote, and asking whether one would be taken: the two requests that reach the gate."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +43,7 @@ class Intake:
     queue_key: AeadKey
     digest_key: bytes
     clock: Clock
+    random: Callable[[int], bytes]
 
     def cast(self, request: Request, published: Published, settle: Settle) -> None:
         """POST votes: 201 with a receipt, 200 with the same reference again, or a refusal, through `settle`.
@@ -58,7 +58,7 @@ class Intake:
         address = self._address(request)
         digest = keyed_digest(self.digest_key, vote.credential_sha256)
         shard = shard_of_digest(digest, published.shards)
-        reference = draw_reference(shard, published.shards, random=os.urandom)
+        reference = draw_reference(shard, published.shards, random=self.random)
         record = QueueRecord(
             vote.credential, vote.nonce, vote.sealed, vote.signature, address, self.clock.now_us()
         )
@@ -68,7 +68,7 @@ class Intake:
             ballot_id=ballot,
             credential_digest=digest,
             reference=reference,
-            random=os.urandom,
+            random=self.random,
         )
         sealed_ip = self._sealed_ip(address, ballot, digest)
         taken = self.batcher.submit(  # (3)
@@ -120,7 +120,9 @@ class Intake:
         return client_address(request.remote, forwarded_for, proxy_hops=hops)
 
     def _sealed_ip(self, address: str, ballot: str, digest: bytes) -> bytes:
-        return wrap_ip(self.queue_key, address, ballot_id=ballot, credential_digest=digest, random=os.urandom)
+        return wrap_ip(
+            self.queue_key, address, ballot_id=ballot, credential_digest=digest, random=self.random
+        )
 
     def _answer(self, decision: Decision, published: Published, address: str) -> Answer:
         match decision.outcome:
@@ -128,7 +130,7 @@ class Intake:
                 if decision.receipt is None:
                     raise RuntimeError("an accepted vote has no receipt")
                 status = 201 if decision.outcome == "accepted" else 200
-                return replies.json_response(decision.receipt.to_dict(), status=status)
+                return Answer(decision.receipt, status=status)
             case "ready":
                 return replies.json_response({"state": "ready"})
             case "not_open":

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import orjson
@@ -63,6 +64,44 @@ def test_what_is_written_is_read(credential: bytes, nonce: bytes, data: st.DataO
 
     assert read == cast
     assert (read.identity, read.sealed_sha256) == (cast.identity, cast.sealed_sha256)
+
+
+def read(how: Callable[[], vote.CastVote | None]) -> tuple[object, ...] | None:
+    """What `how` reads: the vote with its digests, or nothing."""
+    try:
+        cast = how()
+    except Rejected:
+        return None
+    return None if cast is None else (cast, cast.identity, cast.sealed_sha256, cast.credential_sha256)
+
+
+@given(
+    st.randoms(use_true_random=False),
+    st.sampled_from([1, 2, 64, 127, 128]),
+    st.lists(
+        st.tuples(st.floats(0, 1), st.sampled_from(b'AQgwBE=+/-_ "\\\n\0\xff{'), st.booleans()), max_size=2
+    ),
+)
+@settings(max_examples=300, deadline=None)
+def test_the_short_way_reads_what_the_long_way_reads(
+    random: Random, size: int, spoilt: list[tuple[float, int, bool]]
+) -> None:
+    """Good or spoilt in a place or two, a body in the usual form is the same vote both ways, or none."""
+    draw = random.randbytes
+    sealed_bytes = SEAL_OVERHEAD_BYTES + size
+    body = bytearray(vote.CastVote(draw(32), SUITE, draw(16), draw(sealed_bytes), draw(64)).to_json())
+    ends = [at for at, symbol in enumerate(body) if symbol == ord('"')]
+    for where, symbol, instead in spoilt:
+        # Half of them just before a quote: the last symbol of a value is where bits are loose.
+        at = int(where * (len(body) - 1)) if random.random() < 0.5 else random.choice(ends) - 1
+        body[at : at + instead] = bytes([symbol])
+
+    long = read(lambda: vote._any_form(bytes(body), sealed_bytes))
+    short = read(lambda: vote._usual(bytes(body), vote._layout(size)))
+
+    assert short in (None, long)
+    if not spoilt:
+        assert short == long is not None
 
 
 def test_every_vote_of_a_ballot_has_one_length() -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from redis.exceptions import ResponseError
 
@@ -85,8 +86,8 @@ def accept(calls: list[Call]) -> list[Any]:
 async def batching(queue: HandQueue, settings: Settings = SETTINGS) -> AsyncIterator[Batcher]:
     """A running batcher in front of `queue`."""
 
-    def issue(leaves: Sequence[receipt.Leaf]) -> list[receipt.Receipt]:
-        return receipt.issue(leaves, KEY)
+    def issue(leaves: Sequence[receipt.Leaf]) -> list[bytes]:
+        return receipt.issue_bodies(leaves, KEY)
 
     batcher = Batcher(
         lambda _address, _trusted: queue,
@@ -137,7 +138,8 @@ async def test_what_waits_goes_together_and_each_gets_its_own_receipt() -> None:
         decisions = await asyncio.gather(first, *others)
 
     assert [len(calls[0].args) // 6 for calls in queue.rounds] == [1, 10]
-    receipts = [decision.receipt for decision in decisions if decision and decision.receipt]
+    bodies = [decision.receipt for decision in decisions if decision and decision.receipt]
+    receipts = [receipt.Receipt.from_dict(orjson.loads(body)) for body in bodies]
     assert [each.reference[-4:] for each in receipts] == [f"{number:04d}" for number in range(1, 12)]
     for each in receipts:
         receipt.verify(each, KEY.public)
