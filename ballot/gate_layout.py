@@ -28,8 +28,11 @@ REMEMBERED_BYTES: Final = 16 * MIB
 VOTED_BYTES: Final = 160
 """What a voter's mark and reference take, generously: 112 were measured, a growing table takes more."""
 
-ENTRY_BYTES: Final = 320
+ENTRY_BYTES: Final = 420
 """What a vote's entry in the stream takes beside the sealed vote: its other fields, and the wrapping's."""
+
+_BASE_32: Final = str.maketrans(alphabet.SYMBOLS, "0123456789abcdefghijklmnopqrstuv", "-")
+"""Our symbols as Python's own digits."""
 
 _METHODS: Final = {"e": "electronic", "p": "postal", "w": "workplace"}
 
@@ -95,10 +98,7 @@ class Mark:
 
 def reference_field(reference: str) -> bytes:
     """The field of the references hash for a reference in any spelling; Malformed if it is none."""
-    value = 0
-    for symbol in parse_reference(reference).replace("-", ""):
-        value = value << alphabet.BITS | alphabet.VALUES[symbol]
-    return value.to_bytes(REFERENCE_BYTES, "big")
+    return int(parse_reference(reference).translate(_BASE_32), 32).to_bytes(REFERENCE_BYTES, "big")
 
 
 def reference_text(field: bytes) -> str:

@@ -15,6 +15,7 @@ REFERENCE_SYMBOLS: Final = 16
 REFERENCE_BYTES: Final = REFERENCE_SYMBOLS * alphabet.BITS // 8
 
 _FIELDS: Final = {"ballot", "reference", "accepted_at", "sealed_sha256", "signature", "key_id", "path"}
+_CANONICAL: Final = re.compile("-".join([f"[{alphabet.SYMBOLS}]{{4}}"] * (REFERENCE_SYMBOLS // 4)))
 _ID: Final = re.compile(r"[a-z0-9-]{1,40}")
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size
 _SHARD_BITS: Final = {1 << bits: bits for bits in range(limits.SHARDS_MAX.bit_length())}
@@ -37,6 +38,8 @@ def draw_reference(shard: int, shards: int, *, random: Callable[[int], bytes]) -
 
 def parse_reference(text: str) -> str:
     """The reference a person typed, grouped and in upper case."""
+    if _CANONICAL.fullmatch(text):  # as all are that come from us
+        return text
     symbols = alphabet.read(text)
     if symbols is None or len(symbols) != REFERENCE_SYMBOLS:
         raise Malformed(f"A reference has {REFERENCE_SYMBOLS} letters and digits, and never the letter U.")

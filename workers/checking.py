@@ -1,19 +1,28 @@
 """From an entry to the row that is stored: opened, its signature checked, its address sealed anew."""
 
+import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 from ballot.queue_record import QueueRecord
 from ballot.rejection import Rejected, Rejection
-from workers.entry import Entry, Fields, parse, raw_record
+from workers.entry import Entry, Fields, parse
 from workers.opening import Keys, open_entry, seal_ip
 from workers.published import PublishedBallot
 from workers.store import Row
 from workers.verification import Claim, Verifier
 
+EVENT_BYTES: Final = 16
+SLICE_ENTRIES: Final = 64
+"""About half a millisecond of opening: so long whatever else the worker does may have to wait."""
 
-@dataclass(frozen=True, slots=True)
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(slots=True)
 class Checked:
     """An entry and its row. `opened`: our key opened it; `foreign`: it names another key than ours."""
 
@@ -23,12 +32,12 @@ class Checked:
     foreign: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Opened:
     """An entry with what was inside, or with the reason why not."""
 
     entry: Entry
-    raw: bytes = field(repr=False)
+    came: Fields = field(repr=False)
     record: QueueRecord | None = field(default=None, repr=False)
     judged: Rejection | None = None
 
@@ -42,76 +51,65 @@ class Checks:
 
     async def check(self, ballot: PublishedBallot, entries: Mapping[str, Fields]) -> list[Checked]:
         """(1) Open each entry, (2) verify each signature, (3) make the rows."""
-        opened = [self._open(ballot, entry_id, fields) for entry_id, fields in entries.items()]  # (1)
+        opened = await _in_slices(lambda each: self._open(ballot, *each), list(entries.items()))  # (1)
         signed = await self._verify(ballot, opened)  # (2)
-        return [  # (3)
-            Checked(
-                entry=each.entry,
-                row=self._row(ballot.id, each, signed=signed.get(each.entry.id, True)),
-                opened=each.record is not None,
-                foreign=each.entry.wrapped is not None and self._keys.queue.is_foreign(each.entry.wrapped),
-            )
-            for each in opened
-        ]
+        return await _in_slices(lambda each: self._checked(ballot.id, each, signed), opened)  # (3)
 
     def opens(self, ballot: PublishedBallot, entry_id: str, fields: Fields) -> bool | None:
         """Whether our key opens an entry (true) or it names another (false); None says nothing of keys."""
         opened = self._open(ballot, entry_id, fields)
         if opened.record is not None:
             return True
-        wrapped = opened.entry.wrapped
-        return False if wrapped is not None and self._keys.queue.is_foreign(wrapped) else None
+        return False if self._is_foreign(opened) else None
 
     def _open(self, ballot: PublishedBallot, entry_id: str, fields: Fields) -> _Opened:
-        entry, raw = parse(entry_id, fields), raw_record(fields)
+        entry = parse(entry_id, fields)
         if entry.kind != "vote":
-            return _Opened(entry, raw)
+            return _Opened(entry, fields)
         try:
-            return _Opened(entry, raw, record=open_entry(self._keys, entry, ballot=ballot.id))
+            return _Opened(entry, fields, record=open_entry(self._keys, entry, ballot=ballot.id))
         except Rejected as rejected:
-            return _Opened(entry, raw, judged=rejected.rejection)
+            return _Opened(entry, fields, judged=rejected.rejection)
 
     async def _verify(self, ballot: PublishedBallot, opened: Sequence[_Opened]) -> dict[str, bool]:
         """Whether each opened vote is signed by its credential, by entry."""
         claims = {
             each.entry.id: Claim(
-                ballot=ballot.id,
-                definition_sha256=ballot.definition_sha256,
-                credential=each.record.credential,
-                nonce=each.record.nonce,
-                sealed=each.record.sealed,
-                signature=each.record.signature,
+                ballot.id,
+                ballot.definition_sha256,
+                credential=record.credential,
+                nonce=record.nonce,
+                sealed=record.sealed,
+                signature=record.signature,
             )
             for each in opened
-            if each.record is not None
+            if (record := each.record) is not None
         }
         return dict(zip(claims, await self._verifier.signed(list(claims.values())), strict=True))
 
-    def _row(self, ballot: str, opened: _Opened, *, signed: bool) -> Row:
-        entry, record = opened.entry, opened.record
-        judged = opened.judged if signed else Rejection.BAD_SIGNATURE
-        event = secrets.token_bytes(16) if record else None
-        sealed_ip = None
-        if record and event:
+    def _is_foreign(self, opened: _Opened) -> bool:
+        """Whether an entry that did not open names another key than ours."""
+        wrapped = opened.entry.wrapped
+        return opened.record is None and wrapped is not None and self._keys.queue.is_foreign(wrapped)
+
+    def _checked(self, ballot: str, opened: _Opened, signed: Mapping[str, bool]) -> Checked:
+        entry, record, judged = opened.entry, opened.record, opened.judged
+        event = sealed_ip = None
+        if record is not None:
+            if not signed[entry.id]:
+                judged = Rejection.BAD_SIGNATURE
+            event = secrets.token_bytes(EVENT_BYTES)
             sealed_ip = seal_ip(
                 self._keys.ip, record.ip, ballot=ballot, place=event, random=secrets.token_bytes
             )
-        return Row(
-            entry=entry.id,
-            kind=entry.kind,
-            judged=judged.value if judged else None,
-            counted=entry.counted,
-            uin=entry.uin,
-            reference=entry.reference,
-            digest=entry.digest,
-            at_us=entry.at_us,
-            received_us=entry.received_us,
-            channel=entry.channel,
-            credential=record.credential if record else None,
-            nonce=record.nonce if record else None,
-            sealed=record.sealed if record else None,
-            signature=record.signature if record else None,
-            event=event,
-            sealed_ip=sealed_ip,
-            record=opened.raw,
-        )
+        row = Row(entry, record, judged.value if judged else None, event, sealed_ip, opened.came)
+        return Checked(entry, row, record is not None, self._is_foreign(opened))
+
+
+async def _in_slices(work: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
+    """Do `work` on each, letting others have their turn now and then."""
+    made: list[Made] = []
+    for start in range(0, len(given), SLICE_ENTRIES):
+        made += map(work, given[start : start + SLICE_ENTRIES])
+        await asyncio.sleep(0)
+    return made

@@ -1,26 +1,32 @@
-"""From the queue to the voter database: claim, open, verify, store, commit, and only then acknowledge."""
+"""From the queue to the voter database: claim, open, verify, store, commit, and only then acknowledge.
 
+While the database stores one batch the next is read and checked; batches are stored in the order they came.
+"""
+
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ballot import gate_layout, handoff
 from runtime import logs
 from runtime.clock import Clock
 from runtime.lifecycle import Retry
 from workers.checking import Checked, Checks
-from workers.entry import Entry, order
-from workers.fuse import WINDOW_ENTRIES, Fuse, FuseBlownError
+from workers.entry import order
+from workers.fuse import WINDOW_ENTRIES, FuseBlownError
 from workers.guard import Guard
 from workers.metrics import WorkerMetrics
 from workers.published import Catalogue, PublishedBallot
 from workers.queue import Delivery, Queue
 from workers.store import Outcome, Store
+from workers.storing import Batch, Storing
 
 BATCH_ENTRIES_MAX: Final = 512
 ROUND_ENTRIES_MAX: Final = 4096
-"""What one round takes from all streams together: about a second's work, and some 10 MB at the usual size."""
+"""What one read takes from all streams together: half a second's work, and some 10 MB at the usual size."""
+ROUND_S: Final = 1.0
+"""A round goes on reading for so long while there is a backlog; then other duties have their turn."""
 SHARD_ENTRIES_MIN: Final = 16
 BLOCK_MS: Final = 200
 HELD_CLAIM_FACTOR: Final = 3
@@ -28,9 +34,6 @@ REFRESH_S: Final = 1.0
 STOPPED_LOOK_S: Final = 1.0
 NAME_KEPT_S: Final = 60.0
 """A process that slept longer takes a new consumer name: its old one may be about to be forgotten as dead."""
-
-STATE_STORED: Final = "s"
-STATE_HELD: Final = "h"
 
 _log = logs.get("consumer")
 
@@ -63,6 +66,7 @@ class Consumer:
         self._prefix = name
         self._queue = queue
         self._store = store
+        self._storing = Storing(queue=queue, store=store, guard=guard, metrics=metrics, clock=clock)
         self._checks = checks
         self._guard = guard
         self._catalogue = catalogue
@@ -70,6 +74,7 @@ class Consumer:
         self._clock = clock
         self._settings = settings or ConsumerSettings()
         self._busy: int | None = None
+        self._count = SHARD_ENTRIES_MIN
         self._unsure = self._unpinned_said = self._remembered = False
         self._refreshed_s = self._claimed_s = -REFRESH_S
         self._read_s = clock.monotonic()
@@ -95,14 +100,14 @@ class Consumer:
         # If anything goes wrong from here on, entries may have been given to us: the next round asks first.
         unsure, self._unsure = self._unsure, True
         deliveries, again = await self._next(streams, unsure=unsure)
-        handled = held = 0
+        round_ = _Round(self._storing)
         try:
-            for stream, entries in deliveries.items():
-                ballot, shard = streams[stream]
-                left = await self._handle(ballot, shard, stream, entries)
-                handled, held = handled + len(entries) - left, held + left
+            await self._handle(round_, streams, deliveries)
         except FuseBlownError:
-            return handled
+            return round_.handled
+        finally:
+            await round_.end()
+        handled, held = round_.handled, round_.left
         if held:
             self._guard.hold(held)
         elif self._guard.held:
@@ -147,7 +152,7 @@ class Consumer:
         names = list(streams)
         # As many of each stream as a round bears; the streams that had something last time share it.
         share = ROUND_ENTRIES_MAX // (len(names) if unsure or self._busy is None else max(1, self._busy))
-        count = max(SHARD_ENTRIES_MIN, min(self._settings.batch_entries, share))
+        self._count = count = max(SHARD_ENTRIES_MIN, min(self._settings.batch_entries, share))
         now_s = self._clock.monotonic()
         if now_s - self._read_s > NAME_KEPT_S:
             self.name = self._new_name()
@@ -168,77 +173,39 @@ class Consumer:
         return new, False
 
     async def _handle(
+        self,
+        round_: "_Round",
+        streams: dict[str, tuple[PublishedBallot, int]],
+        deliveries: dict[str, list[Delivery]],
+    ) -> None:
+        """Handle what was given out, then what is new while there is a backlog and this round lasts."""
+        until_s = self._clock.monotonic() + ROUND_S
+        while deliveries:
+            full = False
+            for stream, entries in deliveries.items():
+                await round_.store(await self._checked(*streams[stream], stream, entries))
+                full = full or len(entries) >= self._count
+            if not full or self._clock.monotonic() >= until_s:
+                break
+            deliveries = await self._queue.read_new(
+                list(streams), self.name, count=self._count, block_ms=None
+            )
+        await round_.stored()
+
+    async def _checked(
         self, ballot: PublishedBallot, shard: int, stream: str, deliveries: Sequence[Delivery]
-    ) -> int:
-        """(1) Check one shard's entries, (2) store and (3) acknowledge them; how many were left waiting."""
+    ) -> Batch:
+        """Check one shard's entries."""
+        begun_s = self._clock.monotonic()
         there = {entry_id: fields for entry_id, fields in deliveries if fields is not None}
         if len(there) < len(deliveries):
             # Only a trimmer that ran ahead of us could do this; the books say what is missing.
             gone = len(deliveries) - len(there)
             self._metrics.vanished.inc(gone)
             _log.alarm("entries_vanished", ballot=ballot.id, shard=shard, entries=gone)
-        outcomes: list[Outcome] = []
-        checked: list[Checked] = []
-        left: set[str] = set()
-        with self._metrics.store_seconds.time():
-            if there:
-                checked = await self._checks.check(ballot, there)  # (1)
-                left = self._guard.to_leave(checked)
-                checked = [each for each in checked if each.entry.id not in left]
-            if checked:
-                outcomes = await self._store_checked(ballot, shard, checked)  # (2)
-        entries = {each.entry.id: each.entry for each in checked}
-        states = await self._states(ballot.id, entries, outcomes)
-        self._count(entries, outcomes)
-        self._alarm(ballot.id, shard, outcomes)
-        done = [entry_id for entry_id, _ in deliveries if entry_id not in left]
-        if done:
-            # (3) Committed: from here the queue may forget these entries.
-            await self._queue.acknowledge(
-                stream,
-                done,
-                references_key=handoff.references_key(ballot.id, shard),
-                states={gate_layout.reference_field(each): state for each, state in states.items()},
-            )
-        return len(left)
-
-    async def _states(
-        self, ballot: str, entries: Mapping[str, Entry], outcomes: Sequence[Outcome]
-    ) -> dict[str, str]:
-        """What the receipts say from now on; a held entry that copies a stored reference says nothing."""
-        states = {
-            reference: STATE_HELD
-            for outcome in outcomes
-            if outcome.held and (reference := entries[outcome.entry].reference) is not None
-        }
-        if states:
-            stored = await self._store.stored_references(ballot, states)
-            states = {reference: held for reference, held in states.items() if reference not in stored}
-        return states | {
-            reference: STATE_STORED
-            for outcome in outcomes
-            if not outcome.held and (reference := entries[outcome.entry].reference) is not None
-        }
-
-    async def _store_checked(
-        self, ballot: PublishedBallot, shard: int, checked: Sequence[Checked]
-    ) -> list[Outcome]:
-        """Store all unless the fuse forbids."""
-        fuse = Fuse()
-
-        def judge(outcomes: list[Outcome]) -> None:
-            nonlocal fuse
-            fuse = self._guard.judged(outcomes)
-
-        rows = [each.row for each in checked]
-        try:
-            outcomes = await self._store.store_batch(ballot.id, shard, rows, judge=judge)
-        except FuseBlownError as error:
-            await self._guard.trip(str(error))
-            raise
-        self._guard.committed(fuse, checked)
-        self._metrics.batch.observe(len(rows))
-        return outcomes
+        checked = await self._checks.check(ballot, there) if there else []
+        given = [entry_id for entry_id, _ in deliveries]
+        return Batch(ballot, shard, stream, given, checked, begun_s)
 
     async def _remember(self, streams: Mapping[str, tuple[PublishedBallot, int]]) -> None:
         """Tell the guard what the last entries given out before our start say of our key."""
@@ -261,26 +228,34 @@ class Consumer:
                 judged += zip(checked, outcomes, strict=True)
         return judged
 
-    def _count(self, entries: Mapping[str, Entry], outcomes: Sequence[Outcome]) -> None:
-        now_us = self._clock.now_us()
-        for outcome in outcomes:
-            entry = entries[outcome.entry]
-            if not outcome.fresh:
-                self._metrics.redelivered.inc()
-            elif outcome.held:
-                self._metrics.quarantined.labels(reason=outcome.status).inc()
-            elif entry.kind == "vote":
-                self._metrics.stored.inc()
-                self._metrics.lag.observe(max(0, now_us - (entry.at_us or now_us)) / 1_000_000)
-
-    def _alarm(self, ballot: str, shard: int, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            if outcome.held and outcome.fresh:
-                _log.alarm(
-                    "quarantined", ballot=ballot, shard=shard, entry=outcome.entry, reason=outcome.status
-                )
-            if outcome.equal_sealed:
-                _log.alarm("equal_sealed", ballot=ballot, shard=shard, entry=outcome.entry)
-
     def _new_name(self) -> str:
         return f"{self._prefix}-{secrets.token_hex(4)}"
+
+
+class _Round:
+    """One batch being stored while its caller checks the next."""
+
+    def __init__(self, storing: Storing) -> None:
+        self._storing = storing
+        self._task: asyncio.Task[int] | None = None
+        self._given = 0
+        self.handled = self.left = 0
+
+    async def store(self, batch: Batch) -> None:
+        """Begin to store a batch, once the one before is stored."""
+        await self.stored()
+        self._given = len(batch.given)
+        self._task = asyncio.create_task(self._storing.store(batch))
+
+    async def stored(self) -> None:
+        """Wait for the batch that is being stored; raises what kept it from being stored."""
+        if self._task is not None:
+            left = await self._task
+            self._task = None
+            self.handled, self.left = self.handled + self._given - left, self.left + left
+
+    async def end(self) -> None:
+        """Leave nothing running behind a failure; what it had begun comes again."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

@@ -46,7 +46,7 @@ _log = logs.get("worker")
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """`processes` check signatures; another worker's entries are taken over after `claim_idle_s`.
+    """`processes` check signatures (0: the worker does); others' entries are taken over after `claim_idle_s`.
 
     Only what is on the disks of `replicas` replicas is stored.
     """
@@ -60,7 +60,7 @@ class WorkerSettings:
         """The settings in the environment; one ClickException for all that is wrong with them."""
         settings = Environment(env)
         found = cls(
-            processes=settings.integer("BALLOT_WORKER_PROCESSES", max(1, (os.cpu_count() or 2) // 2), 1, 64),
+            processes=settings.integer("BALLOT_WORKER_PROCESSES", 0, 0, 64),
             claim_idle_s=settings.seconds("BALLOT_WORKER_CLAIM_IDLE", 5.0, 0.5, 600.0),
             replicas=replicas_awaited(settings),
         )

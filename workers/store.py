@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field
 from typing import Any, Final, TypeVar
 
 import asyncpg
 import orjson
 
+from ballot.queue_record import QueueRecord
 from runtime.lifecycle import Fatal, Retry
+from workers.entry import Entry, Fields, raw_record
 
 T = TypeVar("T")
 
+STORED: Final = "stored"
 REDELIVERED: Final = "redelivered"
 """The status of an entry whose vote or return is stored already."""
 
@@ -25,30 +28,27 @@ PASSING: Final = ("08", "40", "53", "55", "57", "58", "25006", "23505")
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
-    """One entry as ballot.store_batch takes it; the fields are its arrays in their order."""
+    """One entry as it goes into the database: what it says, what was in it, and what the worker made of it.
 
-    entry: str
-    kind: str
+    `judged` is the worker's own reason for quarantine, `came` the entry as the queue gave it.
+    """
+
+    entry: Entry
+    record: QueueRecord | None = field(repr=False)
     judged: str | None
-    counted: bool
-    uin: bytes | None = field(repr=False)
-    reference: str | None = field(repr=False)
-    digest: bytes | None = field(repr=False)
-    at_us: int | None
-    received_us: int | None
-    channel: str | None
-    credential: bytes | None = field(repr=False)
-    nonce: bytes | None = field(repr=False)
-    sealed: bytes | None = field(repr=False)
-    signature: bytes | None = field(repr=False)
     event: bytes | None = field(repr=False)
     sealed_ip: bytes | None = field(repr=False)
-    record: bytes = field(repr=False)
+    came: Fields = field(repr=False)
+
+    @property
+    def plain(self) -> bool:
+        """A vote with which the worker found nothing wrong."""
+        return self.judged is None and self.record is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What became of an entry: `stored`, `redelivered` or why it is held; `fresh` if it happened just now."""
 
@@ -60,7 +60,7 @@ class Outcome:
     @property
     def held(self) -> bool:
         """Whether the entry is in quarantine."""
-        return self.status not in {"stored", REDELIVERED}
+        return self.status not in {STORED, REDELIVERED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,10 @@ class Attempt:
     first_us: int | None = None
 
 
-_PLACES: Final = ", ".join(f"${number}" for number in range(1, len(fields(Row)) + 3))
-_STORE_BATCH: Final = f"SELECT * FROM ballot.store_batch({_PLACES})"  # noqa: S608  # placeholders only
+_STORE_VOTES: Final = f"SELECT ballot.store_votes({', '.join(f'${place}' for place in range(1, 15))})"
+_STORE_BATCH: Final = f"SELECT * FROM ballot.store_batch({', '.join(f'${place}' for place in range(1, 20))})"  # noqa: S608  # placeholders only
 _STORE_ATTEMPTS: Final = "SELECT ballot.store_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_NONE: Final = (None, None, None, None)
 _TURNOUT_ADD: Final = "SELECT ballot.turnout_add($1, $2, $3, $4, $5, $6, $7, $8)"
 
 
@@ -110,10 +111,19 @@ class Store:
     ) -> list[Outcome]:
         """Store one shard's batch in one transaction.
 
-        `judge` sees the outcomes before the commit; if it raises, nothing has happened.
+        `judge` sees the outcomes before the commit; if it raises, nothing has happened. Votes that are all
+        new and sound, as nearly always, are stored by one call and sent without a copy of the entries.
         """
 
         async def work(connection: Any) -> list[Outcome]:
+            if all(row.plain for row in rows):
+                outcomes = [Outcome(row.entry.id, STORED, fresh=True, equal_sealed=False) for row in rows]
+                judge(outcomes)
+                columns = _vote_columns(rows)
+                if await connection.fetchval(
+                    _STORE_VOTES, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S
+                ):
+                    return outcomes
             async with connection.transaction():
                 outcomes = await _batch(connection, ballot, shard, rows)
                 judge(outcomes)
@@ -242,13 +252,59 @@ class Store:
 
 
 async def _batch(connection: Any, ballot: str, shard: int, rows: Sequence[Row]) -> list[Outcome]:
-    """Run the storing function; the caller's transaction decides whether it happened."""
-    columns = _columns([astuple(row) for row in rows])
+    """Run the storing function that judges by entry; the caller's transaction decides whether it happened."""
+    columns = _entry_columns(rows)
     records = await connection.fetch(_STORE_BATCH, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S)
     outcomes = [Outcome(*record) for record in records]
-    if [outcome.entry for outcome in outcomes] != [row.entry for row in rows]:
+    if [outcome.entry for outcome in outcomes] != [row.entry.id for row in rows]:
         raise Fatal("voter database: the outcomes are not those of the entries sent")
     return outcomes
+
+
+def _vote_columns(rows: Sequence[Row]) -> list[list[Any]]:
+    """The arrays of ballot.store_votes."""
+    entries = [row.entry for row in rows]
+    records = [row.record for row in rows if row.record is not None]
+    return [
+        [entry.id for entry in entries],
+        [entry.uin for entry in entries],
+        [entry.reference for entry in entries],
+        [entry.digest for entry in entries],
+        [entry.at_us for entry in entries],
+        [entry.channel for entry in entries],
+        [record.credential for record in records],
+        [record.nonce for record in records],
+        [record.sealed for record in records],
+        [record.signature for record in records],
+        [row.event for row in rows],
+        [row.sealed_ip for row in rows],
+    ]
+
+
+def _entry_columns(rows: Sequence[Row]) -> list[list[Any]]:
+    """The arrays of ballot.store_batch."""
+    return _columns(
+        [
+            (
+                entry.id,
+                entry.kind,
+                row.judged,
+                entry.counted,
+                entry.uin,
+                entry.reference,
+                entry.digest,
+                entry.at_us,
+                entry.received_us,
+                entry.channel,
+                *((sealed.credential, sealed.nonce, sealed.sealed, sealed.signature) if sealed else _NONE),
+                row.event,
+                row.sealed_ip,
+                raw_record(row.came),
+            )
+            for row in rows
+            for entry, sealed in [(row.entry, row.record)]
+        ]
+    )
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
