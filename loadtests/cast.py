@@ -62,9 +62,20 @@ CODE_CHARACTERS_MAX = 200
     type=click.Path(dir_okay=False, path_type=Path),
     help="The desk's public key; otherwise the one in BALLOT_HOME.",
 )
+@click.option(
+    "--ca",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Certificate authorities (PEM) that vouch for an https address; otherwise the system's.",
+)
 @click.option("--json", "as_program", is_flag=True, help="The receipt as JSON.")
 def cast(
-    ballot: str, code_file: TextIO, answers: Sequence[str], url: str, key: Path | None, as_program: bool
+    ballot: str,
+    code_file: TextIO,
+    answers: Sequence[str],
+    url: str,
+    key: Path | None,
+    ca: Path | None,
+    as_program: bool,
 ) -> None:
     """Cast one vote on BALLOT and print the receipt.
 
@@ -74,7 +85,7 @@ def cast(
     patience = Patience(sleep=time.sleep, attempts_max=ATTEMPTS_MAX)
     try:
         code = _code(code_file)
-        door = HttpDoor(url)
+        door = HttpDoor(url, ca=ca)
         booth = enter(door, ballot, pinned_key(key or _home_key()), patience=patience)
         paper = _paper(booth.document.definition, answers)
         _ask(door, booth, code, patience=patience)

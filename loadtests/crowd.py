@@ -46,6 +46,7 @@ class Booking:
     users: int = USERS
     seconds: int = SECONDS_MAX
     think: float = 0.0
+    ca: Path | None = None
 
     def command(self) -> list[str]:
         """The Locust command line."""
@@ -64,6 +65,7 @@ class Booking:
             ),
             *("--codes", str(self.codes), "--desk-key", str(self.desk_key), "--out", str(self.out)),
             *(("--reissued", str(self.reissued)) if self.reissued else ()),
+            *(("--ca", str(self.ca)) if self.ca else ()),
             *(("--plan-seed", str(self.seed)) if self.seed is not None else ()),
         ]
 

@@ -1,6 +1,8 @@
 """The plainest way to carry a vote: one kept-alive HTTP connection of the standard library."""
 
 import http.client
+import ssl
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadtests.voter import NO_ANSWER, Answer
@@ -9,14 +11,22 @@ ANSWER_SECONDS_MAX = 15.0
 
 
 class HttpDoor:
-    """Requests to one server, `http://…` or `https://…`, one after the other."""
+    """Requests to one server, `http://…` or `https://…`, one after the other.
 
-    def __init__(self, url: str, *, seconds: float = ANSWER_SECONDS_MAX) -> None:
+    Over https the server's certificate is verified, with the authorities in the file `ca` if one is given.
+    """
+
+    def __init__(self, url: str, *, seconds: float = ANSWER_SECONDS_MAX, ca: Path | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"'{url}' is not an http or https address.")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=seconds)
+        self._connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            self._connection = http.client.HTTPSConnection(
+                parts.hostname, parts.port, timeout=seconds, context=verifying(ca)
+            )
+        else:
+            self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=seconds)
         self._base = parts.path.rstrip("/")
 
     def send(self, method: str, path: str, body: bytes | None = None) -> Answer:
@@ -35,6 +45,14 @@ class HttpDoor:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def verifying(ca: Path | None) -> ssl.SSLContext:
+    """A client's context that verifies servers; ValueError when `ca` is no file of authorities."""
+    try:
+        return ssl.create_default_context(cafile=None if ca is None else str(ca))
+    except OSError as error:  # an ssl.SSLError is one
+        raise ValueError(f"{ca} is not a PEM file of certificate authorities that can be read.") from error
 
 
 def seconds_to_wait(header: str | None) -> float:

@@ -30,6 +30,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--codes", type=FILE, help="With --url: the dispatch file of `ballot codes issue`.")
 @click.option("--reissued", type=FILE, help="With --url: where the dispatch file of new codes will appear.")
 @click.option("--key", type=FILE, help="With --url: the desk's public key (public/desk.json), pinned.")
+@click.option("--ca", type=FILE, help="With an https --url: certificate authorities (PEM) that vouch for it.")
 @click.option(
     "--report", type=FOLDER, default=Path("load-report"), show_default=True, help="For receipts and summary."
 )
@@ -48,6 +49,7 @@ def load(
     codes: Path | None,
     reissued: Path | None,
     key: Path | None,
+    ca: Path | None,
     report: Path,
     seed: int | None,
     users: int,
@@ -72,7 +74,14 @@ def load(
         elif codes is None or key is None:
             raise click.UsageError("--url needs --codes and --key.")
         else:
-            where = {"url": url, "codes": codes, "desk_key": key, "out": report, "reissued": reissued}
+            where = {
+                "url": url,
+                "codes": codes,
+                "desk_key": key,
+                "out": report,
+                "reissued": reissued,
+                "ca": ca,
+            }
             booking = Booking(scenario=name, **where, seed=seed, users=users, seconds=seconds)  # type: ignore[arg-type]
             with bar(played.votes) as told, Crowd(booking, told=told) as crowd:
                 click.echo(json.dumps(crowd.finish(), indent=2))

@@ -10,6 +10,7 @@ Every receipt is verified and kept in `receipts.jsonl`, the digest that the vote
 import json
 import os
 import random
+import ssl
 import sys
 import time
 from argparse import ArgumentParser
@@ -29,7 +30,7 @@ from ballot.vote import CastVote
 from loadtests import plan, scenario
 from loadtests.agenda import Agenda, Visit
 from loadtests.desk import dispatched_codes, pinned_key
-from loadtests.door import seconds_to_wait
+from loadtests.door import seconds_to_wait, verifying
 from loadtests.session import Casting, Codes, Session, Unexpected
 from loadtests.voter import Answer, Patience, enter, send_and_hang_up
 
@@ -47,6 +48,7 @@ class Run:
             raise ValueError("A run needs --host, --scenario, --codes, --desk-key and --out.")
         self.environment = environment
         self.url = environment.host.rstrip("/")
+        self.tls = verifying(Path(options.ca) if options.ca else None)
         self.scenario = scenario.load(options.scenario)
         self.desk_public = pinned_key(Path(options.desk_key))
         drawn = plan.draw(self.scenario, seed=options.plan_seed)
@@ -171,8 +173,14 @@ class FastDoor:
 class Voter(FastHttpUser):
     """One device after another, on one kept-alive connection."""
 
+    insecure = False
     network_timeout = 15.0
     connection_timeout = 5.0
+
+    @staticmethod
+    def ssl_context_factory() -> ssl.SSLContext:
+        """What https servers are verified with."""
+        return RUN["now"].tls
 
     def on_start(self) -> None:
         """Fetch the ballot as every device does, and check the desk's signature."""
@@ -191,7 +199,7 @@ class Voter(FastHttpUser):
             patience=patience,
             random_bytes=os.urandom,
             at_once=at_once,
-            hang_up=lambda path, body: send_and_hang_up(run.url, path, body),
+            hang_up=lambda path, body: send_and_hang_up(run.url, path, body, tls=run.tls),
             counts=run.counts,
         )
 
@@ -232,6 +240,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--codes", default="codes.csv", help="the dispatch file of the ballot's codes")
     parser.add_argument("--reissued", default="", help="where the dispatch file of the new codes will appear")
     parser.add_argument("--desk-key", default="desk.json", help="the desk's public key, pinned")
+    parser.add_argument("--ca", default="", help="certificate authorities that vouch for an https address")
     parser.add_argument("--think", type=float, default=0.0, help="mean seconds between a user's visits")
     parser.add_argument("--out", default="run", help="the folder for receipts.jsonl and summary.json")
 

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -205,16 +206,21 @@ def cast(door: Door, booth: Booth, vote: CastVote, *, patience: Patience) -> tup
     return receipt_of(answer, vote, booth), again
 
 
-def send_and_hang_up(url: str, path: str, body: bytes) -> None:
+def send_and_hang_up(url: str, path: str, body: bytes, *, tls: ssl.SSLContext | None = None) -> None:
     """Send a whole request and break the connection without waiting: the answer, if any, is lost."""
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or 80
+    secure = parts.scheme == "https" and tls is not None
+    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     try:
-        with socket.create_connection((host, port), timeout=HANG_UP_SECONDS_MAX) as connection:
-            connection.sendall(head.encode("ascii") + body)
+        with socket.create_connection((host, port), timeout=HANG_UP_SECONDS_MAX) as plain:
+            if tls is None or not secure:
+                plain.sendall(head.encode("ascii") + body)
+                return
+            with tls.wrap_socket(plain, server_hostname=host) as connection:
+                connection.sendall(head.encode("ascii") + body)
     except OSError:
         return  # a server that is away loses the answer as well: the retry that follows settles it
