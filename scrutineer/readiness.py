@@ -4,7 +4,7 @@ import click
 
 from ballot import document as documents
 from ballot.encoding import format_time
-from scrutineer import ballots
+from scrutineer import ballots, room
 from scrutineer.ballots import StoredBallot
 from scrutineer.session import Desk
 
@@ -19,6 +19,7 @@ async def ready(desk: Desk, stored: StoredBallot) -> documents.BallotDocument:
         raise click.ClickException(
             f"ballot {stored.id!r} would have closed at {format_time(stored.definition.closes_us)}"
         )
+    await room.require(desk, stored)
     return documents.build(stored.definition, public_key=held.public_key, result_key=held.result_key)
 
 
