@@ -21,6 +21,7 @@ def admit(request: Request) -> bool:
     if (given != JSON and given.partition(";")[0].strip().lower() != JSON) or "Content-Encoding" in headers:
         raise Rejected(Rejection.UNSUPPORTED_TYPE, f"Send this as {JSON}, without a content encoding.")
     if request.chunked and headers.get("Transfer-Encoding", "").strip().lower() != "chunked":
+        request.keep_alive = False  # who frames it otherwise than we do sees other requests behind it
         raise Rejected(Rejection.MALFORMED, "This body is encoded in a way that we do not read.")
     return True
 

@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         "_begun_bytes",
         "_eof",
         "_held",
+        "_overfull",
         "_parser",
         "_payload",
         "_request",
@@ -102,6 +103,7 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._payload: Any = None
         self._held = b""
+        self._overfull = False
         self._begun_bytes = 0
         self._sure_idle = True
         self._turn = 0
@@ -154,13 +156,14 @@ class Connection(asyncio.Protocol):
         self._stuffed = False
         self._next_turn()
 
-    # What the parser's body asks of a protocol: flow control, which is ours; see `_advance`.
+    # What a body asks of its protocol.
 
     def pause_reading(self) -> None:
-        """Nothing: a body is measured after each read, and given up when it is too large."""
+        """It is far too large, or comes in thousands of crumbs, each of which costs more than it brings."""
+        self._overfull = True
 
     def resume_reading(self, *, resume_parser: bool = True) -> None:
-        """Nothing: the same."""
+        """It has ended."""
 
     # Requests, one after the other.
 
@@ -242,14 +245,14 @@ class Connection(asyncio.Protocol):
             raise RuntimeError("a body belongs to a request")
         if self._payload.is_eof():
             self._hand_over(request)
-        elif self._payload.total_bytes > REQUEST_BYTES_MAX:
+        elif self._overfull or self._payload.total_bytes > REQUEST_BYTES_MAX:
             self._refuse(admission.too_large())
         elif self._eof:
             self._refuse(Rejected(Rejection.MALFORMED, "The request's body did not arrive whole."))
 
     def _hand_over(self, request: Request) -> None:
         """The whole request is there."""
-        if self._payload.total_bytes > REQUEST_BYTES_MAX:
+        if self._overfull or self._payload.total_bytes > REQUEST_BYTES_MAX:
             self._refuse(admission.too_large())
             return
         self.state = ANSWERING

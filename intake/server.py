@@ -12,6 +12,7 @@ from ballot.rejection import Rejected
 from intake.answer import Answer
 from intake.connection import Connection
 from intake.entrance import ENTERING_MAX, Entrance
+from intake.faults import place
 from intake.request import Request
 from runtime import logs
 
@@ -122,7 +123,11 @@ class Server:
         """End what has had its time."""
         self._tick_s = now_s = self.now_s()
         for connection in [each for each in self._connections if each.deadline_s <= now_s]:
-            connection.expired()
+            try:
+                connection.expired()
+            except Exception as error:  # noqa: BLE001  # a bug costs one connection, not the watch over all
+                log.alarm("sweep failed", error=type(error).__name__, place=place(error))
+                connection.abort()
 
     async def _sweep_forever(self) -> None:
         while True:
