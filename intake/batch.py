@@ -39,7 +39,7 @@ TICK_S: Final = 0.05
 LOOK_S: Final = 1.0
 """How often a Cluster is asked who holds what; also as soon as a primary says that it no longer does."""
 
-LOOKS_APART_S: Final = 0.05
+LOOKS_APART_S: Final = 0.1
 REDIRECTS_AT_ONCE: Final = 2
 """An item that is sent on more often waits a little each time: what is moving has not arrived yet."""
 
@@ -172,9 +172,10 @@ class Batcher:
         left = [self._links.pop(address) for address in set(self._links) - primaries]
         for address in sorted(primaries - set(self._links)):
             self._links[address] = self._link(address)
-        for link in left:
-            for item in link.retire():
-                self._again(item)
+        waiting = [item for link in left for item in link.retire()]
+        waiting += [item for link in self._links.values() if not link.ready for item in link.leave()]
+        for item in waiting:  # where its shard is now, which may be where it was
+            self._again(item)
         self._changed()
 
     def _link(self, address: Address) -> Link:
@@ -187,7 +188,7 @@ class Batcher:
             clocks=self._clocks,
             issue_receipts=self._issue_receipts,
             redirect=self._redirect,
-            changed=self._changed,
+            changed=self._link_changed,
         )
         if self._tasks is None:
             raise RuntimeError("a link is only made while running")
@@ -237,6 +238,11 @@ class Batcher:
         now_s = self._clock.monotonic()
         while self._by_age and (self._by_age[0].settled or self._by_age[0].deadline_s <= now_s):
             _settle(self._by_age.popleft())
+
+    def _link_changed(self) -> None:
+        """One is ready, or no longer: its shards may be another's by now."""
+        self._look.set()
+        self._changed()
 
     def _changed(self) -> None:
         """Be ready while every shard has a primary that is."""

@@ -93,6 +93,10 @@ class Link:
         """Send no more, and end when the answers under way are there; what waits is handed over."""
         self._retired = True
         self._rouse()
+        return self.leave()
+
+    def leave(self) -> list[Item]:
+        """Hand over what waits and was not sent."""
         return self._lines.leave()
 
     def settle(self, item: Item, decision: Decision | None) -> None:

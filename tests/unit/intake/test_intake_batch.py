@@ -18,72 +18,20 @@ from ballot import receipt
 from ballot.suite import SigningKey
 from intake.batch import CALL_ITEMS_MAX, Batcher, Decision
 from intake.gate import ACCESS, CAST, Call, Unready
-from intake.node import Node
 from intake.settings import Settings
 from runtime.clock import SystemClock
+from tests.unit.intake.hand_node import HandNode, accept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from intake.clocks import Reading
 
 KEY = SigningKey.from_seed(b"k" * 32)
 SETTINGS = Settings(confirm_s=0.5, inflight_max=600)
 
 
-class HandQueue(Node):
-    """A primary that answers a round when the test says so."""
-
-    def __init__(self) -> None:
-        self.rounds: list[list[Call]] = []
-        self.answers: asyncio.Queue[Callable[[list[Call]], list[Any]] | Exception] = asyncio.Queue()
-        self.refuse: Unready | None = None
-        self.opened = 0
-        self.reading: Reading | None = None
-
-    @property
-    def alive(self) -> bool:
-        """There is no connection that could be gone."""
-        return True
-
-    async def open(self) -> None:
-        """Connect, unless the test refuses."""
-        self.opened += 1
-        if self.refuse is not None:
-            raise self.refuse
-
-    async def check(self) -> None:
-        """Find nothing wrong."""
-
-    async def drop(self) -> None:
-        """Forget nothing: there is no connection."""
-
-    async def call(self, calls: Sequence[Call], *, wait_s: float) -> list[Any]:  # noqa: ARG002  # no replicas
-        """Wait for the test's answer."""
-        self.rounds.append(list(calls))
-        answer = await self.answers.get()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer(list(calls))
-
-
-def accept(calls: list[Call]) -> list[Any]:
-    """Accept every vote, and find every credential ready."""
-    replies = []
-    for call in calls:
-        if call.function == CAST:
-            rows = [
-                [b"accepted", call.args[index + 2], b"1700000000000000", call.args[index + 4]]
-                for index in range(0, len(call.args), 6)
-            ]
-        else:
-            rows = [[b"ready", b"", b"", b""] for _ in range(0, len(call.args), 2)]
-        replies.append([b"1", b"9", b"open", *rows])
-    return replies
-
-
 @asynccontextmanager
-async def batching(queue: HandQueue, settings: Settings = SETTINGS) -> AsyncIterator[Batcher]:
+async def batching(queue: HandNode, settings: Settings = SETTINGS) -> AsyncIterator[Batcher]:
     """A running batcher in front of `queue`."""
 
     def issue(leaves: Sequence[receipt.Leaf]) -> list[bytes]:
@@ -127,7 +75,7 @@ def ask(batcher: Batcher, *, shard: int = 0) -> asyncio.Task[Decision | None]:
 
 async def test_what_waits_goes_together_and_each_gets_its_own_receipt() -> None:
     """One vote goes alone at once; those that come meanwhile share the next call and one signature."""
-    queue = HandQueue()
+    queue = HandNode()
     async with batching(queue) as batcher:
         first = cast(batcher, 1)
         await wait_for(lambda: len(queue.rounds) == 1)
@@ -148,7 +96,7 @@ async def test_what_waits_goes_together_and_each_gets_its_own_receipt() -> None:
 
 async def test_shards_and_functions_share_a_round() -> None:
     """Calls to several shards, and access requests, are written together."""
-    queue = HandQueue()
+    queue = HandNode()
     async with batching(queue) as batcher:
         first = cast(batcher)
         await wait_for(lambda: len(queue.rounds) == 1)
@@ -170,7 +118,7 @@ async def test_shards_and_functions_share_a_round() -> None:
 
 async def test_a_call_holds_only_so_many() -> None:
     """A long line is sent in bounded calls, in order, none left behind."""
-    queue = HandQueue()
+    queue = HandNode()
     async with batching(queue) as batcher:
         first = cast(batcher)
         await wait_for(lambda: len(queue.rounds) == 1)
@@ -186,7 +134,7 @@ async def test_a_call_holds_only_so_many() -> None:
 
 async def test_beyond_the_bound_the_answer_is_immediate() -> None:
     """The line never grows past the bound, and there is room again once answers came."""
-    queue = HandQueue()
+    queue = HandNode()
     async with batching(queue, replace(SETTINGS, inflight_max=3)) as batcher:
         waiting = [cast(batcher, number) for number in range(3)]
         await wait_for(lambda: batcher.inflight == 3)
@@ -201,7 +149,7 @@ async def test_beyond_the_bound_the_answer_is_immediate() -> None:
 
 async def test_access_requests_keep_no_vote_out() -> None:
     """A flood of access requests fills a quarter of the room; votes still go, and before all that asks."""
-    queue = HandQueue()
+    queue = HandNode()
     async with batching(queue, replace(SETTINGS, inflight_max=8)) as batcher:
         first = cast(batcher)
         await wait_for(lambda: len(queue.rounds) == 1)
@@ -223,7 +171,7 @@ async def test_access_requests_keep_no_vote_out() -> None:
 )
 async def test_a_failed_round_is_not_confirmed_and_the_next_one_works(error: Exception) -> None:
     """Whatever a round dies of, its votes are answered, the connection is made anew, and votes go on."""
-    queue = HandQueue()
+    queue = HandNode()
     async with batching(queue) as batcher:
         vote = cast(batcher)
         queue.answers.put_nowait(error)
@@ -237,7 +185,7 @@ async def test_a_failed_round_is_not_confirmed_and_the_next_one_works(error: Exc
 
 async def test_one_refused_call_leaves_the_others_their_answers() -> None:
     """An error for one shard costs that shard's votes only."""
-    queue = HandQueue()
+    queue = HandNode()
 
     def half(calls: list[Call]) -> list[Any]:
         return [ResponseError("OOM") if call.shard == 1 else accept([call])[0] for call in calls]
@@ -256,7 +204,7 @@ async def test_one_refused_call_leaves_the_others_their_answers() -> None:
 
 async def test_who_waits_too_long_is_told_and_never_sent() -> None:
     """A vote that expired while it waited is not sent afterwards: its voter was told to try again."""
-    queue = HandQueue()
+    queue = HandNode()
     async with batching(queue, replace(SETTINGS, confirm_s=0.1)) as batcher:
         sent, waiting = cast(batcher, 1), cast(batcher, 2)
         await wait_for(lambda: len(queue.rounds) == 1)
@@ -273,7 +221,7 @@ async def test_who_waits_too_long_is_told_and_never_sent() -> None:
 
 async def test_an_unready_queue_takes_nothing() -> None:
     """While the queue is not good enough the answer is immediate and the reason is kept."""
-    queue = HandQueue()
+    queue = HandNode()
     queue.refuse = Unready("not_durable", "Set appendfsync always.")
     async with batching(queue) as batcher:
         await wait_for(lambda: batcher.reason == "not_durable")
