@@ -53,6 +53,7 @@ class Node:
     port: int
     directory: Path
     settings: dict[str, str] = field(default_factory=dict)
+    inside: Sequence[str] = ()
     process: processes.Process | None = None
     host = ports.LOOPBACK
 
@@ -91,7 +92,7 @@ class Node:
         home_files.replace(
             self.directory / "valkey.conf", "".join(f"{name} {value}\n" for name, value in settings.items())
         )
-        command = [str(ValkeyServer(self.home).executable), str(self.directory / "valkey.conf")]
+        command = [*self.inside, str(ValkeyServer(self.home).executable), str(self.directory / "valkey.conf")]
         self.process = processes.spawn(command, log=self.directory / "log", directory=self.directory)
         until(self.answers, f"the server on port {self.port} to answer")
 
@@ -225,9 +226,20 @@ class Rig:
 
 
 @contextmanager
-def cluster(home: Home, directory: Path, *, primaries: int = 3, replicas: int = 1) -> Iterator[Rig]:
-    """A Cluster, whole and replicated; its users' passwords are those of `home`."""
-    with _running(home, directory, primaries * (1 + replicas), settings=CLUSTER) as nodes:
+def cluster(
+    home: Home,
+    directory: Path,
+    *,
+    primaries: int = 3,
+    replicas: int = 1,
+    inside: Callable[[int], Sequence[str]] = lambda _number: (),
+) -> Iterator[Rig]:
+    """A Cluster, whole and replicated; its users' passwords are those of `home`.
+
+    What `inside` gives goes before the command of the node of that number.
+    """
+    count = primaries * (1 + replicas)
+    with _running(home, directory, count, settings=CLUSTER, inside=inside) as nodes:
         rig = Rig(home, nodes, replicas, cluster=True)
         _form(nodes, primaries)
         rig.wait_well()
@@ -250,12 +262,19 @@ def replicated(home: Home, directory: Path, *, replicas: int = 1) -> Iterator[Ri
 
 
 @contextmanager
-def _running(home: Home, directory: Path, count: int, *, settings: dict[str, str]) -> Iterator[list[Node]]:
+def _running(
+    home: Home,
+    directory: Path,
+    count: int,
+    *,
+    settings: dict[str, str],
+    inside: Callable[[int], Sequence[str]] = lambda _number: (),
+) -> Iterator[list[Node]]:
     nodes: list[Node] = []
     try:
-        for _ in range(count):
+        for number in range(count):
             port = _free_port(taken={node.port for node in nodes})
-            nodes.append(Node(home, port, directory / f"valkey-{port}", dict(settings)))
+            nodes.append(Node(home, port, directory / f"valkey-{port}", dict(settings), inside(number)))
             nodes[-1].start()
         yield nodes
     finally:

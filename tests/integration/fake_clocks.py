@@ -34,6 +34,11 @@ class FakeClock:
             "NO_FAKE_STAT": "1",
         }
 
+    @property
+    def command(self) -> list[str]:
+        """The same for what can only be given a command: this goes before it."""
+        return ["env", *(f"{name}={value}" for name, value in self.environment.items())]
+
     def set(self, offset_s: float) -> None:
         """Go so far from the machine's clock, in one step."""
         draft = self._path.with_suffix(".draft")

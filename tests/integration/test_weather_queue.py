@@ -9,7 +9,7 @@ import asyncio
 import random
 import signal
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import redis
+
     from tests.integration.intake_rig import EdgeProcess
     from tests.integration.steady_load import SteadyLoad
 
 VOTERS = 6_000
 RATE = 200
 LOST = 40
+REWRITTEN_MB = 100
 LATE_S = 0.25
 """An honest 503 comes within so much of the deadline."""
 FLOW_S = 2.0
@@ -187,3 +190,51 @@ async def test_connections_that_break_all_the_time(here: Weather) -> None:
             await load.repeat(load.casts)
     assert {cast.status for cast in load.casts} == {200}
     await here.balances(load)
+
+
+async def test_a_rewrite_and_a_rolling_restart_are_not_noticed(here: Weather, edges: EdgeProcess) -> None:
+    """While the queue rewrites 100 MB and every edge process is replaced, each vote is taken at once."""
+    await ready(here, edges.url)
+    before = edges.children()
+    with closing(here.queue.admin()) as admin, filler(admin, REWRITTEN_MB):
+        async with (
+            here.load(edges.url, votes=3_000, rate=RATE / 2) as kept,
+            here.load(edges.url, votes=3_000, rate=RATE / 2, fresh=True) as fresh,
+        ):
+            await kept.reaches(100)
+            started_s = time.monotonic()
+            admin.bgrewriteaof()
+            edges.process.send_signal(signal.SIGHUP)
+            await kept.until(lambda: not rewriting(admin))
+            rewritten_s = time.monotonic()
+            await kept.until(lambda: not set(edges.children()) & set(before))
+            await kept.reaches(100)
+    for load in (kept, fresh):
+        p99s = [
+            load.quantile(0.99, until_s=started_s),
+            load.quantile(0.99, since_s=started_s, until_s=rewritten_s),
+            load.quantile(0.99, since_s=rewritten_s),
+        ]
+        note(
+            f"rewrite {rewritten_s - started_s:.1f} s; p99 before, in, after it: {p99s}; {load.longest(201)}"
+        )
+        assert set(load.statuses()) == {(201, "")}, load.statuses()
+    await here.balances(kept, fresh)
+
+
+@contextmanager
+def filler(admin: redis.Redis, megabytes: int) -> Iterator[None]:
+    """So much that the queue must write, until the block ends."""
+    names = [f"filler:{number}" for number in range(megabytes)]
+    for name in names:
+        admin.set(name, random.randbytes(1_000_000))
+    try:
+        yield
+    finally:
+        admin.delete(*names)
+
+
+def rewriting(admin: redis.Redis) -> bool:
+    """Whether the queue is rewriting its file, or about to."""
+    found = admin.info("persistence")
+    return bool(found["aof_rewrite_in_progress"] or found["aof_rewrite_scheduled"])
