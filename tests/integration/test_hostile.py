@@ -35,7 +35,7 @@ SETTINGS: Final = {
     "BALLOT_FAILURES_PER_MINUTE": str(FAILURES),
 }
 RATE: Final = 40.0
-VOTES: Final = 80
+VOTES: Final = 50
 TIMES_MAX: Final = 15.0
 """A vote's p99 under any flood, over the p99 without one."""
 
@@ -97,7 +97,7 @@ class Voted:
 
 
 async def vote(edges: EdgeProcess, poll: Booth) -> Voted:
-    """Let eighty voters vote, forty a second, each over a connection of their own."""
+    """Let fifty voters vote, forty a second, each over a connection of their own."""
     votes = [voter.vote(poll.document) for voter in await poll.issue(VOTES)]
     async with steady_load(edges.url, poll.id, votes, rate=RATE, fresh=True) as load:
         await load.until(lambda: len(load.answered()) == VOTES)
