@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -44,7 +44,7 @@ class Makers:
         self, recipients: AsyncIterator[Sequence[Recipient]], *, issued_us: int
     ) -> AsyncIterator[Made]:
         """Give batches in the order of the recipients, whose blocks may be of any size."""
-        waiting: deque[Awaitable[Made]] = deque()
+        waiting: deque[asyncio.Future[Made]] = deque()
         try:
             async for batch in _batches(recipients):
                 waiting.append(self._begin(batch, issued_us))
@@ -54,8 +54,13 @@ class Makers:
                 yield await waiting.popleft()
         except BrokenProcessPool:
             raise click.ClickException("a process that makes codes died; run this again") from None
+        finally:
+            for future in waiting:
+                # What nobody takes any more is neither awaited nor complained of.
+                if not future.cancel() and not future.cancelled():
+                    future.exception()
 
-    def _begin(self, batch: Sequence[Recipient], issued_us: int) -> Awaitable[Made]:
+    def _begin(self, batch: Sequence[Recipient], issued_us: int) -> asyncio.Future[Made]:
         loop = asyncio.get_running_loop()
         if self._pool is not None:
             return loop.run_in_executor(self._pool, making.make, batch, issued_us)
