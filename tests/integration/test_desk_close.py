@@ -78,6 +78,40 @@ async def test_a_closing_time_that_one_shard_did_not_take_is_taken_back_everywhe
     assert {state.state for state in after} == {"open"}
 
 
+async def test_all_shards_close_at_one_instant_that_is_still_to_come(
+    stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each shard confirms the same instant before it comes; confirmed too late, none keeps it."""
+    deskwork.prepare(run_ballot, tmp_path, ballot_id, voters=3, shards=4)
+    run_ballot("open", ballot_id)
+    set_closes = Gate.set_closes
+    asked: list[tuple[int, int]] = []
+
+    async def noted(gate: Gate, shard: int, closes_us: int) -> tuple[bool, int, str, int]:
+        reply = await set_closes(gate, shard, closes_us)
+        asked.append((closes_us, reply[1]))
+        return reply
+
+    async def too_late(gate: Gate, shard: int, closes_us: int) -> tuple[bool, int, str, int]:
+        done, now_us, state, previous = await set_closes(gate, shard, closes_us)
+        return done, max(now_us, closes_us), state, previous
+
+    async with deskwork.desk_of(stack) as desk:
+        gate = (await ballots.load(desk, ballot_id)).gate(desk)
+        before = [state.closes_us for state in await gate.states()]
+        monkeypatch.setattr(Gate, "set_closes", too_late)
+        with pytest.raises(Exception, match="all keep the old one"):
+            await lifecycle.close_ballot(desk, ballot_id, wait=False)
+        assert [state.closes_us for state in await gate.states()] == before
+        monkeypatch.setattr(Gate, "set_closes", noted)
+        closes_us = await lifecycle.close_ballot(desk, ballot_id, wait=False)
+        after = await gate.states()
+
+    assert {state.closes_us for state in after} == {closes_us}
+    assert [instant for instant, _ in asked] == [closes_us] * 4
+    assert all(now_us < closes_us for _, now_us in asked)
+
+
 async def test_returns_with_faults_record_nothing(
     stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str
 ) -> None:

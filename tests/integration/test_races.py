@@ -37,9 +37,13 @@ if TYPE_CHECKING:
 JSON: Final = {"Content-Type": "application/json"}
 SHARDS: Final = 4
 WAVE: Final = 6
+CROWD: Final = 200
+"""Distinct votes with one code at once, in the first round and in every further CROWD_EVERY."""
+
+CROWD_EVERY: Final = 1_000
 ROUNDS_SHORT: Final = 30
 ROUNDS_LONG: Final = int(os.environ.get("RACE_ROUNDS", "6000"))
-LONG_S: Final = float(os.environ.get("RACE_SECONDS", "300"))
+LONG_S: Final = float(os.environ.get("RACE_SECONDS", "600"))
 """No wave of the long run begins later than this."""
 
 SETTINGS: Final = {
@@ -49,7 +53,7 @@ SETTINGS: Final = {
 SAME: Final = ("reference", "accepted_at", "sealed_sha256")
 REFUSED: Final = {"not_accepted": 403, "not_open": 409}
 
-Kind = Literal["distinct", "reissued", "other method"]
+Kind = Literal["distinct", "reissued", "other method", "crowd"]
 KINDS: Final[tuple[Kind, ...]] = ("distinct", "reissued", "other method")
 
 
@@ -148,6 +152,14 @@ async def distinct(course: Course) -> Started:
     return round_, [*sends]
 
 
+async def crowd(course: Course) -> Started:
+    """Prepare hundreds of distinct votes with one code."""
+    (voter,) = await course.poll.issue()
+    round_ = Round("crowd", [voter])
+    sends = [course.send(round_, voter, vote, within_s=RACE_S) for vote in course.votes(voter, CROWD, CROWD)]
+    return round_, [*sends]
+
+
 async def reissued(course: Course) -> Started:
     """Prepare votes with the old code and with the new one, which replaces it in the middle."""
     poll = course.poll
@@ -202,7 +214,7 @@ async def other_method(course: Course) -> Started:
     return round_, [*sends, *(record(*paper) for paper in papers)]
 
 
-PREPARE: Final = {"distinct": distinct, "reissued": reissued, "other method": other_method}
+PREPARE: Final = {"distinct": distinct, "reissued": reissued, "other method": other_method, "crowd": crowd}
 
 
 async def wave(course: Course, kinds: Sequence[Kind]) -> list[Round]:
@@ -316,7 +328,9 @@ async def races(course: Course, *, rounds_max: int, seconds: float) -> Counter[s
     started_s = time.monotonic()
     rounds: list[Round] = []
     while len(rounds) < rounds_max and time.monotonic() - started_s < seconds:
-        kinds = course.chance.choices(KINDS, k=min(WAVE, rounds_max - len(rounds)))
+        kinds: list[Kind] = course.chance.choices(KINDS, k=min(WAVE, rounds_max - len(rounds)))
+        if len(rounds) % CROWD_EVERY < WAVE:
+            kinds[0] = "crowd"
         rounds += await wave(course, kinds)
     raced_s = time.monotonic() - started_s
 
@@ -394,6 +408,7 @@ async def test_thirty_races_have_one_winner_each(stack: Stack, ballot_id: str, e
     figures = await raced(stack, ballot_id, edge_urls, rounds=ROUNDS_SHORT, seconds=60)
 
     assert figures["rounds"] == ROUNDS_SHORT
+    assert figures["crowd: the vote"] == 1
 
 
 @pytest.mark.long
@@ -405,9 +420,11 @@ async def test_thousands_of_races_have_one_winner_each(
     figures = await raced(stack, ballot_id, edge_urls, rounds=ROUNDS_LONG, seconds=LONG_S)
 
     sys.stdout.write(f"{dict(figures)}\n")
+    assert figures["rounds"] >= min(ROUNDS_LONG, 2_000), figures
     assert {
         "reissued: old",
         "reissued: new",
         "other method: paper",
         "other method: the vote",
+        "crowd: the vote",
     } < figures.keys()
