@@ -35,7 +35,7 @@ def describe() -> dict[str, Any]:
 
 def cpu_seconds(pid: int) -> float:
     """CPU seconds of a process and of everything it started, living or reaped."""
-    return sum(_ticks(each) for each in _with_descendants(pid)) / os.sysconf("SC_CLK_TCK")
+    return sum(_ticks(each) for each in descendants(pid)) / os.sysconf("SC_CLK_TCK")
 
 
 def busy() -> tuple[int, int]:
@@ -55,7 +55,8 @@ def _ticks(pid: int) -> int:
         return 0
 
 
-def _with_descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """A process and everything it started that lives."""
     parents = {}
     for entry in PROC.glob("[0-9]*"):
         try:

@@ -17,7 +17,7 @@ import click
 
 from runtime.home import Home
 from runtime.servers import servers
-from tests.benchmarks import ceilings, codes, gate_size, latency, machine, processes
+from tests.benchmarks import ceilings, codes, gate_size, latency, machine, processes, worker
 from tests.benchmarks.driver import ROOT, Stage
 from tests.benchmarks.figure import Figure
 from tests.conftest import environment_for
@@ -31,6 +31,7 @@ SECTIONS: dict[str, Callable[[Stage], Awaitable[list[Figure]]]] = {
     "gate": ceilings.gate,
     "copy": ceilings.copy,
     "crypto": ceilings.crypto,
+    "worker": worker.stored,
     "codes": codes.issued,
     "codes-in-gate": gate_size.size,
     "attempts": gate_size.attempts,

@@ -60,8 +60,8 @@ async def register(found: Servers, poll: Booth, voters: Sequence[Voter]) -> None
 
 @contextmanager
 def worker(env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one `ballot worker` at nice 10, with one process that checks signatures, until the block ends."""
-    with _nice([sys.executable, ballot_command(), "worker"], {**env, "BALLOT_WORKER_PROCESSES": "1"}) as made:
+    """Run one `ballot worker` at nice 10 until the block ends."""
+    with _nice([sys.executable, ballot_command(), "worker"], env) as made:
         yield made
 
 
