@@ -11,17 +11,18 @@ from typing import Final
 from ballot import handoff
 from runtime import logs
 from runtime.clock import Clock
-from workers.entry import Fields, order, parse
+from workers.entry import Fields, Kind, microseconds, order, parse
 from workers.metrics import WorkerMetrics
 from workers.published import Catalogue
 from workers.queue import Queue
 from workers.store import Mark, Store
 
-ENTRIES_MAX: Final = 5000
+ENTRIES_MAX: Final = 1000
+"""A read of about ten milliseconds' work: storing has its turn in between."""
 MINUTE_US: Final = 60_000_000
 BEGINNING: Final = "0-0"
 STUCK_S: Final = 60.0
-METHODS: Final = {"vote": "electronic", "postal": "postal", "workplace": "workplace"}
+METHODS: Final[dict[Kind, str]] = {"vote": "electronic", "postal": "postal", "workplace": "workplace"}
 
 _log = logs.get("turnout")
 
@@ -29,12 +30,16 @@ _log = logs.get("turnout")
 def counts(entries: Iterable[tuple[str, Fields]]) -> dict[tuple[int, str], int]:
     """Accepted votes and counted returns by (minute in microseconds, method)."""
     found: Counter[tuple[int, str]] = Counter()
+    kind: Kind
     for entry_id, fields in entries:
-        entry = parse(entry_id, fields)
-        # A vote is accepted when the gate says so, even if a worker then finds that it cannot be read.
-        accepted = entry.whole or fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE
-        if accepted and entry.counted and entry.at_us is not None:
-            found[entry.at_us - entry.at_us % MINUTE_US, METHODS[entry.kind]] += 1
+        if fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE:
+            # A vote is accepted when the gate says so, even if a worker then finds that it cannot be read.
+            at_us, kind = microseconds(fields.get(handoff.ACCEPTED_FIELD)), "vote"
+        else:
+            entry = parse(entry_id, fields)
+            at_us, kind = entry.at_us if entry.whole and entry.counted else None, entry.kind
+        if at_us is not None:
+            found[at_us - at_us % MINUTE_US, METHODS[kind]] += 1
     return dict(found)
 
 
