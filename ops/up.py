@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import socket
 import threading
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
+from ops.knock import Front
 from ops.probe import ProbeKeeper
 from ops.supervisor import ChildSpec, Supervisor, ballot_command
 from runtime.home import Home
@@ -34,6 +33,7 @@ class Addresses:
     host: str
     port: int
     metrics_port: int
+    scheme: str = "http"
 
     @property
     def local_host(self) -> str:
@@ -44,7 +44,7 @@ class Addresses:
     @property
     def url(self) -> str:
         """Return the API's address as the monitor uses it."""
-        return f"http://{self.local_host}:{self.port}"
+        return f"{self.scheme}://{self.local_host}:{self.port}"
 
 
 @click.command()
@@ -72,7 +72,9 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
         signal.signal(number, lambda *_: stop.set())
     child_of_parent()
     home = Home.from_environment(os.environ)
-    addresses = choose_addresses(host, port, metrics_port)
+    front = Front.from_environment(os.environ)
+    addresses = replace(choose_addresses(host, port, metrics_port), scheme=front.scheme)
+    children = _children(home, addresses, front, processes, with_monitor=with_monitor)
     with servers(home, supervise=True) as running:
         click.echo(f"BALLOT_HOME {home.path}")
         click.echo(f"api         {addresses.url}")
@@ -81,7 +83,7 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
         ):
             click.echo(f"metrics     http://127.0.0.1:{addresses.metrics_port + offset}/metrics ({name})")
         announcer = threading.Thread(
-            target=_announce, args=(addresses, announced := threading.Event(), stop), daemon=True
+            target=_announce, args=(addresses, front, announced := threading.Event(), stop), daemon=True
         )
         announcer.start()
         probe = ProbeKeeper(home)
@@ -91,10 +93,7 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
                 probe.tend()
 
         try:
-            Supervisor(_children(home, addresses, processes, with_monitor=with_monitor), running).run(
-                stop,
-                each_round=each_round,
-            )
+            Supervisor(children, running).run(stop, each_round=each_round)
         finally:
             stop.set()
             probe.stop()
@@ -102,7 +101,7 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
 
 
 def _children(
-    home: Home, addresses: Addresses, processes: int | None, *, with_monitor: bool
+    home: Home, addresses: Addresses, front: Front, processes: int | None, *, with_monitor: bool
 ) -> list[ChildSpec]:
     """The children in the order they are stopped: no probe of a stopping edge, no edge without a worker."""
     metrics = addresses.metrics_port
@@ -111,7 +110,7 @@ def _children(
         edge += ["--processes", str(processes)]
     commands = [edge, ["worker", "--metrics-port", str(metrics + 1)]]
     if with_monitor:
-        commands.insert(0, ["monitor", "--url", addresses.url, "--metrics-port", str(metrics + 2)])
+        commands.insert(0, ["monitor", *front.monitored(addresses.url), "--metrics-port", str(metrics + 2)])
     logs = home.logs
     return [
         ChildSpec(
@@ -124,25 +123,13 @@ def _children(
     ]
 
 
-def _announce(addresses: Addresses, announced: threading.Event, stop: threading.Event) -> None:
+def _announce(addresses: Addresses, front: Front, announced: threading.Event, stop: threading.Event) -> None:
     """Print `ready` once, as soon as the edge says that votes would be accepted."""
     while not stop.wait(READY_POLL_SECONDS):
-        if is_ready(addresses.local_host, addresses.port):
+        if front.is_ready(addresses.local_host, addresses.port):
             click.echo("ready")
             announced.set()
             return
-
-
-def is_ready(host: str, port: int) -> bool:
-    """Ask the edge's own readiness check."""
-    connection = http.client.HTTPConnection(host, port, timeout=2)
-    with suppress(OSError, http.client.HTTPException):
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        finally:
-            connection.close()
-    return False
 
 
 def choose_addresses(host: str, port: int, metrics_port: int) -> Addresses:

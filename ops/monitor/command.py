@@ -22,7 +22,8 @@ from ops.monitor.writer import Writer
 from ops.pinned import pinned_key
 from ops.private import private
 from runtime import lifecycle, logs, metrics
-from runtime.clock import SystemClock
+from runtime.certificate import OwnCertificate
+from runtime.clock import Clock, SystemClock
 from runtime.environment import Environment
 from runtime.home import Home
 
@@ -33,9 +34,17 @@ if TYPE_CHECKING:
     from runtime.lifecycle import Stop
 
 
+FOLLOW_SECONDS = 1.0
+
+
 @click.command()
 @click.option(
     "--url", default="http://127.0.0.1:8080", show_default=True, help="The public address, as voters use it."
+)
+@click.option(
+    "--own-certificate",
+    is_flag=True,
+    help="Believe just the certificate in BALLOT_TLS_CERTIFICATE, whatever the address.",
 )
 @click.option("--metrics-port", default=9102, show_default=True, type=click.IntRange(0, 65535))
 @click.option(
@@ -59,7 +68,14 @@ if TYPE_CHECKING:
     "--name", default="monitor", show_default=True, help="Whose record this is, where several monitors watch."
 )
 def monitor(
-    url: str, metrics_port: int, period: float, deadline: float, store_deadline: float, name: str
+    url: str,
+    metrics_port: int,
+    period: float,
+    deadline: float,
+    store_deadline: float,
+    name: str,
+    *,
+    own_certificate: bool,
 ) -> None:
     """Cast a real vote on the probe ballot every few seconds and record availability.
 
@@ -71,19 +87,35 @@ def monitor(
     settings = Environment(os.environ)
     check_s = settings.seconds("BALLOT_CHECK_SECONDS", PERIOD_SECONDS)
     settings.done()
+    own = OwnCertificate.from_environment(os.environ) if own_certificate else None
     pace = Pace(period_s=period, deadline_s=deadline, store_deadline_s=store_deadline)
     directory = home.monitor
     with _alone(directory):
         status = lifecycle.run_service(
             lambda stop: _serve(
-                stop, home=home, url=url, pace=pace, name=name, metrics_port=metrics_port, check_s=check_s
+                stop,
+                home=home,
+                url=url,
+                own=own,
+                pace=pace,
+                name=name,
+                metrics_port=metrics_port,
+                check_s=check_s,
             ),
         )
     raise SystemExit(status)
 
 
 async def _serve(
-    stop: Stop, *, home: Home, url: str, pace: Pace, name: str, metrics_port: int, check_s: float
+    stop: Stop,
+    *,
+    home: Home,
+    url: str,
+    own: OwnCertificate | None,
+    pace: Pace,
+    name: str,
+    metrics_port: int,
+    check_s: float,
 ) -> int:
     logs.configure("monitor", home)
     log = logs.get("monitor")
@@ -96,7 +128,7 @@ async def _serve(
     books = BooksCheck(gauges=BooksGauges(registry), clock=clock, log=log)
     served = metrics.serve(metrics_port, registry=registry)
     # A connection of its own for each request: a new voter has none to reuse, and none to find broken.
-    connector = aiohttp.TCPConnector(force_close=True)
+    connector = aiohttp.TCPConnector(force_close=True, ssl=(own and own.context) or True)
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def prepare() -> Ready:
@@ -107,6 +139,7 @@ async def _serve(
         beside = [
             asyncio.create_task(writer.run(stop)),
             asyncio.create_task(books.run(stop, period_s=check_s)),
+            asyncio.create_task(_follow(own, clock)),
         ]
         try:
             await watch.run(stop)
@@ -117,6 +150,13 @@ async def _serve(
             await writer.finish()
             served.close()
     return 0
+
+
+async def _follow(own: OwnCertificate | None, clock: Clock) -> None:
+    """Believe a renewed certificate before the edges serve it."""
+    while own is not None:
+        await clock.sleep(FOLLOW_SECONDS)
+        own.refresh()
 
 
 async def _prepare(home: Home, session: aiohttp.ClientSession, *, url: str, pace: Pace) -> Ready:

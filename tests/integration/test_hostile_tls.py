@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import ssl
 import subprocess
 import sys
+import time
+import urllib.request
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import aiohttp
+import click
 import pytest
 
 from ballot import handoff, queue_record
 from ballot.suite import AeadKey
+from ops.knock import Front
 from tests.certificates import DAY, NOW, Issued, issue
-from tests.conftest import ballot_command
+from tests.conftest import ballot_command, environment_for
 from tests.integration.hostile_clients import hostile
 from tests.integration.intake_rig import Booth, EdgeProcess, booth, edge, until
 from tests.integration.intake_scratch import cast
@@ -34,6 +39,7 @@ GAP_S = 0.025
 VOTE_S = 1.0
 """A vote with a handshake of its own, in a flood of handshakes on a busy machine."""
 
+PROBE_S = 60.0
 SETTINGS = {"BALLOT_HEAD_SECONDS": "2", "BALLOT_BODY_SECONDS": "2"}
 
 
@@ -117,6 +123,20 @@ async def test_what_is_spoken(edges: EdgeProcess, issued: Issued) -> None:
         with suppress(ConnectionError):
             assert not (await reader.read()).startswith(b"HTTP")
     writer.close()
+
+
+async def test_our_own_certificate_is_believed_by_those_who_watch(
+    edges: EdgeProcess, poll: Booth, issued: Issued, tmp_path: Path
+) -> None:
+    """`ballot up` asks over TLS whether its edges are ready; another's certificate is no answer."""
+    other = issue(tmp_path)
+
+    async def ready(files: Issued) -> bool:
+        front = Front.from_environment(files.settings)
+        return await asyncio.to_thread(front.is_ready, *address(edges))
+
+    await until(lambda: ready(issued))
+    assert not await ready(other)
 
 
 async def test_a_vote_is_accepted_and_its_address_recorded(
@@ -245,6 +265,10 @@ async def test_a_proxy_in_front_may_leave_tls_to_the_edge(stack: Stack, issued: 
             return answer.startswith((b"HTTP/1.1 201 ", b"HTTP/1.1 200 "))
 
         await until(accepted)
+        front = Front.from_environment(settings)
+        assert await asyncio.to_thread(front.is_ready, *address(running))
+        with pytest.raises(click.ClickException, match="BALLOT_PUBLIC_URL"):
+            front.monitored(running.url)
     (entry,) = await poll.stored()
     record = queue_record.unwrap(
         AeadKey(stack.home.secret("queue")),
@@ -254,6 +278,27 @@ async def test_a_proxy_in_front_may_leave_tls_to_the_edge(stack: Stack, issued: 
         reference=entry[handoff.REFERENCE_FIELD].decode(),
     )
     assert record.ip == "203.0.113.9"
+
+
+@pytest.mark.long
+def test_ballot_up_over_tls(stack: Stack, issued: Issued, tmp_path: Path) -> None:
+    """The whole deployment serves TLS: ready, and the monitor's probe votes are accepted."""
+    env = environment_for(tmp_path / "home") | issued.settings
+    command = [ballot_command(), "up", "--port", "0", "--metrics-port", "0"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = list(iter(process.stdout.readline, "ready\n"))
+            told = "".join(lines)
+            assert re.search(r"^api\s+https://127\.0\.0\.1:\d+$", told, re.MULTILINE), told
+            numbers = re.search(r"(http://\S+) \(monitor\)", told)
+            assert numbers is not None
+            deadline = time.monotonic() + PROBE_S
+            while "ballot_probe_up 1.0" not in urllib.request.urlopen(numbers[1]).read().decode():  # noqa: S310
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        finally:
+            process.terminate()
 
 
 def test_an_edge_that_could_not_serve_tls_does_not_start(stack: Stack, tmp_path: Path) -> None:
