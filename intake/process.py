@@ -82,9 +82,10 @@ async def serve(
         if wrapped is not None:
             metrics.CERTIFICATE_ENDS.set(wrapped.ends_s)
         context = None if wrapped is None else wrapped.context
-        await server.listen(listening, tls=context, proxied=settings.proxied)
-        log.info("listening", port=listening.getsockname()[1], pid=os.getpid())
-        background.append(asyncio.create_task(_say(say_ready, batcher)))
+        if say_ready is None or await _would_take_votes(batcher, stop, queue):
+            await server.listen(listening, tls=context, proxied=settings.proxied)
+            log.info("listening", port=listening.getsockname()[1], pid=os.getpid())
+            _say(say_ready)
         await _until_asked(stop, queue)
     finally:
         # New connections go to the other processes from here; votes under way are still sent and answered.
@@ -97,15 +98,23 @@ async def serve(
     return 0
 
 
-async def _say(descriptor: int | None, batcher: Batcher) -> None:
-    """Tell the parent, once, when a vote would be taken."""
-    if descriptor is None:
-        return
-    while not batcher.ready:  # noqa: ASYNC110  # asked for only while the parent waits for it
+async def _would_take_votes(batcher: Batcher, stop: Stop, queue: "asyncio.Task[None]") -> bool:
+    """Wait until a vote would be taken; False when we are to end before that.
+
+    A process that replaces another takes no connection earlier: it could only refuse what the others would
+    take, for instance while the queue rewrites its file.
+    """
+    while not (batcher.ready or stop.requested or queue.done()):  # noqa: ASYNC110  # while the parent waits
         await asyncio.sleep(READY_POLL_S)
-    with suppress(OSError):
-        os.write(descriptor, READY)
-        os.close(descriptor)
+    return batcher.ready
+
+
+def _say(descriptor: int | None) -> None:
+    """Tell the parent, which waits for it, that we take votes."""
+    if descriptor is not None:
+        with suppress(OSError):
+            os.write(descriptor, READY)
+            os.close(descriptor)
 
 
 async def _until_asked(stop: Stop, queue: "asyncio.Task[None]") -> None:
