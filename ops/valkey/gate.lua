@@ -115,6 +115,29 @@ local function written_reference(bytes, from)
   return parts[1] .. '-' .. parts[2]
 end
 
+-- The values of many fields in as few commands as Lua's stack allows: a command costs as much as twenty fields of one.
+local FIELDS_MAX = 2000
+local function values_of(key, fields)
+  if #fields <= FIELDS_MAX then
+    return redis.call('HMGET', key, unpack(fields))
+  end
+  local values = {}
+  for first = 1, #fields, FIELDS_MAX do
+    local part = redis.call('HMGET', key, unpack(fields, first, math.min(first + FIELDS_MAX - 1, #fields)))
+    for i = 1, #part do
+      values[first + i - 1] = part[i]
+    end
+  end
+  return values
+end
+
+-- Sets pairs of field and value.
+local function set_all(key, pairs_of)
+  for first = 1, #pairs_of, FIELDS_MAX do
+    redis.call('HSET', key, unpack(pairs_of, first, math.min(first + FIELDS_MAX - 1, #pairs_of)))
+  end
+end
+
 -- The fault in the shape of a call, or nil: eight keys, a whole number of rows, not too many of them.
 local function shape_fault(keys, args, width, rows_max)
   if #keys ~= 8 then
@@ -279,6 +302,41 @@ local NOT_OPEN = { 'not_open', '', '', '' }
 local NOT_ACCEPTED = { 'not_accepted', '', '', '' }
 local READY = { 'ready', '', '', '' }
 
+-- What the gate has on each credential in args (every `width`-th argument), and on the UIN it was issued to. One nobody was
+-- issued is looked up just as far.
+local function looked_up(keys, args, width)
+  local kept, uins, rows = {}, {}, 0
+  for i = 1, #args, width do
+    rows = rows + 1
+    kept[rows] = string.sub(args[i], 1, DIGEST_KEPT)
+  end
+  local credentials = values_of(keys[2], kept)
+  for row = 1, rows do
+    uins[row] = string.sub(credentials[row] or kept[row], 1, 16)
+  end
+  return credentials, uins, values_of(keys[3], uins)
+end
+
+-- The references of those rows that may be about to be accepted, and which of them are in use.
+local function used_references(keys, seen, references, credentials, marks)
+  local asked = {}
+  if seen.state == 'open' then
+    for row = 1, #references do
+      if credentials[row] and not marks[row] then
+        asked[#asked + 1] = references[row]
+      end
+    end
+  end
+  local used = {}
+  if #asked > 0 then
+    local states = values_of(keys[4], asked)
+    for i = 1, #asked do
+      used[asked[i]] = states[i]
+    end
+  end
+  return used
+end
+
 -- Why a credential may not vote now, as two words: what the voter is told, and what the attempt log keeps. Nil when it may.
 -- The window comes before the credential, so that a closed ballot tells nothing about credentials.
 local function refusal(seen, credential, mark)
@@ -308,8 +366,9 @@ local function cast(keys, args)
   end
   local references = {}
   for i = 1, #args, 6 do
-    references[i] = packed_reference(args[i + 2])
-    if #args[i] ~= 32 or #args[i + 1] ~= 16 or not references[i] or #args[i + 4] ~= 32
+    local reference = packed_reference(args[i + 2])
+    references[#references + 1] = reference
+    if #args[i] ~= 32 or #args[i + 1] ~= 16 or not reference or #args[i + 4] ~= 32
       or #args[i + 3] == 0 or #args[i + 3] > WRAPPED_BYTES_MAX or #args[i + 5] > SEALED_IP_BYTES_MAX then
       return fault('a vote is digest (32), identity (16), reference (19), record, sealed SHA-256 (32), sealed IP')
     end
@@ -322,39 +381,50 @@ local function cast(keys, args)
     end
     return reply
   end
-  local accepted, repeated = 0, 0
+  local credentials, uins, marks = looked_up(keys, args, 6)
+  local used = used_references(keys, seen, references, credentials, marks)
   local accepted_us = struct.pack('>I7', seen.now_us)
-  for i = 1, #args, 6 do
-    local digest, row = args[i], nil
-    local credential = redis.call('HGET', keys[2], string.sub(digest, 1, DIGEST_KEPT))
-    local uin = string.sub(credential or digest, 1, 16)  -- an unknown credential is looked up just as far
-    local mark = redis.call('HGET', keys[3], uin)
-    if mark and credential and string.sub(mark, 1, 17) == 'e' .. args[i + 1] then
+  local taken_in, new_marks, new_references, repeated = {}, {}, {}, 0
+  local marked = {}
+  for row = 1, #references do
+    local i = row * 6 - 5
+    local digest, credential, uin, told = args[i], credentials[row], uins[row], nil
+    local mark = marks[row] or marked[uin]
+    local same = string.sub(mark or digest, 1, 17) == 'e' .. args[i + 1]
+    if same and mark and credential then
       -- The same vote again, whatever the time is and even if its code was replaced since: the same answer. What is
       -- written is also what makes a retry wait for the disk, and so for the original vote.
       attempt(keys, seen, true, 'vote', 'repeated', digest, args[i + 5])
       repeated = repeated + 1
-      row = { 'repeated', written_reference(mark, 25), whole(struct.unpack('>I7', mark, 18)), args[i + 4] }
+      told = { 'repeated', written_reference(mark, 25), whole(struct.unpack('>I7', mark, 18)), args[i + 4] }
     else
       local refused, inner = refusal(seen, credential, mark)
       if refused then
-        row = refused
+        told = refused
         attempt(keys, seen, credential, 'vote', inner, digest, args[i + 5])
-      elseif redis.call('HSETNX', keys[4], references[i], 'a') == 0 then
-        row = { 'taken', '', '', '' }
+      elseif used[references[row]] then
+        told = { 'taken', '', '', '' }
       else
-        redis.call('HSET', keys[3], uin, 'e' .. args[i + 1] .. accepted_us .. references[i])
-        redis.call('XADD', keys[5], '*', 'k', 'v', 'r', args[i + 3], 'd', digest, 'ref', args[i + 2],
-          't', seen.now, 'u', uin, 'c', string.sub(credential, 18, 18))
-        accepted = accepted + 1
-        row = { 'accepted', args[i + 2], seen.now, args[i + 4] }
+        used[references[row]] = 'a'
+        marked[uin] = 'e' .. args[i + 1] .. accepted_us .. references[row]
+        new_marks[#new_marks + 1], new_marks[#new_marks + 2] = uin, marked[uin]
+        new_references[#new_references + 1], new_references[#new_references + 2] = references[row], 'a'
+        taken_in[#taken_in + 1] = row
+        told = { 'accepted', args[i + 2], seen.now, args[i + 4] }
       end
     end
-    reply[#reply + 1] = row
+    reply[#reply + 1] = told
   end
-  if accepted > 0 or repeated > 0 then
-    redis.call('HSET', keys[1], 'last_us', seen.now, 'state', seen.state, 'accepted', whole(seen.accepted + accepted),
-      'voted_e', whole(seen.voted_e + accepted), 'repeated', whole(seen.repeated + repeated))
+  set_all(keys[4], new_references)
+  set_all(keys[3], new_marks)
+  for _, row in ipairs(taken_in) do
+    local i = row * 6 - 5
+    redis.call('XADD', keys[5], '*', 'k', 'v', 'r', args[i + 3], 'd', args[i], 'ref', args[i + 2],
+      't', seen.now, 'u', uins[row], 'c', string.sub(credentials[row], 18, 18))
+  end
+  if #taken_in > 0 or repeated > 0 then
+    redis.call('HSET', keys[1], 'last_us', seen.now, 'state', seen.state, 'accepted', whole(seen.accepted + #taken_in),
+      'voted_e', whole(seen.voted_e + #taken_in), 'repeated', whole(seen.repeated + repeated))
   else
     latch(keys[1], seen)
   end
@@ -377,22 +447,22 @@ local function access(keys, args)
   end
   local seen = window(keys[1])
   local reply = answers(seen)
-  for i = 1, #args, 2 do
-    local row = NOT_FOUND
-    if seen then
-      local credential = redis.call('HGET', keys[2], string.sub(args[i], 1, DIGEST_KEPT))
-      local mark = redis.call('HGET', keys[3], string.sub(credential or args[i], 1, 16))
-      local refused, inner = refusal(seen, credential, mark)
-      row = refused or READY
-      attempt(keys, seen, credential, 'access', inner or 'ready', args[i], args[i + 1])
+  if not seen then
+    for _ = 1, #args, 2 do
+      reply[#reply + 1] = NOT_FOUND
     end
-    reply[#reply + 1] = row
+    return reply
   end
-  if seen then
-    latch(keys[1], seen)
-    count_tries(keys, seen)
-    move_counts(keys, seen)
+  local credentials, _, marks = looked_up(keys, args, 2)
+  for row = 1, #args / 2 do
+    local digest, sealed_ip = args[row * 2 - 1], args[row * 2]
+    local refused, inner = refusal(seen, credentials[row], marks[row])
+    attempt(keys, seen, credentials[row], 'access', inner or 'ready', digest, sealed_ip)
+    reply[#reply + 1] = refused or READY
   end
+  latch(keys[1], seen)
+  count_tries(keys, seen)
+  move_counts(keys, seen)
   return reply
 end
 
@@ -426,20 +496,28 @@ local function issue(keys, args)
   if wrong then
     return wrong
   end
+  local kept = {}
   for i = 1, #args, 3 do
     if #args[i] ~= 32 or #args[i + 1] ~= 16 or #args[i + 2] ~= 1 then
       return fault('a code is digest (32), UIN (16), channel (1)')
     end
-    local existing = redis.call('HGET', keys[2], string.sub(args[i], 1, DIGEST_KEPT))
-    if existing and string.sub(existing, 1, 16) ~= args[i + 1] then
-      return redis.error_reply('CONFLICT row ' .. ((i + 2) / 3) .. ': this credential was issued to another voter')
+    kept[#kept + 1] = string.sub(args[i], 1, DIGEST_KEPT)
+  end
+  local existing = values_of(keys[2], kept)
+  local holder, added = {}, {}
+  for row = 1, #kept do
+    local digest, uin = kept[row], args[row * 3 - 1]
+    local held_by = existing[row] and string.sub(existing[row], 1, 16) or holder[digest]
+    if held_by and held_by ~= uin then
+      return redis.error_reply('CONFLICT row ' .. row .. ': this credential was issued to another voter')
+    end
+    if not held_by then
+      holder[digest] = uin
+      added[#added + 1], added[#added + 2] = digest, uin .. 'c' .. args[row * 3]
     end
   end
-  local added = 0
-  for i = 1, #args, 3 do
-    added = added + redis.call('HSETNX', keys[2], string.sub(args[i], 1, DIGEST_KEPT), args[i + 1] .. 'c' .. args[i + 2])
-  end
-  return added
+  set_all(keys[2], added)
+  return #added / 2
 end
 
 -- Revokes credentials at once and answers when, then 1 or 0 each for whether it was ever issued.
