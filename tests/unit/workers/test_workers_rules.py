@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
@@ -17,7 +18,7 @@ from workers.entry import order, parse, raw_record
 from workers.fuse import OURS_MAX, WINDOW_ENTRIES, Fuse, FuseBlownError, share_is_fine
 from workers.store import Mark
 from workers.turnout import caught_up, counts
-from workers.verification import Claim, Verifier
+from workers.verification import SLICE_VOTES, Claim, Verifier, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +169,24 @@ async def test_signatures_are_judged_in_order(verifier: Verifier) -> None:
     expected = [bool(number % 3 and number % 7) for number in range(300)]
 
     assert await verifier.signed(claims(300)) == expected
+
+
+async def test_the_answers_are_the_same_without_children() -> None:
+    """A worker that checks signatures itself judges as its children would, and lets others have their turn."""
+    given, turns = claims(300), 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(other())
+    here = await Verifier(0).signed(given)
+    task.cancel()
+
+    assert here == signed(given)
+    assert turns >= 300 // SLICE_VOTES
 
 
 async def test_a_dead_child_is_replaced(verifier: Verifier) -> None:
