@@ -98,6 +98,8 @@ async def test_a_queue_with_a_replica_gets_no_votes(
         await becomes(web, "has_replicas")
         assert (await cast(web, poll, vote))[0] == 503
 
+    # Its first replica gave the primary another replication id, as if it had been a replica itself.
+    await vouch(poll.worker)
     await becomes(web, "ready")
     assert (await cast(web, poll, vote))[0] == 201
 
