@@ -243,7 +243,8 @@ async def test_no_vote_without_its_credential_in_the_register(one: Ground) -> No
 
     for statement in (
         """INSERT INTO ballot.votes SELECT ballot, sha256(uin), 'ZZZZ-0000-0000-0000', accepted_us,
-           sha256(uin), channel, credential, nonce, sealed, signature, sealed_sha256, decode(md5('x'), 'hex'), shard, '1-1'
+           sha256(uin), channel, credential, nonce, sealed, signature, sealed_sha256,
+           decode(md5('x'), 'hex'), shard, '1-1'
            FROM ballot.votes WHERE ballot = $1""",
         "DELETE FROM ballot.register WHERE ballot = $1",
         "UPDATE ballot.register SET credential_digest = sha256(uin) WHERE ballot = $1",

@@ -172,7 +172,7 @@ async def test_signatures_are_judged_in_order(verifier: Verifier) -> None:
 
 
 async def test_the_answers_are_the_same_without_children() -> None:
-    """A worker that checks signatures itself judges as its children would, and lets others have their turn."""
+    """A worker that checks signatures itself judges as its children would, and others have their turn."""
     given, turns = claims(300), 0
 
     async def other() -> None:
@@ -192,6 +192,7 @@ async def test_the_answers_are_the_same_without_children() -> None:
 async def test_a_dead_child_is_replaced(verifier: Verifier) -> None:
     """When a process that checks signatures is killed the batch is tried again, on a new one."""
     await verifier.signed(claims(1))
+    assert verifier._pool is not None
     for child in list(verifier._pool._processes):
         os.kill(child, signal.SIGKILL)
 
