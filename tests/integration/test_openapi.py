@@ -1,0 +1,235 @@
+"""The served description of the API is true: every answer a voter can get here is exactly as it says."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import jsonschema_rs
+import orjson
+import pytest
+
+from ballot import handoff
+from ballot.limits import REQUEST_BYTES_MAX, SEALED_BYTES_MAX
+from ballot.rejection import Rejection
+from ballot.suite import SUITE
+from intake.edge import OPENAPI
+from intake.replies import STATUS
+from intake.route import route
+from tests.integration.intake_rig import Booth, EdgeProcess, booth, edge, now_us, sha256, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.conftest import Stack
+
+DOCUMENT = "/api/v1/openapi.json"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def edges(stack: Stack) -> Iterator[EdgeProcess]:
+    """One edge process that slows down after two refusals."""
+    with edge(
+        stack.env, settings={"BALLOT_FAILURES_PER_MINUTE": "2", "BALLOT_BODY_SECONDS": "0.3"}
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def web(edges: EdgeProcess) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of the edge."""
+    async with aiohttp.ClientSession(edges.url) as session:
+        yield session
+
+
+@pytest.fixture
+async def poll(stack: Stack, ballot_id: str, web: aiohttp.ClientSession) -> AsyncIterator[Booth]:
+    """An open ballot that the edge serves."""
+
+    async def served() -> bool:
+        async with web.get("/readyz") as ready, web.get(found.path("document")) as document:
+            return ready.status == 200 and document.status == 200
+
+    async with booth(stack.servers, ballot_id) as found:
+        await found.arm()
+        await found.publish()
+        await until(served)
+        yield found
+
+
+class Description:
+    """The served document, and which of its answers were seen."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.seen: set[tuple[str, str, str]] = set()
+
+    def resolved(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Follow a reference."""
+        if "$ref" not in value:
+            return value
+        found: Any = self.document
+        for name in value["$ref"].removeprefix("#/").split("/"):
+            found = found[name]
+        return dict(found)
+
+    def path_of(self, path: str) -> str:
+        """Return the template that a path is an instance of."""
+        for template in self.document["paths"]:
+            if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+                return str(template)
+        raise AssertionError(f"{path} is not described")
+
+    def answers(self, method: str, path: str) -> dict[str, Any]:
+        """Return the described answers of one operation."""
+        found: dict[str, Any] = self.document["paths"][self.path_of(path)][method.lower()]["responses"]
+        return found
+
+    def check(self, method: str, path: str, response: aiohttp.ClientResponse, body: bytes) -> None:
+        """The status is described, and headers and body are as its description says."""
+        answers = self.answers(method, path)
+        assert str(response.status) in answers, (method, path, response.status)
+        answer = self.resolved(answers[str(response.status)])
+        for name, header in answer["headers"].items():
+            found = self.resolved(header)
+            if found.get("required") or name in response.headers:
+                value: Any = response.headers[name]
+                if found["schema"].get("type") == "integer":
+                    value = int(value)
+                self.valid(found["schema"], value)
+        self.valid(answer["content"]["application/json"]["schema"], orjson.loads(body))
+        self.seen.add((method, self.path_of(path), str(response.status)))
+
+    def valid(self, schema: dict[str, Any], value: Any) -> None:
+        """Raise unless `value` is as the schema says."""
+        whole = {"$ref": "#/schema", "schema": schema, "components": self.document["components"]}
+        jsonschema_rs.validator_for(whole).validate(value)
+
+
+@pytest.fixture
+async def description(web: aiohttp.ClientSession) -> Description:
+    """The description as served."""
+    async with web.get(DOCUMENT) as response:
+        assert response.status == 200
+        return Description(await response.json())
+
+
+async def call(
+    web: aiohttp.ClientSession,
+    description: Description,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] = JSON,
+) -> dict[str, Any]:
+    """Send a request and hold its answer against the description."""
+    async with web.request(
+        method, path, data=body, headers=headers if body is not None else None
+    ) as response:
+        data = await response.read()
+        description.check(method, path, response, data)
+        found: dict[str, Any] = orjson.loads(data)
+        return found
+
+
+async def test_every_answer_is_as_described(
+    web: aiohttp.ClientSession, poll: Booth, description: Description
+) -> None:
+    """All described answers but those of a queue that is away are brought about, and each is exactly so."""
+    voter, other = await poll.issue(2)
+    vote, late = voter.vote(poll.document).to_json(), other.vote(poll.document).to_json()
+    description.valid({"$ref": "#/components/schemas/Vote"}, orjson.loads(vote))
+    stranger = poll.draw(b"x" * 16)
+    question = orjson.dumps({"credential_sha256": sha256(stranger.key.public).hex()})
+    good = orjson.dumps({"credential_sha256": sha256(voter.key.public).hex()})
+    votes, access, about = poll.path("votes"), poll.path("access"), f"/api/v1/ballots/{poll.id}"
+
+    for path in ("/livez", "/readyz", "/api/v1/keys", DOCUMENT, about, f"{about}/document"):
+        await call(web, description, "GET", path)
+    await call(web, description, "POST", access, good)
+    receipt = await call(web, description, "POST", votes, vote)
+    again = await call(web, description, "POST", votes, vote)
+    assert receipt["reference"] == again["reference"]
+    for state in (None, "s", "h"):
+        if state is not None:
+            await poll.desk.hset(handoff.references_key(poll.id, 0), receipt["reference"], state)
+        await call(web, description, "GET", poll.path(f"receipts/{receipt['reference']}"))
+    await call(web, description, "GET", poll.path("receipts/0000-0000-0000-0000"))
+    for path in (votes, access):
+        await call(web, description, "POST", path, b"{}")
+        await call(web, description, "POST", path, b"x" * (REQUEST_BYTES_MAX + 1))
+        await call(web, description, "POST", path, b"{}", {"Content-Type": "text/plain"})
+        await call(
+            web, description, "POST", path.replace(poll.id, "no-such-ballot"), vote if path is votes else good
+        )
+    for path in ("", "/document", "/receipts/0000-0000-0000-0000"):
+        await call(web, description, "GET", f"/api/v1/ballots/no-such-ballot{path}")
+    for _ in range(2):
+        await call(web, description, "POST", votes, stranger.vote(poll.document).to_json())
+        await call(web, description, "POST", access, question)
+    async with aiohttp.ClientSession(
+        web._base_url, connector=aiohttp.TCPConnector(local_addr=("127.0.0.9", 0))
+    ) as far:
+        await call(far, description, "POST", access, question)
+    await poll.call("ballot_set_closes", now_us() + 50_000)
+
+    async def closed() -> bool:
+        return bool((await call(web, description, "GET", about))["state"] == "closed")
+
+    await until(closed)
+    await call(web, description, "POST", votes, late)
+    await call(web, description, "POST", access, good)
+
+    described = {
+        (method.upper(), path, status)
+        for path, item in description.document["paths"].items()
+        for method in ("get", "post")
+        if method in item
+        for status in item[method]["responses"]
+    }
+    away = {each for each in described if each[2] == "503"}
+    unreadable = {each for each in described if each[0] == "GET" and each[2] == "400"}
+    assert described - away - unreadable == description.seen - away - unreadable
+
+
+async def test_what_every_address_answers_alike(
+    web: aiohttp.ClientSession, poll: Booth, description: Description
+) -> None:
+    """HEAD is GET without the body; another method is 405 and says which are there."""
+    allowed = description.document["components"]["responses"]["MethodNotAllowed"]
+    for template, item in description.document["paths"].items():
+        path = template.replace("{ballot}", poll.id).replace("{reference}", "0000-0000-0000-0000")
+        async with web.request("PUT", path) as response:
+            body = await response.json()
+            assert response.status == 405
+            description.valid(allowed["content"]["application/json"]["schema"], body)
+            given = response.headers["Allow"]
+            assert given == ("POST" if "post" in item else "GET, HEAD")
+        if "get" in item:
+            async with web.head(path) as response:
+                assert (await response.read(), response.status in {200, 404}) == (b"", True)
+    async with web.get("/no/such/address") as response:
+        description.valid({"$ref": "#/components/schemas/NotFound"}, await response.json())
+
+
+def test_the_description_and_the_code_know_the_same() -> None:
+    """Every address, error and limit that the code has is described, with the same numbers."""
+    document = orjson.loads(OPENAPI)
+    schemas = document["components"]["schemas"]
+    for template in document["paths"]:
+        assert route(template.replace("{ballot}", "a").replace("{reference}", "b")).name
+    errors = {
+        schema["properties"]["error"]["const"]: schema["properties"]["retry"].get("const")
+        for schema in schemas.values()
+        if "error" in schema.get("properties", {})
+    }
+    assert {Rejection(name) for name in errors} == STATUS.keys()
+    for name, retry in errors.items():
+        assert retry is (
+            Rejection(name).transient or None if name == "malformed" else Rejection(name).transient
+        )
+    assert schemas["Suite"]["const"] == SUITE
+    assert schemas["Vote"]["properties"]["sealed"]["maxLength"] == -(-SEALED_BYTES_MAX * 4 // 3)
+    assert f"{REQUEST_BYTES_MAX:,} bytes" in document["info"]["description"]
