@@ -89,7 +89,12 @@ def unwrap_ip(key: AeadKey, blob: bytes, *, ballot_id: str, credential_digest: b
 
 def _aad(label: bytes, ballot_id: str, credential_digest: bytes, reference: str) -> bytes:
     """Label ‖ 0x00 ‖ ballot id ‖ 0x00 ‖ digest ‖ reference; ids hold no zero byte, so no two are equal."""
-    return b"\x00".join((label, ballot_id.encode(), credential_digest + reference.encode()))
+    return _aad_head(label, ballot_id) + credential_digest + reference.encode()
+
+
+@lru_cache(maxsize=256)
+def _aad_head(label: bytes, ballot_id: str) -> bytes:
+    return b"%b\x00%b\x00" % (label, ballot_id.encode())
 
 
 @lru_cache(maxsize=4_096)

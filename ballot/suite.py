@@ -28,6 +28,7 @@ ENCAPSULATED_BYTES: Final = 1120
 SEAL_OVERHEAD_BYTES: Final = ENCAPSULATED_BYTES + 16
 
 SEED_BYTES: Final = 32
+SHA256_BYTES: Final = 32
 VERIFY_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 AEAD_KEY_BYTES: Final = 32
@@ -114,7 +115,7 @@ def hmac_sha256(key: bytes, data: bytes) -> bytes:
 
 def keyed_digest(key: bytes, credential_sha256: bytes) -> bytes:
     """What gate and register hold of a credential: HMAC-SHA-256 over `credential_sha256`."""
-    if len(credential_sha256) != hashlib.sha256().digest_size:
+    if len(credential_sha256) != SHA256_BYTES:
         raise ValueError("The keyed digest is taken over the 32-byte SHA-256 of a credential.")
     return hmac_sha256(key, credential_sha256)
 

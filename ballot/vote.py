@@ -2,6 +2,7 @@
 
 import binascii
 import hashlib
+import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NoReturn
@@ -26,8 +27,6 @@ IDENTITY_BYTES: Final = 16
 
 _FIELDS: Final = ("credential", "suite", "nonce", "sealed", "signature")
 _QUOTES_A_FIELD: Final = 4
-_SEALED_AT: Final = 33 + 18 + 66
-"""Where it begins once all is decoded: behind credential, nonce and signature, each with its filling."""
 
 
 @dataclass(slots=True)
@@ -77,7 +76,8 @@ def parse(body: bytes, *, padded_size: int) -> CastVote:
     Nearly every vote is good and in the form in which our devices write it: `_usual` finds that out in few
     steps. Whatever else is sent, good or not, is read the long way.
     """
-    return _usual(body, _layout(padded_size)) or _any_form(body, SEAL_OVERHEAD_BYTES + padded_size)
+    sealed_bytes = SEAL_OVERHEAD_BYTES + padded_size
+    return _usual(body, _layout(sealed_bytes)) or _any_form(body, sealed_bytes)
 
 
 def _any_form(body: bytes, sealed_bytes: int) -> CastVote:
@@ -102,51 +102,51 @@ def _usual(body: bytes, layout: "_Layout") -> CastVote | None:
     of whole groups of four symbols: each is filled up with A, whose bits are zero, so that the bytes behind
     the value are zero if its loose bits are.
     """
-    if len(body) != layout.length or any(body[at:end] != text for at, end, text in layout.fixed):
+    if len(body) != layout.written.size:
         return None
-    parts = [body[at:end] for at, end in layout.values]
-    symbols = b"%bA%bAA%bAA%b%b" % (*parts, layout.filling)
+    name_1, credential, name_2, nonce, name_3, sealed, name_4, signature, end = layout.written.unpack(body)
+    if (name_1, name_2, name_3, name_4, end) != _BETWEEN:
+        return None
+    symbols = b"%bA%bAA%bAA%b%b" % (credential, nonce, signature, sealed, layout.filling)
     if b"+" in symbols or b"/" in symbols:
         return None
     try:
         data = binascii.a2b_base64(symbols.translate(FROM_URL), strict_mode=True)
     except binascii.Error:
         return None
-    end = _SEALED_AT + layout.sealed_bytes
-    if data[32] or data[49] or data[50] or data[115] or data[116] or any(data[end:]):
+    credential, zero_1, nonce, zero_2, signature, zero_3, sealed, zero_4 = layout.decoded.unpack(data)
+    if zero_1 != b"\0" or zero_2 != b"\0\0" or zero_3 != b"\0\0" or zero_4.strip(b"\0"):
         return None
-    return CastVote(data[:32], SUITE, data[33:49], data[_SEALED_AT:end], data[51:115])
+    return CastVote(credential, SUITE, nonce, sealed, signature)
+
+
+_BETWEEN: Final = (
+    b'{"credential":"',
+    b'","suite":"%b","nonce":"' % SUITE.encode(),
+    b'","sealed":"',
+    b'","signature":"',
+    b'"}',
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where everything stands in a vote as `to_json` writes it, sealed to so many bytes."""
+    """Where everything stands in a vote as `to_json` writes it, and in its values as decoded."""
 
-    length: int
-    sealed_bytes: int
-    fixed: tuple[tuple[int, int, bytes], ...]
-    values: tuple[tuple[int, int], ...]
+    written: struct.Struct
+    decoded: struct.Struct
     filling: bytes
 
 
 @lru_cache(maxsize=64)
-def _layout(padded_size: int) -> _Layout:
-    sealed_bytes = SEAL_OVERHEAD_BYTES + padded_size
+def _layout(sealed_bytes: int) -> _Layout:
     sealed_symbols = (sealed_bytes * 8 + 5) // 6
-    fixed, values, at = [], [], 0
-    for text, symbols in (
-        (b'{"credential":"', 43),
-        (b'","suite":"%b","nonce":"' % SUITE.encode(), 22),
-        (b'","sealed":"', sealed_symbols),
-        (b'","signature":"', 86),
-        (b'"}', 0),
-    ):
-        fixed.append((at, at + len(text), text))
-        at += len(text) + symbols
-        values.append((at - symbols, at))
-    credential, nonce, sealed, signature, _ = values
+    filled = -sealed_symbols % 4
+    lengths = zip(map(len, _BETWEEN), (43, 22, sealed_symbols, 86, 0), strict=True)
     return _Layout(
-        at, sealed_bytes, tuple(fixed), (credential, nonce, signature, sealed), b"A" * (-sealed_symbols % 4)
+        struct.Struct("".join(f"{between}s{value}s" for between, value in lengths).removesuffix("0s")),
+        struct.Struct(f"32ss16s2s64s2s{sealed_bytes}s{(sealed_symbols + filled) // 4 * 3 - sealed_bytes}s"),
+        b"A" * filled,
     )
 
 

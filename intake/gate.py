@@ -64,14 +64,6 @@ def decisions(reply: Sequence[Any]) -> list[Decision]:
     """The gate's reply: opens, closes and state, then a row an item."""
     opens_us, closes_us, state = int(reply[0]), int(reply[1]), reply[2].decode()
     return [
-        Decision(
-            outcome=OUTCOMES[row[0]],
-            opens_us=opens_us,
-            closes_us=closes_us,
-            state=state,
-            reference=row[1].decode(),
-            accepted_us=int(row[2] or 0),
-            sealed_sha256=row[3],
-        )
+        Decision(OUTCOMES[row[0]], opens_us, closes_us, state, row[1].decode(), int(row[2] or 0), row[3])
         for row in reply[3:]
     ]

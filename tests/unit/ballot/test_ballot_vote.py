@@ -97,7 +97,7 @@ def test_the_short_way_reads_what_the_long_way_reads(
         body[at : at + instead] = bytes([symbol])
 
     long = read(lambda: vote._any_form(bytes(body), sealed_bytes))
-    short = read(lambda: vote._usual(bytes(body), vote._layout(size)))
+    short = read(lambda: vote._usual(bytes(body), vote._layout(sealed_bytes)))
 
     assert short in (None, long)
     if not spoilt:
