@@ -33,7 +33,7 @@ QUESTIONS: Final[tuple[Command, ...]] = (
 )
 """What a primary is asked, for `Facts.of`."""
 
-WAIT_MIN_MS: Final = 50
+WAIT_MIN_MS: Final = 10
 """Replicas have at least so long, even for a vote whose own time is over: a wait of 0 would be forever."""
 
 

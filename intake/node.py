@@ -1,9 +1,11 @@
 """One primary, over a connection that is only ever used while the primary is durable and vouched for.
 
 Checked whenever the connection is made, and again every few seconds: see `intake.durability`. At level
-`replicated` the calls of a round and the wait for the replicas go together over this one connection, because
-the wait covers only what its own connection wrote. A vote that is tried again writes its attempt, so that its
-wait covers the original too, over whatever connection that came.
+`replicated` the calls of a round and then the wait for the replicas go over this one connection, because the
+wait covers only what its own connection wrote. They do not go together: a replica that reads a vote and the
+question how far it has come at once answers before its sync, and then for a second only if it is asked again.
+A vote that is tried again writes its attempt, so that its wait covers the original too, over whatever
+connection that came.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -19,6 +21,7 @@ from runtime.clock import Clock
 ASKING: Final[Command] = ("ASKING",)
 TRUSTED: Final[Command] = ("HKEYS", handoff.TRUST_KEY)
 READINGS_MAX: Final = 3
+ASK_REPLICAS_S: Final = 0.01
 DOUBT_ENOUGH_US: Final = 5_000
 """A clock read within 10 ms is read well enough; otherwise it is read again."""
 
@@ -41,7 +44,7 @@ class Node:
         timeout_s: float,
         trusted: Trusted | None = None,
     ) -> None:
-        self._connection = Wire(connect, timeout_s=timeout_s)
+        self._wire = Wire(connect, timeout_s=timeout_s)
         self._durability = durability
         self._clock = clock
         self._trusted = trusted
@@ -52,11 +55,11 @@ class Node:
     @property
     def alive(self) -> bool:
         """Whether the connection is there, as far as we know."""
-        return self._connection.alive
+        return self._wire.alive
 
     async def open(self) -> None:
         """Connect and check; Unready says why votes cannot be taken."""
-        await self._connection.open()
+        await self._wire.open()
         try:
             await self.check()
         except BaseException:
@@ -65,7 +68,7 @@ class Node:
 
     async def check(self) -> None:
         """Raise Unready unless the primary is as it must be now; its clock is read on the way."""
-        answers = await self._connection.exchange([*QUESTIONS, *(() if self._trusted else (TRUSTED,))])
+        answers = await self._wire.exchange([*QUESTIONS, *(() if self._trusted else (TRUSTED,))])
         facts = Facts.of(answers[: len(QUESTIONS)])
         known, self._durable_run = self._durable_run, ""
         self._durability.require(facts, known_run=known)
@@ -83,24 +86,29 @@ class Node:
             if call.asking:
                 commands.append(ASKING)
             commands.append(call.packed())
-        if not self._durability.replicas:
-            answers = await self._connection.exchange(commands)
-        else:
-            answers = await self._connection.exchange([*commands, self._wait(wait_s)])
-            if not self._durability.kept(answers.pop()):
-                raise NotKept
+        answers = await self._wire.exchange(commands)
+        if self._durability.replicas and not await self._on_replicas(wait_s):
+            raise NotKept
         if len(answers) == len(calls):
             return answers
         return [answer for command, answer in zip(commands, answers, strict=True) if command is not ASKING]
 
+    async def _on_replicas(self, wait_s: float) -> bool:
+        """Whether the replicas have it within `wait_s`; they are asked again every few milliseconds."""
+        until_s = self._clock.monotonic() + wait_s
+        while not await self.kept(ASK_REPLICAS_S):
+            if self._clock.monotonic() >= until_s:
+                return False
+        return True
+
     async def kept(self, wait_s: float) -> bool:
         """Whether the replicas have by now what this connection wrote before."""
-        (answer,) = await self._connection.exchange([self._wait(wait_s)])
+        (answer,) = await self._wire.exchange([self._wait(wait_s)])
         return self._durability.kept(answer)
 
     async def drop(self) -> None:
         """Close the connection, whatever state it is in."""
-        await self._connection.drop()
+        await self._wire.drop()
 
     def _wait(self, wait_s: float) -> Command:
         return self._durability.wait(min(wait_s, self.timeout_s / 2))
@@ -109,7 +117,7 @@ class Node:
         best: Reading | None = None
         for _ in range(READINGS_MAX):
             asked_s = self._clock.monotonic()
-            (time,) = await self._connection.exchange([("TIME",)])
+            (time,) = await self._wire.exchange([("TIME",)])
             if isinstance(time, Exception):
                 raise time
             reading = Reading.of(*time, asked_s=asked_s, answered_s=self._clock.monotonic())

@@ -303,7 +303,7 @@ def check_streams(round_: Round, streams: Streams) -> None:
 
 async def close(poll: Booth) -> None:
     """Close every shard and wait until each says so."""
-    closes_us = now_us() + 50_000
+    closes_us = now_us() + 50_000 * poll.shards
     for shard in range(poll.shards):
         assert (await poll.call("ballot_set_closes", closes_us, shard=shard))[0] == 1
 
