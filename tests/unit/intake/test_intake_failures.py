@@ -1,5 +1,7 @@
 """Throttling: only after the bound, only that address, only that minute, and bounded itself."""
 
+import sys
+
 import pytest
 
 from intake import failures
@@ -35,3 +37,33 @@ def test_a_full_table_fails_open(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert counted.exceeded("192.0.2.1")
     assert not counted.exceeded("192.0.2.3")
+
+
+def test_a_full_table_says_so_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever reads the log learns that addresses go uncounted, in one line however many there are."""
+    monkeypatch.setattr(failures, "ADDRESSES_MAX", 2)
+    clock = ManualClock()
+    counted = Failures(per_minute=1, clock=clock)
+    for _ in range(2):
+        for number in range(10):
+            counted.exceeded(f"192.0.2.{number}")
+        clock.advance(60)
+
+    assert capfd.readouterr().err.count("table of failures full") == 2
+
+
+def test_the_table_s_memory_is_bounded() -> None:
+    """More addresses than it may hold, IPv4 and IPv6 networks, take no more than the stated ten megabytes."""
+    counted = Failures(per_minute=1, clock=ManualClock())
+    for number in range(1_000):
+        counted.exceeded(f"2001:db8:ffff:{number:x}::1")
+    for number in range(failures.ADDRESSES_MAX):
+        counted.exceeded(f"198.51.{number >> 8}.{number & 255}")
+
+    table = counted._counts
+    held = sys.getsizeof(table) + sum(sys.getsizeof(key) + sys.getsizeof(table[key]) for key in table)
+    assert len(table) == failures.ADDRESSES_MAX
+    assert held < 10 * 2**20
+    assert counted.exceeded("198.51.0.1")
