@@ -104,18 +104,6 @@ class Batcher:
         link.add(item)
         return True
 
-    async def ask(self, function: str, *, ballot: str, shard: int, args: Sequence[bytes]) -> Decision | None:
-        """The gate's decision on one item; None when none came in time or it was not taken on."""
-        answered: asyncio.Future[Decision | None] = asyncio.get_running_loop().create_future()
-
-        def done(decision: Decision | None) -> None:
-            if not answered.done():  # done already when whoever waits was cancelled
-                answered.set_result(decision)
-
-        if not self.submit(function, ballot=ballot, shard=shard, args=args, done=done):
-            return None
-        return await answered
-
     async def run(self) -> None:
         """Keep good connections and send what waits, until cancelled."""
         try:

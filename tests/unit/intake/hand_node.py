@@ -1,4 +1,4 @@
-"""A primary played by hand: it answers a round when the test says so."""
+"""A primary played by hand, which answers when the test says so, and a voter who waits for a decision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from intake.node import Node
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from intake.batch import Batcher
     from intake.clocks import Reading
+    from intake.gate import Decision
 
 
 class HandNode(Node):
@@ -76,3 +78,13 @@ def accept(calls: list[Call]) -> list[Any]:
             rows = [[b"ready", b"", b"", b""] for _ in range(0, len(call.args), 2)]
         replies.append([b"1", b"9", b"open", *rows])
     return replies
+
+
+async def ask(
+    batcher: Batcher, function: str, *, ballot: str, shard: int, args: Sequence[bytes]
+) -> Decision | None:
+    """Submit one item and wait for its decision; None also when it is not taken on."""
+    answered: asyncio.Future[Decision | None] = asyncio.get_running_loop().create_future()
+    if not batcher.submit(function, ballot=ballot, shard=shard, args=args, done=answered.set_result):
+        return None
+    return await answered

@@ -21,6 +21,7 @@ from intake.gate import ACCESS, CAST, Call, Unready
 from intake.settings import Settings
 from runtime.clock import SystemClock
 from tests.unit.intake.hand_node import HandNode, accept
+from tests.unit.intake.hand_node import ask as decide
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -65,12 +66,12 @@ def cast(batcher: Batcher, number: int = 0, *, shard: int = 0) -> asyncio.Task[D
     """Submit a vote with a reference of its own."""
     reference = f"0000-0000-0000-{number:04d}".encode()
     args = (b"d" * 32, b"i" * 16, reference, b"record", number.to_bytes(32, "big"), b"ip")
-    return asyncio.create_task(batcher.ask(CAST, ballot="b", shard=shard, args=args))
+    return asyncio.create_task(decide(batcher, CAST, ballot="b", shard=shard, args=args))
 
 
 def ask(batcher: Batcher, *, shard: int = 0) -> asyncio.Task[Decision | None]:
     """Submit an access request."""
-    return asyncio.create_task(batcher.ask(ACCESS, ballot="b", shard=shard, args=(b"d" * 32, b"ip")))
+    return asyncio.create_task(decide(batcher, ACCESS, ballot="b", shard=shard, args=(b"d" * 32, b"ip")))
 
 
 async def test_what_waits_goes_together_and_each_gets_its_own_receipt() -> None:

@@ -20,7 +20,7 @@ from intake.routing import Address, Map, slot_of
 from intake.scout import Scout
 from intake.settings import Settings
 from runtime.clock import SystemClock
-from tests.unit.intake.hand_node import HandNode
+from tests.unit.intake.hand_node import HandNode, ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -71,7 +71,7 @@ class Field:
         """Submit a vote on a shard."""
         reference = f"0000-0000-0000-{number:04d}".encode()
         args = (b"d" * 32, b"i" * 16, reference, b"record", number.to_bytes(32, "big"), b"ip")
-        return asyncio.create_task(self.batcher.ask(CAST, ballot="b", shard=shard, args=args))
+        return asyncio.create_task(ask(self.batcher, CAST, ballot="b", shard=shard, args=args))
 
     async def sent(self, address: Address, count: int = 1) -> None:
         """Wait until a primary was sent so many rounds."""
