@@ -7,6 +7,7 @@ on the disks of all replicas: what was stored of an entry that a failover then l
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,8 @@ CONSUMER_DEAD_MS: Final = 10 * 60 * 1000
 """Idle this long with nothing pending, a consumer's name is forgotten; a live one reads every second."""
 POLL_MS: Final = 50
 """How often the streams of a Cluster are looked at: no command can wait for several slots at once."""
-WAIT_REPLICAS_MS: Final = 1_000
+ASK_REPLICAS_MS: Final = 20
+WAIT_REPLICAS_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,20 +319,24 @@ class Queue(Link):
         """What was given, without the streams that gave nothing, once the replicas have it on disk.
 
         WAITAOF waits for writes of its own connection only, and not every read writes (an entry given again
-        does not). So we write something that leaves nothing behind, after the entries, and wait for that.
+        does not). So we write something that leaves nothing behind, after the entries, and wait for that. A
+        replica asked too soon says how far it was before, and no more for a second: it is asked again.
         """
         given = [(stream, deliveries) for stream, deliveries in given if deliveries]
         if not given or not self._replicas:
             return given
         stream = given[0][0]
-        pipeline = client.pipeline(transaction=False)
-        pipeline.xgroup_createconsumer(stream, handoff.GROUP, self._waiter)
-        pipeline.xgroup_delconsumer(stream, handoff.GROUP, self._waiter)
-        pipeline.execute_command("WAITAOF", 1, self._replicas, WAIT_REPLICAS_MS)
-        made, _, (local, replicas) = await pipeline.execute()
-        if not made or local < 1 or replicas < self._replicas:
-            raise Retry("queue: not yet on every replica's disk, so nothing of it is stored")
-        return given
+        async with client.client() as connection:
+            made = await connection.xgroup_createconsumer(stream, handoff.GROUP, self._waiter)
+            await connection.xgroup_delconsumer(stream, handoff.GROUP, self._waiter)
+            until_s = time.monotonic() + WAIT_REPLICAS_S
+            while made and time.monotonic() < until_s:
+                local, replicas = await connection.execute_command(
+                    "WAITAOF", 1, self._replicas, ASK_REPLICAS_MS
+                )
+                if local >= 1 and replicas >= self._replicas:
+                    return given
+        raise Retry("queue: not yet on every replica's disk, so nothing of it is stored")
 
 
 async def _make_group(client: Any, stream: str) -> None:

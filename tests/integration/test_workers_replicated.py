@@ -1,0 +1,82 @@
+"""At level `replicated` a worker stores what is on every replica's disk, and nothing before."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ballot import handoff
+from runtime.home import Home
+from runtime.lifecycle import Retry
+from runtime.nodes import Nodes
+from runtime.servers import servers
+from tests.conftest import environment_for
+from tests.integration import cluster_rig
+from workers.queue import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from runtime.servers import Servers
+    from tests.integration.cluster_rig import Rig
+
+STREAM = handoff.votes_key("b", 0)
+PROMPT_S = 0.5
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """A primary and a replica."""
+    with cluster_rig.replicated(Home.from_environment(environment_for(tmp_path / "home")), tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def found(rig: Rig) -> Iterator[Servers]:
+    """The servers as a worker finds them; it uses no database here."""
+    env = environment_for(rig.home.path)
+    env["BALLOT_VALKEY_URL"] = rig.url
+    env["BALLOT_VOTERDB_URL"] = env["BALLOT_USERDB_URL"] = "postgresql://127.0.0.1:1/none"
+    with servers(rig.home, env) as given:
+        yield given
+
+
+async def test_entries_are_handed_on_once_replicas_have_them(rig: Rig, found: Servers) -> None:
+    """By every way to read: none with the replica stopped, all soon after, and at level `disk` at once."""
+    primary, replica = rig.nodes
+    queue, alone = Queue(Nodes(found, "worker"), replicas=1), Queue(Nodes(found, "worker"))
+    await queue.join([STREAM])
+    primary.ask("XADD", STREAM, "*", "k", "v")
+    assert len(await queue.read_after(STREAM, "0-0", count=9)) == 1
+    rig.stop(replica)
+    (entry, _), *_ = await alone.read_after(STREAM, "0-0", count=9)
+
+    for read in (
+        lambda: queue.read_new([STREAM], "one", count=9, block_ms=None),
+        lambda: queue.read_own([STREAM], "one", count=9),
+        lambda: queue.claim_stale([STREAM], "two", idle_ms=0, count=9),
+        lambda: queue.read_after(STREAM, "0-0", count=9),
+    ):
+        with pytest.raises(Retry, match="not yet on every replica's disk"):
+            await read()
+    assert [i for i, _ in (await alone.read_own([STREAM], "two", count=9))[STREAM]] == [entry]
+
+    rig.resume(replica)
+    began_s = time.monotonic()
+    assert [i for i, _ in (await queue.read_own([STREAM], "two", count=9))[STREAM]] == [entry]
+    for _ in range(3):
+        primary.ask("XADD", STREAM, "*", "k", "v")
+        assert len((await queue.read_new([STREAM], "one", count=9, block_ms=200))[STREAM]) == 1
+    assert time.monotonic() - began_s < 4 * PROMPT_S
+    (consumers,) = [group["consumers"] for group in await _groups(queue)]
+    assert consumers == 2  # what was written for the wait has left nothing behind
+    for each in (queue, alone):
+        await each.close()
+
+
+async def _groups(queue: Queue) -> list[dict[str, int]]:
+    found: list[dict[str, int]] = await queue.on(STREAM, lambda client: client.xinfo_groups(STREAM))
+    return found
