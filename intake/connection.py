@@ -280,6 +280,7 @@ class Connection(asyncio.Protocol):
             self._linger()
             return
         self._parser.message_consumed()
+        self._overfull = False
         self.state = WAITING
         self._sure_idle = False
         self.deadline_s = self._server.rested(self)
@@ -305,6 +306,8 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, rejected: Rejected) -> None:
         """Answer what cannot go on as a request, and end the connection."""
+        if self.state in {LINGERING, CLOSED}:
+            return  # it has its last answer
         request = self._request
         answer = self._server.application.refuse(rejected, request)
         persistent = request is not None and request.persistent

@@ -1,14 +1,12 @@
 """One request as the edge sees it: its head, later its whole body, and where its one answer goes."""
 
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from aiohttp.http import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 
 from intake.answer import Answer
 from intake.route import NOWHERE, Route
-
-_ESCAPES: Final = ("%", "?", "#")
 
 
 class Origin(Protocol):
@@ -40,7 +38,8 @@ class Request:
         self.target: str = message.path
         self.headers: Any = message.headers
         self.chunked: bool = message.chunked
-        self.persistent: bool = message.version >= HttpVersion11
+        version = message.version
+        self.persistent: bool = version is HttpVersion11 or version >= HttpVersion11
         # A connection that might turn into another protocol, or whose framing another server may read
         # otherwise than we do, ends with the answer.
         odd = message.upgrade or (message.chunked and not self.persistent)
@@ -55,7 +54,7 @@ class Request:
     def path(self) -> str:
         """The path alone, without escapes."""
         target = self.target
-        if target[:1] == "/" and not any(sign in target for sign in _ESCAPES):
+        if target.startswith("/") and not ("%" in target or "?" in target or "#" in target):
             return target
         return str(self._url.path)
 

@@ -159,7 +159,7 @@ class Server:
 
     def rested(self, connection: Connection) -> float:
         """It has its answer and may wait for the next request; returns until when a head begun must end."""
-        with suppress(KeyError):
+        if connection in self._connections:
             self._connections.move_to_end(connection)
         return self._tick_s + self.head_s
 
