@@ -66,12 +66,15 @@ class Entrance:
         self._again = None
         self._loop.add_reader(self._listening.fileno(), self._accept)
 
-    async def close(self) -> None:
-        """Take no more; those on their way in are let go, they have sent no request yet."""
+    async def close(self, grace_s: float = 0.0) -> None:
+        """Take no more; those on their way in have `grace_s`, and are let go then: they asked nothing yet."""
         if self._again is not None:
             self._again.cancel()
         self._loop.remove_reader(self._listening.fileno())
         left = list(self._entering)
+        if left and grace_s:
+            _, unfinished = await asyncio.wait(left, timeout=grace_s)
+            left = list(unfinished)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)

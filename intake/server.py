@@ -33,6 +33,9 @@ EVICTED_MAX: Final = 64
 ENTERING_SHARE: Final = 4
 """At most a quarter of the room is for connections that are still on their way in."""
 
+ENTERING_GRACE_S: Final = 1.0
+"""Handshakes that were on their way when we began to stop are still finished."""
+
 DESCRIPTORS_KEPT: Final = 64
 """For the queue's connections, logs and metrics."""
 
@@ -100,7 +103,7 @@ class Server:
         if self._listening is not None:
             self._listening.close()
         if self._entrance is not None:
-            await self._entrance.close()
+            await self._entrance.close(min(ENTERING_GRACE_S, drain_s))
         await asyncio.sleep(DRAIN_SWEEP_S)
         quiet_s = min(self.now_s() + DRAIN_GRACE_S, until_s)
         while self._connections and self.now_s() < quiet_s:

@@ -194,6 +194,22 @@ async def test_a_flood_pushes_out_its_own(tmp_path: Path) -> None:
 
 
 @on_uvloop
+async def test_closing_lets_those_on_the_way_finish() -> None:
+    """A voter whose handshake had begun gets in all the same, within the grace."""
+    async with way_in(proxied=True, seconds=60) as (found, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEADER[:9])
+        await until(lambda: found.entering == 1)
+        closing = asyncio.create_task(found.close(5.0))
+        await asyncio.sleep(0.05)
+        writer.write(HEADER[9:])
+        async with asyncio.timeout(2):
+            assert await reader.readline() == b"203.0.113.9\n"
+            await closing
+        writer.close()
+
+
+@on_uvloop
 async def test_closing_lets_go_of_who_is_on_the_way() -> None:
     """A process that stops waits for nobody who has not asked for anything yet."""
     async with way_in(proxied=True, seconds=60) as (found, port):
