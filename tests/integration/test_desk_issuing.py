@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import asyncpg
 import click
 import pytest
 
 from ballot import handoff
+from runtime import children, postgres
+from runtime.addresses import OWNER, Cluster
 from runtime.processes import PROC
 from scrutineer import codes, makers
 from scrutineer.ballots import load
@@ -55,6 +59,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """What otherwise takes tens of thousands of voters: children, and more batches than they hold."""
     monkeypatch.setattr(makers, "ALONE_CODES_MAX", 0)
     monkeypatch.setattr(makers, "BATCH_CODES_MAX", BATCH)
+    monkeypatch.setattr(children, "cores", lambda: 2)
 
 
 def dying_issue(
@@ -172,11 +177,15 @@ async def test_a_child_that_dies_ends_the_issue_and_leaves_no_file(
     told: list[bytes] = []
 
     def step(name: str) -> None:
-        if name == "batch":
-            for child in multiprocessing.active_children():
-                told.append((PROC / str(child.pid) / "cmdline").read_bytes())
-                told.append((PROC / str(child.pid) / "environ").read_bytes())
-                os.kill(child.pid or 0, signal.SIGKILL)
+        if name == "batch" and not told:
+            makers_alive = [child.pid or 0 for child in multiprocessing.active_children()]
+            for pid in makers_alive:
+                told.append((PROC / str(pid) / "cmdline").read_bytes())
+                told.append((PROC / str(pid) / "environ").read_bytes())
+            for pid in makers_alive:
+                # The pool ends the others as soon as it misses one.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(click.ClickException, match="a process that makes codes died"):
         await deskwork.with_desk(stack, lambda desk: codes.issue_all(desk, rolled, out, step=step))
@@ -206,3 +215,43 @@ def test_children_end_with_the_desk_that_was_killed(stack: Stack, tmp_path: Path
         except OSError:
             continue
     assert not left
+
+
+async def test_no_database_takes_a_code_for_somebody_who_is_not_on_the_roll(
+    stack: Stack, tmp_path: Path, rolled: str
+) -> None:
+    """Register and dispatches refuse a UIN that is not there, and who has a code can be taken off neither."""
+    await deskwork.with_desk(stack, lambda desk: codes.issue_all(desk, rolled, tmp_path / "codes.csv"))
+    nobody = secrets.token_bytes(16)
+    async with deskwork.desk_of(stack) as desk:
+        with pytest.raises(asyncpg.ForeignKeyViolationError, match="a voter in the electorate"):
+            await desk.votes.execute(
+                """INSERT INTO ballot.register
+                   (ballot, credential_digest, uin, shard, channel, batch, position, issued_us)
+                   VALUES ($1, $2, $3, 0, 'post', 99, 0, 1)""",
+                rolled,
+                secrets.token_bytes(32),
+                nobody,
+            )
+        with pytest.raises(asyncpg.ForeignKeyViolationError, match="a voter on the roll"):
+            await desk.people.execute(
+                "INSERT INTO people.dispatches (ballot, uin, channel, batch) VALUES ($1, $2, 'post', 99)",
+                rolled,
+                nobody,
+            )
+    removals: tuple[tuple[Cluster, str, str], ...] = (
+        ("voterdb", "ballot.electorate", "stays in the electorate"),
+        ("userdb", "people.voters", "stays on the roll"),
+    )
+    for cluster, table, told in removals:
+        owner = await postgres.connect(stack.servers, cluster, OWNER)
+        try:
+            for act in (f"DELETE FROM {table}", f"UPDATE {table} SET uin = $2"):  # noqa: S608  # two names above
+                statement = (
+                    f"{act} WHERE ballot = $1 AND uin = (SELECT min(uin) FROM {table} WHERE ballot = $1)"  # noqa: S608  # as above
+                )
+                values = [rolled, nobody] if "$2" in act else [rolled]
+                with pytest.raises(asyncpg.ForeignKeyViolationError, match=told):
+                    await owner.execute(statement, *values)
+        finally:
+            await owner.close()
