@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,43 @@ async def test_slots_move_while_votes_flow(
                 assert set(load.statuses()) == {(201, "")}
             assert len(load.casts) == len(stored := references(rig, poll))
             assert {each.reference.encode() for each in load.receipts()} == set(stored)
+
+
+@pytest.mark.long
+async def test_a_shard_moved_the_old_way_loses_nothing(
+    home: Home, env: dict[str, str], tmp_path: Path, ballot_id: str
+) -> None:
+    """Key by key, with ASK and TRYAGAIN on the way: a vote waits or is told to try again; none is lost."""
+    with cluster_rig.cluster(home, tmp_path, replicas=0) as rig:
+        async with open_ballot(rig, home, env, ballot_id) as poll:
+            voters = [voter for voter in await poll.issue(2_000) if shard_of(voter, SHARDS) < 4]
+            votes = [voter.vote(poll.document) for voter in voters]
+            with edge(env) as running:
+                async with aiohttp.ClientSession(running.url) as web:
+                    await becomes(web, "ready")
+                async with steady_load(running.url, poll.id, votes, rate=50) as load:
+                    await load.reaches(50)
+                    await asyncio.to_thread(move_key_by_key, rig, home, slot(poll.id, 0))
+                    await load.reaches(50)
+                assert {status for status, _ in load.statuses()} <= {201, 503}
+                await load.settle()
+            assert len(load.casts) == len(stored := references(rig, poll))
+            assert {each.reference.encode() for each in load.receipts()} == set(stored)
+
+
+def move_key_by_key(rig: Rig, home: Home, place: int) -> None:
+    """What was done before a slot could be moved in one step."""
+    source = next(node for node in rig.primaries() if node.ask("CLUSTER COUNTKEYSINSLOT", place))
+    target = next(node for node in rig.primaries() if node is not source)
+    names = {node: node.ask("CLUSTER MYID").decode() for node in (source, target)}
+    target.ask("CLUSTER SETSLOT", place, "IMPORTING", names[source])
+    source.ask("CLUSTER SETSLOT", place, "MIGRATING", names[target])
+    login = ("AUTH2", "admin", home.password("valkey-admin").reveal())
+    for key in source.ask("CLUSTER GETKEYSINSLOT", place, 100):
+        source.ask("MIGRATE", target.host, target.port, key, 0, 5_000, *login)
+        time.sleep(0.1)  # so that votes meet every stage of it
+    for node in (target, source, *rig.primaries()):
+        node.ask("CLUSTER SETSLOT", place, "NODE", names[target])
 
 
 @pytest.mark.long
