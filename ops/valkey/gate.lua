@@ -10,7 +10,7 @@
 --   4 references   hash  reference (10 bytes) -> 'a' accepted | 's' stored | 'h' held
 --   5 votes        stream, never trimmed here
 --   6 attempts     stream with a budget: tries with an issued credential that were not accepted votes; never trimmed here
---   7 unknown      hash  minute -> tries with a credential nobody was issued
+--   7 unknown      hash  minute -> tries with a credential nobody was issued; 'tried' -> those with an issued one
 --   8 unknown_tries stream with a budget: the latest of those tries
 -- and, beside the attempts, <attempts>:counted, a hash: what is over a budget is counted there by credential, outcome and
 -- minute, and moves to the stream as one entry when its minute is over.
@@ -263,16 +263,17 @@ local function move_counts(keys, seen)
   end
 end
 
--- The numbers of a call's tries. Those with unknown credentials are kept by the minute for a day.
+-- The numbers of a call's tries: with issued credentials in all, with unknown ones by the minute, for a day. In one hash, so
+-- that both take as long.
 local function count_tries(keys, seen)
   if seen.full == nil then
     return
   end
-  if seen.tried > 0 then
-    redis.call('HINCRBY', keys[1], 'tried', seen.tried)
-  end
   if seen.unlisted then
-    redis.call('HINCRBY', keys[1], 'unlisted', seen.unlisted)
+    redis.call('HINCRBY', keys[7], 'unlisted', seen.unlisted)
+  end
+  if seen.tried > 0 then
+    redis.call('HINCRBY', keys[7], 'tried', seen.tried)
   end
   if seen.unknown > 0 then
     local total = redis.call('HINCRBY', keys[7], whole(seen.minute), seen.unknown)
@@ -322,7 +323,8 @@ local function used_references(keys, seen, references, credentials, marks)
   local asked = {}
   if seen.state == 'open' then
     for row = 1, #references do
-      if credentials[row] and not marks[row] then
+      local credential = credentials[row]
+      if credential and not marks[row] and string.sub(credential, 17, 17) == 'c' then
         asked[#asked + 1] = references[row]
       end
     end
@@ -484,8 +486,7 @@ local function arm(keys, args)
     return redis.error_reply('ARMED with other times: ' .. armed[1] .. ' ' .. armed[2])
   end
   redis.call('HSET', keys[1], 'opens_us', whole(opens_us), 'closes_us', whole(closes_us), 'state', 'scheduled',
-    'last_us', '0', 'accepted', '0', 'repeated', '0', 'released', '0', 'voted_e', '0', 'voted_p', '0', 'voted_w', '0',
-    'tried', '0', 'unlisted', '0', 'counting', '0')
+    'last_us', '0', 'accepted', '0', 'repeated', '0', 'released', '0', 'voted_e', '0', 'voted_p', '0', 'voted_w', '0', 'counting', '0')
   return 1
 end
 

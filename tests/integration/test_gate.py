@@ -327,7 +327,7 @@ async def test_further_tries_of_one_credential_are_counted(gate: Booth) -> None:
         began_us <= int(further[handoff.FIRST_FIELD]) <= int(further[handoff.AT_FIELD]) < began_us + MINUTE_US
     )
     assert not await gate.desk.exists(handoff.attempts_key(gate.id, 0) + ":counted")
-    assert await gate.desk.hget(handoff.gate_key(gate.id, 0), "tried") == b"1501"
+    assert await gate.desk.hget(handoff.unknown_key(gate.id, 0), "tried") == b"1501"
 
 
 async def test_a_repeated_vote_beyond_the_budget_still_writes(gate: Booth) -> None:
