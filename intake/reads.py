@@ -7,12 +7,12 @@ that however many ask at once, one connection is used and nobody's question make
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 
 from intake import replies
-from runtime import logs
+from runtime import logs, valkey
 from runtime.valkey import Client
 
 log = logs.get("reads")
@@ -20,6 +20,8 @@ log = logs.get("reads")
 ROUND_MAX: Final = 1_024
 WAITING_MAX: Final = 20_000
 """Beyond this a reader is told at once to come back; it is about a second's worth of reads."""
+
+AWAY_OR_WRONG: Final = (RedisError, OSError, TimeoutError)
 
 Place = tuple[str, bytes]
 """Key and field of a hash."""
@@ -39,14 +41,10 @@ class Reads:
         """A queue that does not answer makes an honest 503, not an error of ours."""
         try:
             yield
-        except (RedisError, OSError, TimeoutError) as error:
-            if self._answering:
-                log.warning("queue does not answer reads", error=type(error).__name__)
-            self._answering = False
+        except AWAY_OR_WRONG as error:
+            self._note(error)
             raise replies.unreachable() from None
-        if not self._answering:
-            log.info("queue answers reads again")
-        self._answering = True
+        self._note(None)
 
     async def field(self, key: str, name: bytes) -> bytes | None:
         """The field `name` of the hash `key`, read in one round with what others ask for."""
@@ -57,8 +55,10 @@ class Reads:
             found = self._waiting[key, name] = asyncio.get_running_loop().create_future()
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        with self.answering():
+        try:
             return await asyncio.shield(found)  # others may wait for the same one
+        except AWAY_OR_WRONG:
+            raise replies.unreachable() from None
 
     async def close(self) -> None:
         """Finish the rounds under way and close the connections."""
@@ -75,16 +75,22 @@ class Reads:
             self._running = None
 
     async def _round(self, asked: dict[Place, asyncio.Future[bytes | None]]) -> None:
-        """One round trip for all of `asked`; a failure is the answer to each, and the next tries anew."""
+        """One round trip for all of `asked`; a failure is the answer to those it meets, once."""
         try:
-            async with self.client.pipeline(transaction=False) as pipe:
-                for key, name in asked:
-                    pipe.hget(key, name)  # type: ignore[unused-awaitable]  # sent by execute
-                values: list[Any] = await pipe.execute()
+            values = await valkey.fields(self.client, [*asked])
         except Exception as error:  # noqa: BLE001  # handed to those who wait, who tell a fault from a bug
-            for future in asked.values():
-                future.set_exception(error)
+            values = [error] * len(asked)
+        for future, value in zip(asked.values(), values, strict=True):
+            if isinstance(value, Exception):
+                future.set_exception(value)
                 future.exception()  # its readers may be gone: then nobody misses it
-        else:
-            for future, value in zip(asked.values(), values, strict=True):
+            else:
                 future.set_result(value)
+        self._note(next((value for value in values if isinstance(value, Exception)), None))
+
+    def _note(self, failure: Exception | None) -> None:
+        if failure is not None and self._answering:
+            log.warning("queue does not answer reads", error=type(failure).__name__)
+        elif failure is None and not self._answering:
+            log.info("queue answers reads again")
+        self._answering = failure is None

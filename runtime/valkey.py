@@ -6,7 +6,8 @@ key, follows a key that has moved, and looks at the Cluster anew after a failure
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,6 +103,42 @@ async def fcall(
     await client.initialize()  # type: ignore[unused-awaitable]  # its result, the client, could be awaited
     holder = client.get_node_from_key(keys[0])
     return await client.execute_command(*command, target_nodes=holder)
+
+
+async def fields(client: Client, places: Sequence[tuple[str, bytes]]) -> list[Any]:
+    """Return fields of hashes by key and name, in a round trip to each server; an error stands in its place.
+
+    In a Cluster one server's failure is no other's, and after it is looked anew who holds what: the library's
+    own pipeline does neither.
+    """
+    shares: dict[str, list[int]] = {}
+    if isinstance(client, RedisCluster):
+        await client.initialize()  # type: ignore[unused-awaitable]  # its result, the client, could be awaited
+        for number, (key, _) in enumerate(places):
+            holder = client.get_node_from_key(key)
+            shares.setdefault("" if holder is None else holder.name, []).append(number)
+    else:
+        shares[""] = [*range(len(places))]
+    found: list[Any] = [None] * len(places)
+    answers = await asyncio.gather(*(_fields(client, [places[n] for n in each]) for each in shares.values()))
+    for numbers, values in zip(shares.values(), answers, strict=True):
+        for number, value in zip(numbers, values, strict=True):
+            found[number] = value
+    if isinstance(client, RedisCluster) and any(isinstance(value, AWAY) for value in found):
+        with suppress(exceptions.RedisError, OSError, TimeoutError):
+            await client.nodes_manager.initialize()
+    return found
+
+
+async def _fields(client: Client, places: Sequence[tuple[str, bytes]]) -> list[Any]:
+    try:
+        async with client.pipeline(transaction=False) as pipe:
+            for key, name in places:
+                pipe.hget(key, name)  # type: ignore[unused-awaitable]  # sent by execute
+            values: list[Any] = await pipe.execute(raise_on_error=False)
+            return values
+    except (exceptions.RedisError, OSError, TimeoutError) as error:
+        return [error] * len(places)
 
 
 @contextmanager
