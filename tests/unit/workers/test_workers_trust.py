@@ -1,0 +1,159 @@
+"""Whom the edges may send votes to: each primary's run is judged by itself, by the shards it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ballot import handoff
+from runtime.lifecycle import Retry
+from runtime.nodes import Primary
+from workers.metrics import WorkerMetrics
+from workers.store import Mark
+from workers.trust import Trust
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+SHARDS = 16
+HALF = 8_191
+LOW, HIGH = ((0, HALF),), ((HALF + 1, 16_383),)
+
+
+class Queue:
+    """Two primaries with half of the slots each; every shard has taken ten votes."""
+
+    def __init__(self) -> None:
+        self.primaries = {"low": primary(1, LOW), "high": primary(2, HIGH)}
+        self.silent = 0
+        self.marks: set[str] = {"ended"}
+        self.ends = {handoff.votes_key("b", shard): ("100-0", 10) for shard in range(SHARDS)}
+
+    async def runs(self) -> tuple[dict[str, Primary], int]:
+        """Those that answer."""
+        return dict(self.primaries), self.silent
+
+    async def trusted(self) -> set[str]:
+        """The marks given."""
+        return set(self.marks)
+
+    async def trust(self, run_id: str) -> None:
+        """Give one."""
+        self.marks.add(run_id)
+
+    async def distrust(self, run_ids: Collection[str]) -> None:
+        """Take some back."""
+        self.marks -= set(run_ids)
+
+    async def extent(self, stream: str) -> tuple[str, int]:
+        """Where a stream ends."""
+        return self.ends[stream]
+
+    async def accepted(self, _ballot: str, _shard: int) -> int:
+        """What a shard has accepted."""
+        return 10
+
+
+class Store:
+    """A voter database that has seen ten votes of each shard."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.looks = 0
+
+    async def marks(self) -> list[Mark]:
+        """How far it has come."""
+        self.looks += 1
+        return [Mark("b", shard, "stored", "100-0", 10, 10 * SHARDS) for shard in range(SHARDS)]
+
+    async def event(self, _ballot: str | None, kind: str, **detail: Any) -> None:
+        """Keep a line of the audit log."""
+        self.events.append(f"{kind} {detail['run_id']}")
+
+
+def primary(port: int, slots: tuple[tuple[int, int], ...]) -> Primary:
+    """A primary that nobody connects to."""
+    client: Any = None
+    return Primary(("127.0.0.1", port), client, slots)
+
+
+def shard_of(holder: Primary) -> str:
+    """The stream of a shard that this primary holds."""
+    return next(
+        stream
+        for stream in (handoff.votes_key("b", shard) for shard in range(SHARDS))
+        if holder.holds(stream)
+    )
+
+
+@pytest.fixture
+def queue() -> Queue:
+    """Two primaries that have lost nothing."""
+    return Queue()
+
+
+@pytest.fixture
+def store() -> Store:
+    """What was stored of them."""
+    return Store()
+
+
+@pytest.fixture
+def trust(queue: Queue, store: Store) -> Trust:
+    """The check, on those two."""
+    given: Any = (queue, store)
+    return Trust(queue=given[0], store=given[1], metrics=WorkerMetrics(CollectorRegistry()))
+
+
+async def test_each_run_is_compared_once(queue: Queue, store: Store, trust: Trust) -> None:
+    """Both runs are vouched for, the mark of one that ended is taken back, and nothing is compared again."""
+    await trust.check()
+    assert queue.marks == {"low", "high"}
+    looks = store.looks
+    await trust.check()
+    assert store.looks == looks
+
+
+async def test_a_primary_that_lost_votes_keeps_out_itself_alone(
+    queue: Queue, store: Store, trust: Trust
+) -> None:
+    """A replica that took a place without all its votes is refused, once in the log; the others go on."""
+    await trust.check()
+    queue.primaries["heir"] = queue.primaries.pop("low")
+    stream = shard_of(queue.primaries["heir"])
+    queue.ends[stream] = ("99-0", 9)
+    for _ in range(2):
+        with pytest.raises(Retry, match="lost what was stored"):
+            await trust.check()
+    assert queue.marks == {"high"}
+    assert store.events.count("trust_refused heir") == 1
+
+    queue.ends[stream] = ("100-0", 10)
+    await trust.check()
+    assert queue.marks == {"high", "heir"}
+
+
+async def test_slots_that_arrive_without_their_votes_cost_the_trust(queue: Queue, trust: Trust) -> None:
+    """A trusted primary that takes over slots is compared again, and refused if they came empty."""
+    await trust.check()
+    moved = shard_of(queue.primaries["low"])
+    queue.primaries = {"low": primary(1, ()), "high": primary(2, LOW + HIGH)}
+    await trust.check()
+    assert queue.marks == {"low", "high"}
+
+    queue.primaries = {"low": primary(1, LOW), "high": primary(2, HIGH)}
+    queue.ends[moved] = ("0-0", 0)
+    with pytest.raises(Retry):
+        await trust.check()
+    assert queue.marks == {"high"}
+
+
+async def test_a_silent_primary_keeps_nobody_elses_place_and_its_own_mark(queue: Queue, trust: Trust) -> None:
+    """While one does not answer the others are judged; no mark is taken back, for it may be back at once."""
+    queue.primaries.pop("low")
+    queue.silent = 1
+    with pytest.raises(Retry, match="does not answer"):
+        await trust.check()
+    assert queue.marks == {"high", "ended"}
