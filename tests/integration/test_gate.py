@@ -10,6 +10,7 @@ import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
 from ballot import handoff
+from ballot.gate_layout import Mark, reference_field
 from ballot.receipt import draw_reference
 from runtime import valkey
 from tests.integration.intake_rig import HOUR_US, Booth, booth, now_us, until
@@ -66,6 +67,12 @@ async def test_one_vote_a_voter_and_the_same_again(gate: Booth) -> None:
     assert entry[handoff.UIN_FIELD] == voter.uin
     assert [item[handoff.OUTCOME_FIELD] for item in await gate.attempts()] == [b"repeated", b"used"]
     assert (await state(gate))["voted_e"] == "1"
+    value: Any = await gate.desk.hget(handoff.voted_key(gate.id, 0), voter.uin)
+    mark = Mark.from_value(value)
+    assert mark == Mark("e", int(first[2]), b"i" * 16, first[1].decode())
+    assert mark.to_value() == value
+    references: Any = await gate.desk.hgetall(handoff.references_key(gate.id, 0))
+    assert references == {reference_field(mark.reference): b"a"}
 
 
 async def test_votes_of_one_voter_in_one_call(gate: Booth) -> None:
@@ -412,7 +419,7 @@ async def test_each_user_has_only_its_verbs(stack: Stack, name: str) -> None:
     client = valkey.connect(stack.servers, user)
 
     with pytest.raises(NoPermissionError):
-        await client.execute_command(*command)  # type: ignore[no-untyped-call]
+        await client.execute_command(*command)
 
     await client.aclose()
 
