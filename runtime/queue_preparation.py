@@ -61,7 +61,7 @@ class QueuePreparation:
             try:
                 state = self._prepare_one(place, done.get(_name(place)))
             except redis.RedisError as error:
-                fault = click.ClickException(f"Valkey at {_name(place)} was not prepared: {error}.")
+                fault = _not_prepared(place, error)
                 if not self._address.cluster or not isinstance(
                     error, redis.ConnectionError | redis.TimeoutError
                 ):
@@ -118,9 +118,13 @@ class QueuePreparation:
             try:
                 with self._client(seed) as client:
                     return [*described(client.cluster("NODES"), seed)]
+            except (redis.AuthenticationError, redis.ResponseError) as error:
+                raise _not_prepared(seed, error) from error
             except redis.RedisError as error:
                 failure = error
-        raise click.ClickException(f"No node of the Cluster answers: {failure}.") from failure
+        raise click.ClickException(
+            f"No node of the Cluster answers at {self._address.url} ({type(failure).__name__})."
+        ) from failure
 
     def _client(self, place: Place) -> redis.Redis:
         address = ValkeyAddress(*place, db=self._address.db, tls=self._address.tls)
@@ -136,6 +140,10 @@ class QueuePreparation:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def _not_prepared(place: Place, error: redis.RedisError) -> click.ClickException:
+    return click.ClickException(f"Valkey at {_name(place)} was not prepared: {str(error).rstrip('.')}.")
 
 
 def _text(value: Any) -> str:
