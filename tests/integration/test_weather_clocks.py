@@ -117,7 +117,7 @@ async def test_the_opening_while_clocks_step(clocks: Clocks) -> None:
     await within_the_window(clocks, loads)
     for load in loads:
         await load.settle()
-    await clocks.here.balances(*loads)
+    await clocks.here.balances()
 
 
 async def test_the_closing_while_clocks_step(clocks: Clocks) -> None:
@@ -130,4 +130,4 @@ async def test_the_closing_while_clocks_step(clocks: Clocks) -> None:
         await load.repeat(load.casts)
         assert {(cast.status, cast.error) for cast in load.casts} <= {(200, ""), NOT_OPEN}
     await within_the_window(clocks, loads)
-    await clocks.here.balances(*loads)
+    await clocks.here.balances()

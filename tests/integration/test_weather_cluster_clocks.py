@@ -65,4 +65,4 @@ async def test_primaries_whose_clocks_part(tmp_path: Path, steps: tuple[float, .
                     await parted(load, clocks[1], step_s)
             assert set(load.statuses()) == {(201, ""), (503, "not_confirmed")}
             await load.settle()
-            await here.balances(load)
+            await here.balances()

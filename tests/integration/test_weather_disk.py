@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.integration.small_disk import small_disk
-from tests.integration.weather_rig import CONFIRM_S, edge_of, note, ready, weather
+from tests.integration.weather_rig import edge_of, in_time, note, ready, weather
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +39,9 @@ async def test_a_full_disk_under_the_queue(tmp_path: Path) -> None:
                 small.free(here.queue)
                 freed_s = time.monotonic()
                 await load.reaches(100)
-            assert set(load.statuses()) <= {(201, ""), (503, "not_confirmed")}, load.statuses()
+            in_time(load)
             note(f"{type(small).__name__}: {here.queue.starts} starts, longest 503 {load.longest(503):.3f} s")
             note(f"first receipt {load.first_receipt_after(freed_s):.3f} s after")
-            assert load.longest(503) <= CONFIRM_S + 0.25 + load.lag_s
             assert load.first_receipt_after(freed_s) <= FLOW_S
             await load.settle()
-            await here.balances(load)
+            await here.balances()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.cutting_proxy import LOSSES, cutting_proxy
-from tests.integration.weather_rig import CONFIRM_S, Weather, edge_of, note, ready, weather
+from tests.integration.weather_rig import Weather, edge_of, in_time, note, ready, weather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +31,6 @@ VOTERS = 6_000
 RATE = 200
 LOST = 40
 REWRITTEN_MB = 100
-LATE_S = 0.25
-"""An honest 503 comes within so much of the deadline."""
 FLOW_S = 2.0
 """Votes flow within so much of the weather's end."""
 BACK_S = 5.0
@@ -56,14 +54,6 @@ def edges(here: Weather) -> Iterator[EdgeProcess]:
         yield running
 
 
-def in_time(load: SteadyLoad) -> None:
-    """Every vote got a receipt or an honest 503, no later than the deadline allows; show the figures."""
-    assert set(load.statuses()) <= {(201, ""), (503, "not_confirmed")}, load.statuses()
-    beyond = load.longest(503) - CONFIRM_S
-    note(f"503s {len(load.answered(503))}, longest {beyond:+.3f} s, lag {load.lag_s:.3f} s")
-    assert beyond <= LATE_S + load.lag_s
-
-
 async def test_a_queue_that_stands_still_for_five_seconds(here: Weather, edges: EdgeProcess) -> None:
     """Nobody waits beyond the deadline, nothing accepted is lost, and votes flow again by themselves."""
     await ready(here, edges.url)
@@ -80,7 +70,7 @@ async def test_a_queue_that_stands_still_for_five_seconds(here: Weather, edges: 
     assert len(load.answered(503)) > STILL_S * RATE / 2
     assert load.first_receipt_after(resumed_s) <= FLOW_S + load.lag_s
     await load.settle()
-    await here.balances(load)
+    await here.balances()
 
 
 async def test_a_queue_out_of_memory(here: Weather, edges: EdgeProcess) -> None:
@@ -102,7 +92,7 @@ async def test_a_queue_out_of_memory(here: Weather, edges: EdgeProcess) -> None:
     assert load.first_receipt_after(more_s) <= FLOW_S + load.lag_s
     assert not written & set(refused)
     await load.settle()
-    await here.balances(load)
+    await here.balances()
 
 
 async def test_a_queue_turned_into_a_replica_and_back(
@@ -130,7 +120,7 @@ async def test_a_queue_turned_into_a_replica_and_back(
     assert not accepted
     assert load.first_receipt_after(back_s) <= BACK_S + load.lag_s
     await load.settle()
-    await here.balances(load)
+    await here.balances()
 
 
 def last_refused(load: SteadyLoad, count: int) -> bool:
@@ -155,7 +145,7 @@ async def test_a_lost_reply_is_found_again(here: Weather) -> None:
                 found = [cast for cast in load.casts if cast.status == 200]
                 assert found
                 assert all(cast.receipts[0].accepted_us < before_us for cast in found)
-                await here.balances(load)
+                await here.balances()
 
 
 def answered(load: SteadyLoad, count: int) -> bool:
@@ -189,7 +179,7 @@ async def test_connections_that_break_all_the_time(here: Weather) -> None:
             await load.settle()
             await load.repeat(load.casts)
     assert {cast.status for cast in load.casts} == {200}
-    await here.balances(load)
+    await here.balances()
 
 
 async def test_a_rewrite_and_a_rolling_restart_are_not_noticed(here: Weather, edges: EdgeProcess) -> None:
@@ -219,7 +209,7 @@ async def test_a_rewrite_and_a_rolling_restart_are_not_noticed(here: Weather, ed
             f"rewrite {rewritten_s - started_s:.1f} s; p99 before, in, after it: {p99s}; {load.longest(201)}"
         )
         assert set(load.statuses()) == {(201, "")}, load.statuses()
-    await here.balances(kept, fresh)
+    await here.balances()
 
 
 @contextmanager

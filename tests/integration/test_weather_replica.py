@@ -38,7 +38,7 @@ async def test_a_primary_that_has_lost_votes_to_a_replica_stays_closed(tmp_path:
             await ready(here, edges.url)
             async with here.load(edges.url, votes=50, rate=RATE) as load:
                 await load.reaches(50)
-            await here.balances(load)
+            await here.balances()
 
             admin.replicaof("127.0.0.1", other.get_connection_kwargs()["port"])
             await until(follows(admin))
