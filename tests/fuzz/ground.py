@@ -7,6 +7,7 @@ import http.client
 import os
 import threading
 import time
+import urllib.request
 from collections import Counter, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,6 +107,11 @@ class Ground:
         """Return how many files and sockets the edge's process has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208  # proc
 
+    def inflight(self) -> bool:
+        """Whether the edge says that votes or questions wait for the queue."""
+        with urllib.request.urlopen(self.running.metrics_url, timeout=10) as response:  # noqa: S310  # loopback
+            return "ballot_intake_inflight 0.0" not in response.read().decode()
+
     @property
     def pid(self) -> int:
         """Return the edge process."""
@@ -143,8 +149,12 @@ class Ground:
         while self.descriptors() > descriptors + DESCRIPTORS_MORE_MAX:
             assert time.monotonic() < deadline, f"{self.descriptors()} descriptors, {descriptors} before"
             time.sleep(0.05)
+        while self.inflight():
+            assert time.monotonic() < deadline, "votes under way that nobody waits for"
+            time.sleep(0.05)
         log = self.log.read_text()[logged:]
-        assert MARKER not in log
+        for sent in (MARKER, self.spare["credential"], self.spare["sealed"][:40], *self.access.values()):
+            assert sent not in log
         assert "request failed" not in log
         assert "connection failed" not in log
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -40,6 +43,9 @@ VOTE_S = 1.0
 """A vote with a handshake of its own, in a flood of handshakes on a busy machine."""
 
 PROBE_S = 60.0
+RESET = struct.pack("ii", 1, 0)
+"""On closing, the connection is broken off instead of ended."""
+
 SETTINGS = {"BALLOT_HEAD_SECONDS": "2", "BALLOT_BODY_SECONDS": "2"}
 
 
@@ -211,6 +217,32 @@ async def test_voters_vote_in_a_flood_of_handshakes(
     sys.stdout.write(f"handshakes: slowest {flooded[-1] * 1e3:.0f} ms, quiet {quiet[-1] * 1e3:.0f}; {did}\n")
     assert flooded[-1] < max(VOTE_S, 15 * quiet[-1])
     assert did["handshakes"] > VOTES
+
+
+async def test_nonsense_in_place_of_tls_is_no_news(
+    edges: EdgeProcess, issued: Issued, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Before and after the handshake: the connection ends, and neither a log nor a traceback tells of it."""
+    records = (
+        os.urandom(300),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x15\x03\x01\x00\x02\x02\x28",
+    )
+
+    def send_nonsense() -> None:
+        for nonsense in records * 5:
+            with socket.create_connection(address(edges)) as plain:
+                plain.sendall(nonsense)
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            with socket.create_connection(address(edges)) as plain:
+                wrapped = client(issued).wrap_socket(plain, server_hostname="localhost")
+                os.write(wrapped.fileno(), nonsense)
+                wrapped.close()
+
+    await asyncio.to_thread(send_nonsense)
+
+    assert (await shown(edges, client(issued)))[0] == "TLSv1.3"
+    assert capfd.readouterr().err == ""
 
 
 async def test_a_renewed_certificate_is_served_after_a_hang_up(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import os
 import socket
@@ -191,6 +192,37 @@ async def test_a_flood_pushes_out_its_own(tmp_path: Path) -> None:
                 other.close()
         assert found.entering < 8
         writer.close()
+
+
+class Exhausted(socket.socket):
+    """A listening socket for whose connections there are no descriptors at first."""
+
+    refused = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Fail once as when there is none left."""
+        if not self.refused:
+            self.refused += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+@on_uvloop
+async def test_without_descriptors_it_waits_and_goes_on() -> None:
+    """Nothing spins, nothing fails: connections wait their turn until some are free again."""
+    with Exhausted(socket.AF_INET, socket.SOCK_STREAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.setblocking(False)  # noqa: FBT003  # the standard library's own signature
+        found = Entrance(listening, Echo, tls=None, proxied=True, seconds=5.0)
+        found.open()
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(HEADER)
+        async with asyncio.timeout(5):
+            assert await reader.readline() == b"203.0.113.9\n"
+        writer.close()
+        await found.close()
+    assert listening.refused == 1
 
 
 @on_uvloop
