@@ -111,12 +111,18 @@ class Durability:
             f"place would lack some. Set BALLOT_REPLICAS={connected}, or disconnect the others."
         )
 
-    def wait(self, seconds: float) -> Command:
-        """The command that waits until what this connection wrote is on all the disks it must be on."""
-        return ("WAITAOF", 1, self.replicas, max(round(seconds * 1_000), WAIT_MIN_MS))
+    def waits(self, seconds: float) -> tuple[Command, Command]:
+        """The commands that wait until what this connection wrote is on all the disks it must be on.
+
+        First until the replicas have taken it in, then until it is on disk. A replica that reads a vote and
+        the question how far its disk is at once answers before its sync, and then says no more for a second;
+        but it answers the first wait after that sync, so that the second finds it done.
+        """
+        half_ms = max(round(seconds * 500), WAIT_MIN_MS)
+        return ("WAIT", self.replicas, half_ms), ("WAITAOF", 1, self.replicas, half_ms)
 
     def kept(self, answer: object) -> bool:
-        """Whether the answer to `wait` says that everything is there: it may well say less than was asked."""
+        """Whether the answer to the second of `waits` says that all is there; it may say less than asked."""
         if isinstance(answer, Exception):
             raise answer
         return isinstance(answer, list) and answer[0] >= 1 and answer[1] >= self.replicas

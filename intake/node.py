@@ -1,11 +1,9 @@
 """One primary, over a connection that is only ever used while the primary is durable and vouched for.
 
 Checked whenever the connection is made, and again every few seconds: see `intake.durability`. At level
-`replicated` the calls of a round and then the wait for the replicas go over this one connection, because the
-wait covers only what its own connection wrote. They do not go together: a replica that reads a vote and the
-question how far it has come at once answers before its sync, and then for a second only if it is asked again.
-A vote that is tried again writes its attempt, so that its wait covers the original too, over whatever
-connection that came.
+`replicated` the calls of a round and the wait for the replicas go together over this one connection, because
+the wait covers only what its own connection wrote. A vote that is tried again writes its attempt, so that its
+wait covers the original too, over whatever connection that came.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -21,7 +19,9 @@ from runtime.clock import Clock
 ASKING: Final[Command] = ("ASKING",)
 TRUSTED: Final[Command] = ("HKEYS", handoff.TRUST_KEY)
 READINGS_MAX: Final = 3
-ASK_REPLICAS_S: Final = 0.01
+ASK_REPLICAS_S: Final = 0.2
+"""Replicas that say nothing for so long are asked again."""
+
 DOUBT_ENOUGH_US: Final = 5_000
 """A clock read within 10 ms is read well enough; otherwise it is read again."""
 
@@ -86,32 +86,31 @@ class Node:
             if call.asking:
                 commands.append(ASKING)
             commands.append(call.packed())
-        answers = await self._wire.exchange(commands)
-        if self._durability.replicas and not await self._on_replicas(wait_s):
-            raise NotKept
+        if not self._durability.replicas:
+            answers = await self._wire.exchange(commands)
+        else:
+            until_s = self._clock.monotonic() + wait_s
+            *answers, _, kept = await self._wire.exchange([*commands, *self._waits(wait_s)])
+            while not self._durability.kept(kept):
+                left_s = until_s - self._clock.monotonic()
+                if left_s <= 0:
+                    raise NotKept
+                _, kept = await self._wire.exchange(self._waits(left_s))
         if len(answers) == len(calls):
             return answers
         return [answer for command, answer in zip(commands, answers, strict=True) if command is not ASKING]
 
-    async def _on_replicas(self, wait_s: float) -> bool:
-        """Whether the replicas have it within `wait_s`; they are asked again every few milliseconds."""
-        until_s = self._clock.monotonic() + wait_s
-        while not await self.kept(ASK_REPLICAS_S):
-            if self._clock.monotonic() >= until_s:
-                return False
-        return True
-
     async def kept(self, wait_s: float) -> bool:
         """Whether the replicas have by now what this connection wrote before."""
-        (answer,) = await self._wire.exchange([self._wait(wait_s)])
-        return self._durability.kept(answer)
+        _, kept = await self._wire.exchange(self._waits(wait_s))
+        return self._durability.kept(kept)
 
     async def drop(self) -> None:
         """Close the connection, whatever state it is in."""
         await self._wire.drop()
 
-    def _wait(self, wait_s: float) -> Command:
-        return self._durability.wait(min(wait_s, self.timeout_s / 2))
+    def _waits(self, wait_s: float) -> tuple[Command, Command]:
+        return self._durability.waits(min(wait_s, ASK_REPLICAS_S))
 
     async def _read_clock(self) -> Reading:
         best: Reading | None = None

@@ -13,7 +13,7 @@ from runtime.servers import servers
 from tests.conftest import environment_for
 from tests.integration import cluster_rig
 from tests.integration.intake_rig import Booth, booth, edge
-from tests.integration.intake_scratch import becomes, cast, readiness
+from tests.integration.intake_scratch import becomes, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -74,7 +74,7 @@ async def test_no_vote_is_confirmed_without_its_replica(rig: Rig, env: dict[str,
             rig.stop(replica)
             assert (await cast(web, poll, vote))[0] == 503
             (original,) = [entry for entry in await poll.stored() if entry[b"u"] == first.uin]
-            assert await readiness(web) == "replicas_behind"
+            await becomes(web, "replicas_behind")
             loop = asyncio.get_running_loop()
             started = loop.time()
             assert (await cast(web, poll, vote))[0] == 503
