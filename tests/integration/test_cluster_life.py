@@ -38,6 +38,18 @@ def test_a_ballot_on_a_cluster(tmp_path: Path) -> None:
     assert len(holders) == 3
 
 
+@pytest.mark.long
+def test_a_ballot_on_a_primary_with_a_replica(tmp_path: Path) -> None:
+    """The same without a Cluster: one shard, votes on the replica's disk."""
+    with cluster_stage.staged(tmp_path, cluster=False) as (stage, _):
+        stage.up(extra=("--processes", "2", "--no-monitor"))
+
+        life = cluster_stage.play(stage, scenario.load("branch-41"), users=8, think=0.0, during=nothing)
+
+        status = json.loads(stage.run("status", life.ballot, "--json"))
+    assert (status["shards"], status["state"], status["balanced"]) == (1, "closed", True)
+
+
 def kill_a_primary(rig: Rig, crowd: Crowd) -> None:
     """Kill the primary of a third of the slots; votes go on, and it comes back as a replica by itself."""
     victim = rig.primaries()[0]
