@@ -4,10 +4,6 @@ On one core the worker's own process is the cheaper place: handing a vote over c
 """
 
 import asyncio
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +12,7 @@ from typing import Final
 
 from ballot import vote
 from ballot.rejection import Rejected
+from runtime import children
 from runtime.lifecycle import Retry
 
 CHUNK_VOTES: Final = 128
@@ -86,9 +83,7 @@ class Verifier:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        # spawn: a forked child would hold our connections open and share their bytes.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_end_with_parent)
+        return children.pool(self._processes)
 
 
 async def _yielding(claims: Sequence[Claim]) -> list[bool]:
@@ -100,17 +95,3 @@ async def _yielding(claims: Sequence[Claim]) -> list[bool]:
 
 def _parts(claims: Sequence[Claim], size: int) -> list[Sequence[Claim]]:
     return [claims[start : start + size] for start in range(0, len(claims), size)]
-
-
-def _end_with_parent() -> None:
-    """Ignore Ctrl-C, which is the parent's to handle, and end when the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
