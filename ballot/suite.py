@@ -117,7 +117,7 @@ def keyed_digest(key: bytes, credential_sha256: bytes) -> bytes:
     """What gate and register hold of a credential: HMAC-SHA-256 over `credential_sha256`."""
     if len(credential_sha256) != SHA256_BYTES:
         raise ValueError("The keyed digest is taken over the 32-byte SHA-256 of a credential.")
-    return hmac_sha256(key, credential_sha256)
+    return hmac.digest(key, credential_sha256, "sha256")
 
 
 class AeadKey:

@@ -57,6 +57,7 @@ WAITING, BODY, ANSWERING, HOLDING, LINGERING, CLOSED = range(6)
 TAKING: Final = frozenset({WAITING, BODY})
 """What arrives is looked at now."""
 
+HEAD_END: Final = b"\r\n\r\n"
 INVITATION: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -65,6 +66,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_advancing",
+        "_alone",
         "_begun_bytes",
         "_eof",
         "_held",
@@ -103,7 +105,7 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._payload: Any = None
         self._held = b""
-        self._overfull = False
+        self._alone = self._overfull = False
         self._begun_bytes = 0
         self._sure_idle = True
         self._turn = 0
@@ -192,7 +194,7 @@ class Connection(asyncio.Protocol):
             return False
         if messages:
             message, payload = messages[0]
-            self._begin(message, payload, len(data))
+            self._begin(message, payload, data)
         elif self.state == WAITING:
             self._wait(len(data))
             return False
@@ -214,9 +216,12 @@ class Connection(asyncio.Protocol):
             else:
                 self.close()
 
-    def _begin(self, message: Any, payload: Any, length: int) -> None:
-        """A head is there: let it in, or answer at once."""
+    def _begin(self, message: Any, payload: Any, data: bytes) -> None:
+        """A head is there, ending in `data`: let it in, or answer at once."""
+        length = len(data)
         long = self._begun_bytes + length > HEAD_BYTES_MAX
+        # Nearly always one read is one whole request: then nothing of a next one need be looked for.
+        self._alone = not self._begun_bytes and data.find(HEAD_END) + 4 + payload.total_bytes == length
         self._begun_bytes = 0
         if long and sum(len(name) + len(value) for name, value in message.raw_headers) > HEAD_BYTES_MAX:
             self._refuse(unreadable())
@@ -282,8 +287,7 @@ class Connection(asyncio.Protocol):
         self._parser.message_consumed()
         self._overfull = False
         self.state = WAITING
-        self._sure_idle = False
-        self.deadline_s = self._server.rested(self)
+        self._rest()
         self._turn -= 1
         if self._stuffed:
             self.state = HOLDING
@@ -291,14 +295,19 @@ class Connection(asyncio.Protocol):
         elif self._turn <= 0:
             self.state = HOLDING
             self._server.loop.call_soon(self._next_turn)
-        elif not self._advancing:
+        elif not (self._advancing or (self._sure_idle and not self._eof)):
             held, self._held = self._held, b""
             self._advance(held)
+
+    def _rest(self) -> None:
+        """Wait for the next request; a part of its head may be there, unless the last one came alone."""
+        self._sure_idle = self._alone and not self._stopped
+        self.deadline_s = self._server.rested(self) + (IDLE_S if self._sure_idle else self._server.head_s)
 
     def _next_turn(self) -> None:
         if self.state == HOLDING and not self._stuffed:
             self.state = WAITING
-            self.deadline_s = self._server.rested(self)
+            self._rest()
             held, self._held = self._held, b""
             self._advance(held)
 

@@ -161,10 +161,10 @@ class Server:
         self._connections.pop(connection, None)
 
     def rested(self, connection: Connection) -> float:
-        """It has its answer and may wait for the next request; returns until when a head begun must end."""
+        """It has its answer and may wait for the next request; returns when that was, to a second."""
         if connection in self._connections:
             self._connections.move_to_end(connection)
-        return self._tick_s + self.head_s
+        return self._tick_s
 
     def _evict(self) -> bool:
         for _ in range(min(EVICTED_MAX, len(self._connections))):

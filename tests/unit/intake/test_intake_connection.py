@@ -106,7 +106,7 @@ class Bench:
 
     def rested(self, _connection: Connection) -> float:
         """Return what the server returns."""
-        return self.time_s + self.head_s
+        return self.time_s
 
     def joined(self, _connection: Connection) -> None:
         """One more."""
