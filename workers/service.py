@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MAX_S: Final = 5.0
 LOOK_S: Final = 1.0
+SILENT_LOOK_S: Final = 0.25
 TURNOUT_WAIT_S: Final = 0.25
 GATHER_S: Final = 0.1
 GATHER_ENTRIES: Final = 64
@@ -213,8 +214,7 @@ class Worker:
         return 0
 
     async def _judge_queue(self) -> float:
-        await self._trust.check()
-        return LOOK_S
+        return LOOK_S if await self._trust.check() else SILENT_LOOK_S
 
     async def _close(self) -> None:
         self._verifier.close()

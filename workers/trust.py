@@ -35,9 +35,13 @@ class Trust:
         self._metrics = metrics
         self._judged: dict[str, Slots] = {}
         self._refused: dict[str, list[str]] = {}
+        self._silent = 0
 
-    async def check(self) -> None:
-        """Judge every primary's run that was not judged; a refused one is judged again."""
+    async def check(self) -> bool:
+        """Judge every primary's run that was not judged; a refused one is judged again.
+
+        False while a primary does not answer: who takes its place is to be judged soon.
+        """
         runs, silent = await self._queue.runs()
         trusted = await self._queue.trusted()
         wanting = {
@@ -45,6 +49,9 @@ class Trust:
             for run_id, primary in runs.items()
             if run_id not in trusted or self._judged.get(run_id) != primary.slots
         }
+        if silent != self._silent:
+            _log.warning("primaries_silent", primaries=silent)
+            self._silent = silent
         if wanting or silent:
             self._metrics.trusted.set(0)
         refused = False
@@ -56,9 +63,9 @@ class Trust:
             await self._forget(trusted - runs.keys(), runs)
         if refused:
             raise Retry("the queue has lost what was stored; intake stays closed")
-        if silent:
-            raise Retry("a primary of the queue does not answer")
-        self._metrics.trusted.set(1)
+        if not silent:
+            self._metrics.trusted.set(1)
+        return not silent
 
     async def _judge(self, run_id: str, primary: "Primary", marks: Sequence[Mark], *, trusted: bool) -> bool:
         """Compare one run with the marks of the shards it holds, and say whether it is trusted."""

@@ -154,6 +154,5 @@ async def test_a_silent_primary_keeps_nobody_elses_place_and_its_own_mark(queue:
     """While one does not answer the others are judged; no mark is taken back, for it may be back at once."""
     queue.primaries.pop("low")
     queue.silent = 1
-    with pytest.raises(Retry, match="does not answer"):
-        await trust.check()
+    assert not await trust.check()
     assert queue.marks == {"high", "ended"}
