@@ -15,15 +15,13 @@ Time is kept by the server's sweep, once a second: a deadline is a number here, 
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
-
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpRequestParser
+from typing import TYPE_CHECKING, Any, Final
 
 from ballot.limits import REQUEST_BYTES_MAX
 from ballot.rejection import Rejected, Rejection
 from intake import admission, replies
 from intake.faults import place
+from intake.framing import HEAD_BYTES_MAX, HEAD_END, UNREADABLE, parser, unreadable
 from intake.request import Request
 from runtime import logs
 
@@ -32,16 +30,6 @@ if TYPE_CHECKING:
     from intake.server import Server
 
 log = logs.get("http")
-
-LINE_BYTES_MAX: Final = 2_048
-"""The longest request line: our longest path has 84 characters."""
-
-FIELD_BYTES_MAX: Final = 8_190
-"""One header; proxies and browsers send cookies of their own."""
-
-HEADERS_MAX: Final = 64
-HEAD_BYTES_MAX: Final = 64 * 1024
-"""All of a head; with the bounds on each header alone it could be half a megabyte."""
 
 TURN_REQUESTS: Final = 16
 """Answers in a row that need nobody else; then the other connections have their turn."""
@@ -57,7 +45,6 @@ WAITING, BODY, ANSWERING, HOLDING, LINGERING, CLOSED = range(6)
 TAKING: Final = frozenset({WAITING, BODY})
 """What arrives is looked at now."""
 
-HEAD_END: Final = b"\r\n\r\n"
 INVITATION: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -92,16 +79,7 @@ class Connection(asyncio.Protocol):
         self.state = WAITING
         self.deadline_s = NEVER
         self._transport: Any = None
-        self._parser: Any = HttpRequestParser(
-            cast("Any", self),
-            server.loop,
-            REQUEST_BYTES_MAX,
-            max_line_size=LINE_BYTES_MAX,
-            max_headers=HEADERS_MAX,
-            max_field_size=FIELD_BYTES_MAX,
-            auto_decompress=False,
-            max_msg_queue_size=1,
-        )
+        self._parser: Any = parser(self, server.loop)
         self._request: Request | None = None
         self._payload: Any = None
         self._held = b""
@@ -189,7 +167,7 @@ class Connection(asyncio.Protocol):
         """Take one step; whether a request was answered at once, so that the next one may be there."""
         try:
             messages, _, _ = self._parser.feed_data(data)
-        except (HttpProcessingError, ValueError):
+        except UNREADABLE:
             self._refuse(unreadable())
             return False
         if messages:
@@ -348,7 +326,7 @@ class Connection(asyncio.Protocol):
             return True
         try:
             return self._parser.feed_eof() is not None
-        except (HttpProcessingError, ValueError):
+        except UNREADABLE:
             return True
 
     def expired(self) -> None:
@@ -391,8 +369,3 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """End it now."""
         self._transport.abort()
-
-
-def unreadable() -> Rejected:
-    """What never became a request."""
-    return Rejected(Rejection.MALFORMED, "This is not an HTTP request we can read.")

@@ -15,6 +15,7 @@ from ballot.rejection import Rejected
 from intake import admission, connection, replies
 from intake.answer import Answer
 from intake.connection import IDLE_S, LINGER_S, STALL_S, TURN_REQUESTS, Connection
+from intake.framing import LINE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -479,7 +480,7 @@ HOSTILE: dict[str, bytes] = {
     "no host": b"GET /livez HTTP/1.1\r\n\r\n",
     "unknown method": b"FOO /livez HTTP/1.1\r\nHost: a\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "long line": b"GET /" + b"x" * connection.LINE_BYTES_MAX + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    "long line": b"GET /" + b"x" * LINE_BYTES_MAX + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     "long header": b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9_000 + b"\r\n\r\n",
     "many headers": b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 65 + b"\r\n",
     "large head": b"GET /livez HTTP/1.1\r\nHost: a\r\n" + (b"X: " + b"x" * 8_000 + b"\r\n") * 9 + b"\r\n",
