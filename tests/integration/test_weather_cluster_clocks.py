@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.integration.steady_load import SteadyLoad
 
-VOTERS = 3_000
+VOTERS = 2_000
 RATE = 100
 WITHIN_S = 0.04
 STEP_S = 2.0

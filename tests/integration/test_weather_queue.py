@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.cutting_proxy import LOSSES, cutting_proxy
-from tests.integration.weather_rig import Weather, edge_of, in_time, note, ready, weather
+from tests.integration.weather_rig import CONFIRM_S, LATE_S, Weather, edge_of, in_time, note, ready, weather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
     import redis
 
+    from tests.integration.cutting_proxy import CuttingProxy, Loss
     from tests.integration.intake_rig import EdgeProcess
     from tests.integration.steady_load import SteadyLoad
 
-VOTERS = 6_000
-RATE = 200
+VOTERS = 4_500
+RATE = 150
 LOST = 40
 REWRITTEN_MB = 100
 FLOW_S = 2.0
@@ -60,6 +61,7 @@ async def test_a_queue_that_stands_still_for_five_seconds(here: Weather, edges: 
     async with here.load(edges.url, votes=3_000, rate=RATE) as load:
         await load.reaches(100)
         here.queue.send(signal.SIGSTOP)
+        stopped_s = time.monotonic()
         await asyncio.sleep(STILL_S)
         here.queue.send(signal.SIGCONT)
         resumed_s = time.monotonic()
@@ -67,7 +69,9 @@ async def test_a_queue_that_stands_still_for_five_seconds(here: Weather, edges: 
 
     in_time(load)
     note(f"first receipt {load.first_receipt_after(resumed_s):.3f} s after")
-    assert len(load.answered(503)) > STILL_S * RATE / 2
+    hopeless = [cast for cast in load.casts if stopped_s < cast.sent_s < resumed_s - CONFIRM_S - LATE_S]
+    assert hopeless
+    assert {cast.status for cast in hopeless} == {503}
     assert load.first_receipt_after(resumed_s) <= FLOW_S + load.lag_s
     await load.settle()
     await here.balances()
@@ -128,24 +132,30 @@ def last_refused(load: SteadyLoad, count: int) -> bool:
     return not any(cast.receipts for cast in load.answered()[-count:])
 
 
-async def test_a_lost_reply_is_found_again(here: Weather) -> None:
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_a_lost_reply_is_found_again(here: Weather, loss: Loss) -> None:
     """The reply is lost after the vote went in: not confirmed, and the same vote again gets its receipt."""
     async with cutting_proxy(here.queue.port) as proxy:
         with edge_of(here, env={"BALLOT_VALKEY_URL": f"redis://127.0.0.1:{proxy.port}"}) as running:
             await ready(here, running.url)
-            for mode in LOSSES:
-                async with here.load(running.url, votes=LOST, rate=10_000) as load:
-                    proxy.lose(mode, after=1)
-                    await load.until(partial(answered, load, LOST))
-                    proxy.lose("nothing")
-                in_time(load)
-                before_us = time.time_ns() // 1000
-                await load.settle()
-                note(f"{mode}: {load.statuses()}")
-                found = [cast for cast in load.casts if cast.status == 200]
-                assert found
-                assert all(cast.receipts[0].accepted_us < before_us for cast in found)
-                await here.balances()
+            while not await found_again(here, proxy, running.url, loss):
+                pass  # the reply to a check was lost first, and the edge sent no vote over that connection
+    await here.balances()
+
+
+async def found_again(here: Weather, proxy: CuttingProxy, url: str, loss: Loss) -> bool:
+    """Lose the replies to some votes, send these again; whether any of them was in already."""
+    async with here.load(url, votes=LOST, rate=10_000) as load:
+        proxy.lose(loss, after=1)
+        await load.until(partial(answered, load, LOST))
+        proxy.lose("nothing")
+    in_time(load)
+    before_us = time.time_ns() // 1000
+    await load.settle()
+    note(f"{loss}: {load.statuses()}")
+    found = [cast for cast in load.casts if cast.status == 200]
+    assert all(cast.receipts[0].accepted_us < before_us for cast in found)
+    return bool(found)
 
 
 def answered(load: SteadyLoad, count: int) -> bool:
@@ -153,6 +163,7 @@ def answered(load: SteadyLoad, count: int) -> bool:
     return len(load.answered()) >= count
 
 
+@pytest.mark.long
 async def test_connections_that_break_all_the_time(here: Weather) -> None:
     """Replies delayed, swallowed and cut at random under load: every vote is in once, under one reference."""
     weather = random.Random(7)
