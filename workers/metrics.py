@@ -55,7 +55,7 @@ class WorkerMetrics:
             self.quarantined.labels(reason=reason)  # a rate needs a zero to rise from
         self.trusted = Gauge(
             "ballot_queue_trusted",
-            "1 if this run of the queue has been compared with the voter database",
+            "1 if the present run of every primary of the queue has been compared with the voter database",
             registry=registry,
         )
         self.fused = Gauge(
