@@ -67,7 +67,11 @@ class Wire:
         async with asyncio.timeout(self._timeout_s):
             # The library's own packing takes each argument through Python twice.
             packed = [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]  # its stub knows one argument
-            await connection.send_packed_command(packed, check_health=False)
+            try:
+                await connection.send_packed_command(packed, check_health=False)
+            except RuntimeError as error:
+                # So uvloop says that the other end has reset the connection since we last looked.
+                raise ConnectionError("the connection to the queue is gone") from error
             for _ in commands:
                 try:
                     answers.append(await connection.read_response())
