@@ -55,7 +55,6 @@ def clocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clocks]:
         for number in range(2):
             clock = FakeClock(directory / f"edge-{number}")
             edge = running.enter_context(edge_of(here, env=clock.environment))
-            assert all(goes_by_a_fake_clock(pid) for pid in edge.children())
             edges.append((edge, clock))
         yield Clocks(here, queue, edges, paper.definition.opens_us, paper.definition.closes_us)
 
@@ -65,6 +64,7 @@ async def cast_around(clocks: Clocks, instant_us: int, *, seed: int) -> list[Ste
     weather_ = random.Random(seed)
     for edge, _ in clocks.edges:
         await ready(clocks.here, edge.url)
+        assert all(goes_by_a_fake_clock(pid) for pid in edge.children())
     clocks.queue.set_to(instant_us - BEFORE_US)
     one, two = (clocks.here.load(edge.url, votes=VOTERS // 4, rate=RATE) for edge, _ in clocks.edges)
     async with one as first, two as second:
