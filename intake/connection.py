@@ -199,7 +199,11 @@ class Connection(asyncio.Protocol):
         length = len(data)
         long = self._begun_bytes + length > HEAD_BYTES_MAX
         # Nearly always one read is one whole request: then nothing of a next one need be looked for.
-        self._alone = not self._begun_bytes and data.find(HEAD_END) + 4 + payload.total_bytes == length
+        self._alone = (
+            not self._begun_bytes
+            and payload.is_eof()
+            and data.find(HEAD_END) + len(HEAD_END) + payload.total_bytes == length
+        )
         self._begun_bytes = 0
         if long and sum(len(name) + len(value) for name, value in message.raw_headers) > HEAD_BYTES_MAX:
             self._refuse(unreadable())

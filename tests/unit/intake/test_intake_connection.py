@@ -288,6 +288,18 @@ def test_one_request_is_under_way_at_a_time(connect: Callable[..., Client]) -> N
     assert client.statuses() == [200, 200, 200]
 
 
+def test_a_request_behind_a_body_that_came_later_is_found(connect: Callable[..., Client]) -> None:
+    """The head was a read of its own; the body and the next request are another."""
+    client = connect(at_once=False)
+
+    client.send(VOTES + b"Content-Length: 1\r\n\r\n")
+    client.send(b"1" + LIVE)
+    client.bench.finish()
+    client.bench.finish()
+
+    assert client.statuses() == [200, 200]
+
+
 def test_answers_in_a_row_give_others_their_turn(
     connect: Callable[..., Client], loop: asyncio.AbstractEventLoop
 ) -> None:
