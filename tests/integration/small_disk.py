@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.integration.weather_rig import QueueServer
+    from tests.integration.queue_server import QueueServer
 
 MOUNT = 'mount -t tmpfs -o size={megabytes}m,mode=0700 small "$0" && echo mounted && exec sleep 3600'
 UNSHARED = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
