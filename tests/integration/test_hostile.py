@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Stack
 
+pytestmark = pytest.mark.alone
+
 FAILURES: Final = 50
 SETTINGS: Final = {
     "BALLOT_HEAD_SECONDS": "1",

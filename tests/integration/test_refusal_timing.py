@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Stack
 
+pytestmark = pytest.mark.alone
+
 CLASSES: Final = ("unknown", "used", "revoked", "foreign")
 CONTROL: Final = "unknown too"
 GROUPS: Final = (*CLASSES, CONTROL)

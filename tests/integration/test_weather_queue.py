@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.integration.intake_rig import EdgeProcess
     from tests.integration.steady_load import SteadyLoad
 
+pytestmark = pytest.mark.alone
+
 VOTERS = 4_500
 RATE = 150
 LOST = 40
