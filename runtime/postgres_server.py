@@ -24,6 +24,9 @@ INITDB_WAIT_S = 120
 PID_LINE, PORT_LINE, STATUS_LINE = 0, 3, 7
 
 # The durability of production; logs without values, which parameters, statements and error details hold.
+NICE = {"voterdb": 10}
+"""As the worker in front of it: storing can wait while voters press Submit."""
+
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -71,6 +74,11 @@ class PostgresServer:
     def executable(self) -> Path:
         """The program its processes run."""
         return Path(program("postgres"))
+
+    @property
+    def nice(self) -> int:
+        """The cluster behind the worker gives way to whoever answers voters."""
+        return NICE.get(self.name, 0)
 
     @property
     def user(self) -> int | None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,7 +67,9 @@ def packaged(package: str, pattern: str) -> Path:
     raise click.ClickException(f"The package {package} is not installed here, or not for this machine.")
 
 
-def spawn(command: Sequence[str], *, log: Path, directory: Path, as_user: int | None = None) -> Process:
+def spawn(
+    command: Sequence[str], *, log: Path, directory: Path, as_user: int | None = None, nice: int = 0
+) -> Process:
     """Start a server in its own session (Ctrl-C does not reach it) with its output added to `log`."""
     with log.open("ab") as output:
         log.chmod(0o600)
@@ -81,6 +84,9 @@ def spawn(command: Sequence[str], *, log: Path, directory: Path, as_user: int | 
             group=as_user,
             extra_groups=None if as_user is None else [],
         )
+    if nice:
+        with suppress(ProcessLookupError):  # gone already, which its caller is about to see
+            os.setpriority(os.PRIO_PROCESS, child.pid, os.getpriority(os.PRIO_PROCESS, 0) + nice)
     _children[child.pid] = child
     return Process(child.pid, started_at(child.pid) or "gone")
 

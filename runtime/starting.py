@@ -45,6 +45,10 @@ class Server(Protocol):
         """The user it must run as, if not ours."""
 
     @property
+    def nice(self) -> int:
+        """How far it gives way to other processes of this machine."""
+
+    @property
     def stop_signal(self) -> signal.Signals:
         """The signal that stops it in good order."""
 
@@ -79,7 +83,9 @@ def start(
             _wait_for_lingering(server)
             server.prepare(port)
             command = server.command(port)
-            process = processes.spawn(command, log=log, directory=server.data, as_user=server.user)
+            process = processes.spawn(
+                command, log=log, directory=server.data, as_user=server.user, nice=server.nice
+            )
             record(server.name, process)
             if _wait_ready(server, process, port):
                 generation.touch(0o600)

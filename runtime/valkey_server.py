@@ -42,6 +42,7 @@ class ValkeyServer:
     home: Home
     name = "valkey"
     user = None
+    nice = 0
     stop_signal = signal.SIGTERM
 
     @property

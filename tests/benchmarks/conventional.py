@@ -12,7 +12,7 @@ import secrets
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import orjson
@@ -24,6 +24,7 @@ from runtime import postgres
 from runtime.addresses import OWNER
 from runtime.home import Home
 from runtime.servers import servers
+from tests.benchmarks.bare import BACKLOG
 
 if TYPE_CHECKING:
     from runtime.servers import Servers
@@ -46,13 +47,16 @@ WITH used AS (
 INSERT INTO conventional.votes (reference, ballot, nonce, sealed, signature, ip)
 SELECT $3, ballot, $4, $5, $6, $7 FROM used RETURNING reference
 """
+CLUSTER: Final = "userdb"
+"""Its own cluster: ours stores in the other, which gives way to whoever answers voters."""
+
 POOL = web.AppKey("pool", asyncpg.Pool)
 FILLER = "x" * 330
 
 
 async def load_codes(found: "Servers", ballot: str, files: list[Path]) -> None:
     """Make the tables and issue the codes of every vote in `files`."""
-    connection = await postgres.connect(found, "voterdb", OWNER)
+    connection = await postgres.connect(found, CLUSTER, OWNER)
     try:
         await connection.execute(TABLES)
         rows = [(ballot, _digest(body)) for file in files for body in file.read_bytes().splitlines()]
@@ -99,8 +103,8 @@ async def _prepare(connection: Any) -> None:
 
 async def serve(found: "Servers", connections: int) -> None:
     """Print the port, then answer until killed."""
-    user, password = found.credentials("voterdb", OWNER)
-    address = found.voterdb
+    user, password = found.credentials(CLUSTER, OWNER)
+    address = found.userdb
     async with asyncpg.create_pool(
         host=address.host,
         port=address.port,
@@ -117,10 +121,10 @@ async def serve(found: "Servers", connections: int) -> None:
         app = web.Application()
         app[POOL] = pool
         app.router.add_post("/api/v1/ballots/{ballot}/votes", answer)
-        listening = socket.create_server(("127.0.0.1", 0), backlog=4_096)
+        listening = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.SockSite(runner, listening).start()
+        await web.SockSite(runner, listening, backlog=BACKLOG).start()
         sys.stdout.write(f"{listening.getsockname()[1]}\n")
         sys.stdout.flush()
         await asyncio.Event().wait()

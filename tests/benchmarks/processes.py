@@ -45,8 +45,8 @@ class Half:
 async def throughput(stage: Stage) -> list[Figure]:
     """Ours, bare aiohttp and the conventional design in turn, same bodies, same generator.
 
-    Beside ours a worker stores at nice 10; its backlog is waited for before the next half begins. Beside bare
-    aiohttp, which leaves nothing to store, a busy loop at nice 10 takes the worker's place.
+    Beside ours a worker stores at nice 10, as does the cluster behind it; its backlog is waited for before
+    the next half begins. Beside bare aiohttp, which stores nothing, a busy loop takes the worker's place.
     """
     async with booth(stage.found, BALLOT) as poll:
         files = await _files(stage, poll, files=stage.rounds, votes=stage.votes)
@@ -59,7 +59,7 @@ async def throughput(stage: Stage) -> list[Figure]:
         ):
             await ready(running.url, poll.path("document"))
             await storing.joined(poll)
-            queue, database = stage.found.processes["valkey"], stage.found.processes["voterdb"]
+            queue, voterdb, userdb = (stage.found.processes[name] for name in ("valkey", "voterdb", "userdb"))
             halves = {
                 "bare": Half(bare.port, {"handler": [bare.pid]}),
                 "ours": Half(
@@ -68,11 +68,11 @@ async def throughput(stage: Stage) -> list[Figure]:
                         "edge": running.children(),
                         "queue": [queue],
                         "worker": [worker.pid],
-                        "worker's PostgreSQL": [database],
+                        "worker's PostgreSQL": [voterdb],
                     },
                 ),
                 "conventional": Half(
-                    conventional.port, {"handler": [conventional.pid], "database": [database]}
+                    conventional.port, {"handler": [conventional.pid], "database": [userdb]}
                 ),
             }
             for turn, file in enumerate(files, start=1):
@@ -200,7 +200,7 @@ async def _conventional_fsyncs(stage: Stage, poll: Booth, file: Path) -> int:
 
 
 async def _wal_fsyncs(found: Servers) -> int:
-    connection = await postgres.connect(found, "voterdb", OWNER)
+    connection = await postgres.connect(found, "userdb", OWNER)
     try:
 
         async def alone() -> bool:
