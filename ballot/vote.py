@@ -108,7 +108,7 @@ def _usual(body: bytes, layout: "_Layout") -> CastVote | None:
     if (name_1, name_2, name_3, name_4, end) != _BETWEEN:
         return None
     symbols = b"%bA%bAA%bAA%b%b" % (credential, nonce, signature, sealed, layout.filling)
-    if b"+" in symbols or b"/" in symbols:
+    if b"+" in symbols or b"/" in symbols or b"=" in symbols:
         return None
     try:
         data = binascii.a2b_base64(symbols.translate(FROM_URL), strict_mode=True)

@@ -104,6 +104,40 @@ def test_the_short_way_reads_what_the_long_way_reads(
         assert short == long is not None
 
 
+@pytest.mark.parametrize("left_over", [0, 1, 2])
+def test_no_single_change_makes_the_short_way_differ(left_over: int) -> None:
+    """Each byte left out, replaced or joined by another: read as the long way reads it, or refused."""
+    size = next(size for size in range(1, 4) if (SEAL_OVERHEAD_BYTES + size) % 3 == left_over)
+    sealed_bytes = SEAL_OVERHEAD_BYTES + size
+    sealed = Random(left_over).randbytes(sealed_bytes)
+    good = vote.CastVote(KEY.public, SUITE, b"n" * 16, sealed, b"s" * 64).to_json()
+    layout = vote._layout(sealed_bytes)
+
+    for at in range(len(good) + 1):
+        for put in (b"", b"=", b"A", b"-", b"+", b'"', b"\\", b"\0", b"\xff"):
+            for taken in (0, 1):
+                body = good[:at] + put + good[at + taken :]
+                short = read(lambda body=body: vote._usual(body, layout))  # type: ignore[misc]
+                if short is not None:
+                    assert short == read(lambda body=body: vote._any_form(body, sealed_bytes))  # type: ignore[misc]
+                elif len(body) == len(good):
+                    read(lambda body=body: vote.parse(body, padded_size=size))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("size", range(1, 4))
+@pytest.mark.parametrize("padding", [b"=", b"==", b"==="])
+def test_padding_in_place_of_symbols_is_malformed(size: int, padding: bytes) -> None:
+    """Also where whole groups of four would decode, to fewer bytes than the value has."""
+    sealed = bytes(SEAL_OVERHEAD_BYTES + size)
+    body = vote.CastVote(KEY.public, SUITE, b"n" * 16, sealed, b"s" * 64).to_json()
+    end = body.index(b'","signature"')
+
+    with pytest.raises(Rejected) as caught:
+        vote.parse(body[: end - len(padding)] + padding + body[end:], padded_size=size)
+
+    assert caught.value.detail == 'The field "sealed" is not canonical base64url without padding.'
+
+
 def test_every_vote_of_a_ballot_has_one_length() -> None:
     """Blank or full, requests are equally long, and the answer opens padded."""
     choices: list[dict[str, list[str]]] = [
