@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ballot import alphabet
+from ballot.encoding import Malformed
 from ballot.handoff import CURRENT_FLAG, UIN_BYTES
 from ballot.receipt import REFERENCE_BYTES, REFERENCE_SYMBOLS, parse_reference
 from ballot.vote import IDENTITY_BYTES
@@ -35,6 +36,8 @@ _BASE_32: Final = str.maketrans(alphabet.SYMBOLS, "0123456789abcdefghijklmnopqrs
 """Our symbols as Python's own digits."""
 
 _METHODS: Final = {"e": "electronic", "p": "postal", "w": "workplace"}
+_ELECTRONIC_BYTES: Final = 1 + IDENTITY_BYTES + TIME_BYTES + REFERENCE_BYTES
+_MARK_BYTES: Final = {"e": _ELECTRONIC_BYTES, "p": 1 + TIME_BYTES, "w": 1 + TIME_BYTES}
 
 
 def credential_field(digest: bytes) -> bytes:
@@ -64,7 +67,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """That a voter has voted: `by` is e, p or w; an electronic vote has an identity and a reference."""
+    """That a voter has voted: `by` is e, p or w; an electronic vote has an identity and a reference.
+
+    `by` is `?` for what the gate never wrote: still a mark, and the gate turns the voter away for it.
+    """
 
     by: str
     at_us: int
@@ -75,6 +81,8 @@ class Mark:
     def from_value(cls, value: bytes) -> "Mark":
         """Read the gate's packed value; what is no such value gives a mark of an unknown method."""
         by = value[:1].decode("latin-1")
+        if len(value) != _MARK_BYTES.get(by):
+            return cls("?", 0)
         identity = value[1 : 1 + IDENTITY_BYTES] if by == "e" else b""
         rest = value[1 + len(identity) :]
         at_us, reference = int.from_bytes(rest[:TIME_BYTES], "big"), rest[TIME_BYTES:]
@@ -102,7 +110,9 @@ def reference_field(reference: str) -> bytes:
 
 
 def reference_text(field: bytes) -> str:
-    """The reference that a field of the references hash stands for."""
+    """The reference that a field of the references hash stands for; Malformed if it stands for none."""
+    if len(field) != REFERENCE_BYTES:
+        raise Malformed(f"A field of the references hash has {REFERENCE_BYTES} bytes, not {len(field)}.")
     return alphabet.grouped(alphabet.write(int.from_bytes(field, "big"), REFERENCE_SYMBOLS))
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 
 from ballot import gate_layout, handoff
+from ballot.encoding import Malformed
 from scrutineer.ballots import StoredBallot
 from scrutineer.session import Desk
 from scrutineer.voters import FETCH_ROWS
@@ -48,7 +49,7 @@ async def _lost(desk: Desk, stored: StoredBallot) -> AsyncIterator[str]:
         async for reference, _ in desk.gate.hscan_iter(
             handoff.references_key(stored.id, shard), count=FETCH_ROWS
         ):
-            block.append(gate_layout.reference_text(bytes(reference)))
+            block.append(_named(bytes(reference)))
             if len(block) >= FETCH_ROWS:
                 for name in (await _not_held(desk, stored, block))[:left]:
                     left -= 1
@@ -57,6 +58,13 @@ async def _lost(desk: Desk, stored: StoredBallot) -> AsyncIterator[str]:
         for name in (await _not_held(desk, stored, block))[:left]:
             left -= 1
             yield name
+
+
+def _named(field: bytes) -> str:
+    try:
+        return gate_layout.reference_text(field)
+    except Malformed:
+        return f"of the corrupt field {field.hex()}"
 
 
 async def _not_held(desk: Desk, stored: StoredBallot, references: list[str]) -> list[str]:

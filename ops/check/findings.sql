@@ -31,7 +31,7 @@ SELECT e.reference, 'acknowledged in the queue; neither stored nor quarantined' 
 
 -- kind: LOST
 SELECT r.reference, 'a reference the gate gave out; no vote has it' FROM refs r
-  WHERE NOT EXISTS (SELECT 1 FROM marks m WHERE m.reference = r.reference)
+  WHERE r.state <> 'corrupt' AND NOT EXISTS (SELECT 1 FROM marks m WHERE m.reference = r.reference)
   AND
   NOT EXISTS (SELECT 1 FROM held h WHERE h.reference = r.reference);
 
@@ -48,7 +48,7 @@ SELECT 'shard ' || e.shard || ' entry ' || e.entry, 'a return acknowledged in th
 
 -- kind: LOST
 SELECT 'UIN ' || hex(m.uin), 'marked as returned by ' || m.method || '; no such return is counted, quarantined or waiting'
-  FROM marks m WHERE m.method <> 'electronic'
+  FROM marks m WHERE m.method NOT IN ('electronic', 'unknown')
   AND NOT EXISTS (SELECT 1 FROM returned r WHERE r.uin = m.uin AND r.counted AND r.method = m.method)
   AND NOT EXISTS (SELECT 1 FROM held_returns h WHERE h.uin = m.uin)
   AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.uin = m.uin AND e.kind = 'return' AND e.won AND NOT e.acknowledged);
@@ -80,6 +80,12 @@ SELECT v.reference, 'both stored and quarantined' FROM votes v
 SELECT min(e.reference), count(*) || ' votes in the queue for one voter' FROM entries e
   WHERE e.kind = 'vote' AND NOT EXISTS (SELECT 1 FROM releases s WHERE s.reference = e.reference)
   GROUP BY e.uin HAVING count(*) > 1;
+
+-- kind: ALTERED
+SELECT 'UIN ' || hex(uin), 'the gate''s mark of this voter is corrupt' FROM marks WHERE method = 'unknown';
+
+-- kind: ALTERED
+SELECT reference, 'corrupt: stands among the gate''s references and is none' FROM refs WHERE state = 'corrupt';
 
 -- kind: ALTERED
 SELECT reference, 'the stored sealed vote does not have the digest stored with it' FROM votes

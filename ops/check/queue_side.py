@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from ballot import gate_layout, handoff
+from ballot.encoding import Malformed
 from ops.check.scratch import place
 from runtime import valkey
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from runtime.valkey import Client
 
 PAGE = 2000
+CORRUPT = "corrupt"
+"""The state of a field among the references that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,7 @@ class QueueSide:
             async for page in self._hash_pages(keys[2]):
                 tables.add("marks", [_mark(uin, value, shard) for uin, value in page])
             async for page in self._hash_pages(keys[3]):
-                tables.add(
-                    "refs", [(gate_layout.reference_text(ref), value.decode(), shard) for ref, value in page]
-                )
+                tables.add("refs", [_reference(field, value, shard) for field, value in page])
             await self._read_stream(tables, shard, keys[4], last_place=state.last_place)
         return states
 
@@ -170,6 +171,14 @@ def _credential(digest: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
 def _mark(uin: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
     mark = gate_layout.Mark.from_value(value)
     return (uin, mark.method, mark.identity or None, mark.at_us, mark.reference or None, shard)
+
+
+def _reference(field: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
+    """One row, also for what the gate never wrote: `findings.sql` names that by its state."""
+    try:
+        return (gate_layout.reference_text(field), value.decode(errors="replace"), shard)
+    except Malformed:
+        return (f"field {field.hex()}", CORRUPT, shard)
 
 
 def _entry(

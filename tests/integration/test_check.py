@@ -129,6 +129,16 @@ async def forget_a_credential(small: SmallBallot, owner: asyncpg.Connection, que
     return await queue.hdel(small.keys[1], digest)
 
 
+async def corrupt_a_mark(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
+    """Cut the gate's mark of a voter short."""
+    return await queue.hset(small.keys[2], bytes(16), b"e12345")
+
+
+async def corrupt_a_reference(small: SmallBallot, owner: asyncpg.Connection, queue: Any) -> object:
+    """Put among the references what is none, with a state that is no text."""
+    return await queue.hset(small.keys[3], b"\xff" * 11, b"\xff")
+
+
 FIRST = object()
 
 TAMPERINGS: dict[str, tuple[str, object, Tamper]] = {
@@ -183,6 +193,8 @@ TAMPERINGS: dict[str, tuple[str, object, Tamper]] = {
         ),
     ),
     "a voter marked who never voted": ("lost", "0000-0000-0000-0000", mark_an_abstainer),
+    "a corrupt mark": ("altered", f"UIN {'00' * 16}", corrupt_a_mark),
+    "a corrupt reference": ("altered", f"field {'ff' * 11}", corrupt_a_reference),
     "a credential slipped in at the gate": (
         "not as registered",
         f"credential {'00' * 16}",

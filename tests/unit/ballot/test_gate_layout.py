@@ -44,9 +44,24 @@ def test_a_mark_comes_back(mark: Mark) -> None:
 
 def test_nonsense_is_a_mark_of_an_unknown_method() -> None:
     """The checker meets whatever somebody wrote there, and goes on."""
-    assert Mark.from_value(b"x").method == "unknown"
-    assert Mark.from_value(b"").method == "unknown"
-    assert Mark.from_value(b"e").method == "electronic"
+    for value in (b"x", b"", b"e", b"e" + b"1" * 5, b"p", b"w" + bytes(8)):
+        assert (Mark.from_value(value).method, Mark.from_value(value).reference) == ("unknown", "")
+
+
+@pytest.mark.parametrize("mark", [Mark("e", TIME_US, b"i" * 16, "0123-4567-89AB-CDEF"), Mark("p", TIME_US)])
+def test_a_mark_has_one_length(mark: Mark) -> None:
+    """A byte more or less is no mark of that method, and no reference is read from it."""
+    value = mark.to_value()
+
+    for changed in (value[:-1], value + b"\0"):
+        assert Mark.from_value(changed) == Mark("?", 0)
+
+
+@pytest.mark.parametrize("field", [b"", b"\xff" * 9, b"\xff" * 11])
+def test_a_reference_field_has_one_length(field: bytes) -> None:
+    """Nothing else is read as some reference."""
+    with pytest.raises(Malformed):
+        gate_layout.reference_text(field)
 
 
 def test_a_credential_says_whether_it_is_current() -> None:
