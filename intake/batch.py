@@ -47,6 +47,12 @@ AGAIN_S: Final = 0.02
 ACCESS_SHARE: Final = 4
 """Access requests have room of their own, a quarter of the votes': whoever sends them keeps no vote out."""
 
+THROTTLED_SHARE: Final = 8
+"""Addresses with too many refusals have an eighth as much room, of their own: they keep nobody else out."""
+
+THROTTLED: Final = {CAST: f"{CAST} throttled", ACCESS: f"{ACCESS} throttled"}
+"""The name of that room, by function; everybody else's is called as the function."""
+
 MakeNode = Callable[[Address, Trusted | None], Node]
 
 
@@ -76,7 +82,7 @@ class Batcher:
         self._links: dict[Address, Link] = {}
         self._deciding: frozenset[Address] = frozenset()
         self._routes: dict[tuple[str, int], Link] = {}
-        self._bounds = {CAST: 0, ACCESS: 0}
+        self._bounds = bounds(0)
         self._by_age: deque[Item] = deque()
         self._look = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -89,17 +95,29 @@ class Batcher:
         """How many wait now, sent or not."""
         return sum(link.unanswered.total() for link in self._links.values())
 
-    def submit(self, function: str, *, ballot: str, shard: int, args: Sequence[bytes], done: Done) -> bool:
+    def submit(
+        self,
+        function: str,
+        *,
+        ballot: str,
+        shard: int,
+        args: Sequence[bytes],
+        done: Done,
+        throttled: bool = False,
+    ) -> bool:
         """Take one item on, if there is room for it and a primary for it: `done` is called later, once.
 
-        When it is not taken, nothing was done with it and `done` is never called.
+        When it is not taken, nothing was done with it and `done` is never called. `throttled`: it comes from
+        an address with too many refusals.
         """
         link = self._routes.get((ballot, shard)) or self._route(ballot, shard)
         if link is None or not link.ready or not self._clocks.agree:
             return False
-        if link.unanswered[function] >= self._bounds[function]:
+        room = THROTTLED[function] if throttled else function
+        if link.unanswered[room] >= self._bounds[room]:
             return False
-        item = Item(function, ballot, shard, args, self._clock.monotonic() + self._settings.confirm_s, done)
+        deadline_s = self._clock.monotonic() + self._settings.confirm_s
+        item = Item(function, ballot, shard, args, deadline_s, done, room)
         self._by_age.append(item)
         link.add(item)
         return True
@@ -155,8 +173,7 @@ class Batcher:
         self._routes.clear()
         self._deciding = deciding
         self._clocks.decide_by({name_of(address) for address in deciding})
-        share = max(self._settings.inflight_max // max(len(deciding), 1), 1)
-        self._bounds = {CAST: share, ACCESS: max(share // ACCESS_SHARE, 1)}
+        self._bounds = bounds(max(self._settings.inflight_max // max(len(deciding), 1), 1))
         left = [self._links.pop(address) for address in set(self._links) - primaries]
         for address in sorted(primaries - set(self._links)):
             self._links[address] = self._link(address)
@@ -247,6 +264,12 @@ class Batcher:
             if link is None or not link.ready:
                 return "starting" if link is None else link.reason
         return "" if self._clocks.agree else "clock_skew"
+
+
+def bounds(votes: int) -> dict[str, int]:
+    """How many may wait for one primary in each room, where `votes` votes may."""
+    rooms = {CAST: votes, ACCESS: max(votes // ACCESS_SHARE, 1)}
+    return rooms | {THROTTLED[room]: max(count // THROTTLED_SHARE, 1) for room, count in rooms.items()}
 
 
 def _settle(item: Item) -> None:

@@ -59,9 +59,10 @@ class Clocks:
             )
         self._compare()
 
-    def forget(self, name: str) -> None:
-        """A primary that is not connected decides nothing."""
-        if self._readings.pop(name, None) is not None:
+    def forget(self, name: str, reading: Reading | None) -> None:
+        """A primary that is not connected decides nothing; one that was read anew since then does."""
+        if reading is not None and self._readings.get(name) is reading:
+            del self._readings[name]
             self._compare()
 
     def fits(self, name: str) -> bool:

@@ -3,7 +3,7 @@
 1. It writes every change to disk before it answers, also while it rewrites its file, and evicts nothing.
 2. It is a primary. At level `disk` no replica could take its place; at level `replicated` it has exactly as
    many replicas as are waited for, so that none could take its place without what was accepted.
-3. It knows the gate's functions.
+3. It knows the gate's functions, and has memory for what they write.
 4. A worker has compared it with the voter database since it started, or since it was last a replica: it holds
    all that we ever answered for.
 """
@@ -24,14 +24,19 @@ DURABLE: Final = {
 }
 """What the queue must be set to before a single vote is taken, setting by setting."""
 
+REPLICATION: Final[Command] = ("INFO", "replication")
 QUESTIONS: Final[tuple[Command, ...]] = (
     ("CONFIG", "GET", *DURABLE),
     ("INFO", "server"),
-    ("INFO", "replication"),
+    REPLICATION,
     ("INFO", "persistence"),
+    ("INFO", "memory"),
     ("FUNCTION", "LIST", "LIBRARYNAME", handoff.GATE_LIBRARY),
 )
 """What a primary is asked, for `Facts.of`."""
+
+OUT_OF_MEMORY: Final = "out_of_memory"
+OUT_OF_MEMORY_TEXT: Final = "The queue's maxmemory is reached: set it higher, then look what fills it."
 
 WAIT_MIN_MS: Final = 10
 """Replicas have at least so long, even for a vote whose own time is over: a wait of 0 would be forever."""
@@ -45,6 +50,7 @@ class Facts:
     server: dict[str, str]
     replication: dict[str, str]
     persistence: dict[str, str]
+    memory: dict[str, str]
     functions: list[object]
 
     @classmethod
@@ -53,13 +59,14 @@ class Facts:
         for answer in answers:
             if isinstance(answer, Exception):
                 raise Unready("unreachable", f"The queue did not answer a check: {type(answer).__name__}.")
-        settings, server, replication, persistence, libraries = answers
+        settings, server, replication, persistence, memory, libraries = answers
         pairs = zip(settings[::2], settings[1::2], strict=True)
         return cls(
             {name.decode(): value.decode() for name, value in pairs},
             information(server),
             information(replication),
             information(persistence),
+            information(memory),
             _flattened(libraries),
         )
 
@@ -83,6 +90,7 @@ class Durability:
             raise Unready(
                 "no_functions", "The queue does not hold the gate's functions: load ops/valkey/gate.lua."
             )
+        _require_memory(facts.memory)
 
     def _require_replicas(self, replication: dict[str, str]) -> None:
         if replication.get("role") != "master":
@@ -111,21 +119,31 @@ class Durability:
             f"place would lack some. Set BALLOT_REPLICAS={connected}, or disconnect the others."
         )
 
-    def waits(self, seconds: float) -> tuple[Command, Command]:
+    def waits(self, seconds: float) -> tuple[Command, Command, Command]:
         """The commands that wait until what this connection wrote is on all the disks it must be on.
 
         First until the replicas have taken it in, then until it is on disk. A replica that reads a vote and
         the question how far its disk is at once answers before its sync, and then says no more for a second;
-        but it answers the first wait after that sync, so that the second finds it done.
+        but it answers the first wait after that sync, so that the second finds it done. Then who they were:
+        any replica counts, and one that came since the last check could stand in for one that is stuck.
         """
         half_ms = max(round(seconds * 500), WAIT_MIN_MS)
-        return ("WAIT", self.replicas, half_ms), ("WAITAOF", 1, self.replicas, half_ms)
+        return ("WAIT", self.replicas, half_ms), ("WAITAOF", 1, self.replicas, half_ms), REPLICATION
 
-    def kept(self, answer: object) -> bool:
-        """Whether the answer to the second of `waits` says that all is there; it may say less than asked."""
-        if isinstance(answer, Exception):
-            raise answer
-        return isinstance(answer, list) and answer[0] >= 1 and answer[1] >= self.replicas
+    def kept(self, answers: Sequence[Any]) -> bool:
+        """Whether the answers to `waits` say that all is there; Unready when more could have said so.
+
+        What the second returns may be less than was asked.
+        """
+        _, acknowledged, replication = answers
+        for answer in (acknowledged, replication):
+            if isinstance(answer, Exception):
+                raise answer
+        connected = int(information(replication).get("connected_slaves", "0"))
+        if connected > self.replicas:
+            raise Unready("has_replicas", self._too_many(connected))
+        on_disk, on_replicas = acknowledged
+        return bool(on_disk >= 1 and on_replicas >= self.replicas)
 
 
 def require_trust(run: str, trusted: Collection[str]) -> None:
@@ -154,6 +172,15 @@ def _require_written(facts: Facts, known_run: str) -> None:
     under_way = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
     if facts.run != known_run and any(found.get(name) == "1" for name in under_way):
         raise Unready("rewriting", "The queue is still writing its append-only file: wait until it has.")
+
+
+def _require_memory(memory: dict[str, str]) -> None:
+    """Under its bound, counted as the server itself does when it refuses to write."""
+    used, uncounted, bound = (
+        int(memory.get(name, "0")) for name in ("used_memory", "mem_not_counted_for_evict", "maxmemory")
+    )
+    if 0 < bound < used - uncounted:
+        raise Unready(OUT_OF_MEMORY, OUT_OF_MEMORY_TEXT)
 
 
 def information(answer: bytes) -> dict[str, str]:

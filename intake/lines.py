@@ -14,6 +14,8 @@ CALL_ITEMS_MAX: Final = 256
 """Votes in one call: about 10 ms of the queue's time, so that no shard keeps the others waiting for long."""
 
 ROUND_CALLS_MAX: Final = 64
+ACCESS_CALLS: Final = 8
+"""So many of a round's calls are access requests' if any wait: votes on many shards never keep them out."""
 
 Done = Callable[[Decision | None], None]
 """What is called with the decision on an item, once; None when none came in time: it may have been done."""
@@ -29,6 +31,7 @@ class Item:
     args: Sequence[bytes]
     deadline_s: float
     done: Done
+    room: str
     link: "Link | None" = None
     settled: bool = False
     asking: bool = False
@@ -73,8 +76,10 @@ class Lines:
     def take(self) -> Round:
         """Everything that waits, up to the bounds, votes first, oldest line first; nothing that expired."""
         round_ = Round()
-        votes_first = sorted(self._waiting, key=lambda line: line[0] != CAST)
-        for key in votes_first[:ROUND_CALLS_MAX]:
+        votes = [line for line in self._waiting if line[0] == CAST]
+        others = [line for line in self._waiting if line[0] != CAST]
+        kept = min(len(others), ACCESS_CALLS)
+        for key in [*votes[: ROUND_CALLS_MAX - kept], *others][:ROUND_CALLS_MAX]:
             line = self._waiting.pop(key)
             items: list[Item] = []
             while line and len(items) < CALL_ITEMS_MAX:

@@ -10,22 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from ballot.receipt import Leaf
 from intake import metrics
-from intake.clocks import Clocks
+from intake.clocks import Clocks, Reading
+from intake.durability import OUT_OF_MEMORY, OUT_OF_MEMORY_TEXT
 from intake.faults import place
 from intake.gate import RECEIPTED, Decision, Unready, decisions
 from intake.lines import Item, Lines, Round
-from intake.node import Node, NotKept
+from intake.node import NOT_DONE, Node, NotKept
 from runtime import logs
 from runtime.clock import Clock
 
@@ -34,12 +28,12 @@ log = logs.get("link")
 CHECK_S: Final = 2.0
 """How often the queue's settings are looked at again while a connection lasts."""
 
+CHECK_SOON_S: Final = 0.1
+"""How soon they are looked at after an error that one call met: it may be the server's state after all."""
+
 BACKOFF_S: Final = (0.05, 1.0)
 CATCH_UP_S: Final = 0.25
 """How long each look takes at whether replicas that were late have caught up."""
-
-NOT_DONE: Final = (AskError, TryAgainError, ClusterDownError, ReadOnlyError)
-"""What a server answers before it looks at a function at all; MOVED is a kind of ASK."""
 
 Redirect = Callable[[Item, ResponseError], None]
 Issue = Callable[[Sequence[Leaf]], Sequence[bytes]]
@@ -72,15 +66,17 @@ class Link:
         self._lines = Lines()
         self._wake: asyncio.Future[None] | None = None
         self._check_at_s = 0.0
+        self._backoff_s = BACKOFF_S[0]
+        self._reading: Reading | None = None
         self._retired = False
 
     def add(self, item: Item) -> None:
         """Put an item in its line."""
         if item.link is not self:
             if item.link is not None:
-                item.link.unanswered[item.function] -= 1
+                item.link.unanswered[item.room] -= 1
             item.link = self
-            self.unanswered[item.function] += 1
+            self.unanswered[item.room] += 1
         self._lines.add(item)
         self._rouse()
 
@@ -106,7 +102,7 @@ class Link:
         item.settled = True
         item.args = ()
         if item.link is not None:
-            item.link.unanswered[item.function] -= 1
+            item.link.unanswered[item.room] -= 1
         try:
             item.done(decision)
         except Exception as error:  # noqa: BLE001  # one answer's bug costs no other vote its answer
@@ -118,31 +114,29 @@ class Link:
             await self._keep_going()
         finally:
             self.ready, self.reason = False, "stopping"
-            self._clocks.forget(self.name)
+            self._forget_clock()
             await self._node.drop()
 
     async def _keep_going(self) -> None:
-        backoff_s = BACKOFF_S[0]
         while not self._retired:
             try:
                 await self._node.open()
                 self._checked()
-                backoff_s = BACKOFF_S[0]
                 await self._send_while_connected()
             except Unready as error:
                 self._fail(error.reason, error.text)
             except ResponseError as error:
-                self._fail("refused", type(error).__name__)
+                self._fail(*_named(error))
             except (RedisError, OSError, TimeoutError) as error:
                 self._fail("connection_lost", type(error).__name__)
             except Exception as error:  # noqa: BLE001  # the one place: a bug costs this connection, not the process
                 log.alarm("batch failed", error=type(error).__name__, place=place(error))
                 self._fail("bug")
             await self._node.drop()
-            self._clocks.forget(self.name)
+            self._forget_clock()
             if not self._retired:
-                await self._clock.sleep(backoff_s)
-                backoff_s = min(backoff_s * 2, BACKOFF_S[1])
+                await self._clock.sleep(self._backoff_s)
+                self._backoff_s = min(self._backoff_s * 2, BACKOFF_S[1])
 
     async def _send_while_connected(self) -> None:
         while not self._retired:
@@ -153,6 +147,7 @@ class Link:
             if self._clock.monotonic() >= self._check_at_s:
                 await self._node.check()
                 self._checked()
+                self._backoff_s = BACKOFF_S[0]  # it has lasted for a while
             if not self._fits():
                 continue
             round_ = self._lines.take()
@@ -162,8 +157,14 @@ class Link:
     def _checked(self) -> None:
         self._check_at_s = self._clock.monotonic() + CHECK_S
         if self._node.reading is not None:
-            self._clocks.read(self.name, self._node.reading)
+            self._reading = self._node.reading
+            self._clocks.read(self.name, self._reading)
         self._fits()
+
+    def _forget_clock(self) -> None:
+        """Only our own reading: another link to the same address may have made one since."""
+        self._clocks.forget(self.name, self._reading)
+        self._reading = None
 
     def _fits(self) -> bool:
         """Whether votes may go by this primary's clock; as ready as that."""
@@ -191,11 +192,17 @@ class Link:
 
     async def _send(self, round_: Round) -> None:
         metrics.BATCH_VOTES.observe(sum(len(items) for items in round_.items))
-        wait_s = round_.items[0][0].deadline_s - self._clock.monotonic()
+        # As long as any of them may wait: one whose time is nearly over is answered by itself meanwhile.
+        wait_s = max(item.deadline_s for item in round_.all()) - self._clock.monotonic()
         failed: Exception | None = None
         try:
             replies = await self._node.call(round_.calls, wait_s=wait_s)
             failed = self._settle(round_, replies)
+            if any(not isinstance(reply, Exception) for reply in replies):
+                self._backoff_s = BACKOFF_S[0]
+                if type(failed) is ResponseError:  # of those calls alone, unless the check finds more
+                    self._check_at_s = min(self._check_at_s, self._clock.monotonic() + CHECK_SOON_S)
+                    failed = None
         except NotKept:
             await self._catch_up(round_)
         finally:
@@ -223,13 +230,15 @@ class Link:
         self._fits()
 
     def _settle(self, round_: Round, replies: Sequence[Any]) -> Exception | None:
-        """Give every item its decision, accepted votes with receipts; the first error among the replies."""
+        """Give every item its decision, accepted votes with receipts; the worst error among the replies."""
         decided: list[tuple[Item, Decision]] = []
         leaves: list[Leaf] = []
         failed: Exception | None = None
         for call, items, reply in zip(round_.calls, round_.items, replies, strict=True):
             if isinstance(reply, Exception):
-                failed = failed or self._refused(call.function, items, reply)
+                error = self._refused(call.function, items, reply)
+                if failed is None or type(failed) is ResponseError:  # one about the server says more
+                    failed = error or failed
                 continue
             for item, decision in zip(items, decisions(reply), strict=True):
                 decided.append((item, decision))
@@ -269,3 +278,10 @@ class Link:
             log.error("not taking votes", node=self.name, reason=reason, text=text)
         self.ready, self.reason = ready, reason
         self._changed()
+
+
+def _named(error: ResponseError) -> tuple[str, str]:
+    """The reason why no votes are taken after such an answer, and what to do about it."""
+    if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
+        return OUT_OF_MEMORY, OUT_OF_MEMORY_TEXT
+    return "refused", type(error).__name__

@@ -9,6 +9,8 @@ wait covers the original too, over whatever connection that came.
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
+from redis.exceptions import AskError, ClusterDownError, ReadOnlyError, TryAgainError
+
 from ballot import handoff
 from intake.clocks import Reading
 from intake.durability import QUESTIONS, Durability, Facts, require_trust
@@ -24,6 +26,9 @@ ASK_REPLICAS_S: Final = 0.2
 
 DOUBT_ENOUGH_US: Final = 5_000
 """A clock read within 10 ms is read well enough; otherwise it is read again."""
+
+NOT_DONE: Final = (AskError, TryAgainError, ClusterDownError, ReadOnlyError)
+"""What a server answers before it looks at a function at all; MOVED is a kind of ASK."""
 
 Trusted = Callable[[], Collection[str]]
 
@@ -79,7 +84,8 @@ class Node:
     async def call(self, calls: Sequence[Call], *, wait_s: float) -> list[Any]:
         """The answers to `calls`, an error in the place of its call; replicas have at most `wait_s`.
 
-        NotKept when they do not all have it by then.
+        NotKept when they do not all have it by then. Calls that were all not done leave nothing to wait for,
+        and a primary that was made a replica answers the wait with an error.
         """
         commands: list[Command] = []
         for call in calls:
@@ -87,29 +93,29 @@ class Node:
                 commands.append(ASKING)
             commands.append(call.packed())
         if not self._durability.replicas:
-            answers = await self._wire.exchange(commands)
-        else:
-            until_s = self._clock.monotonic() + wait_s
-            *answers, _, kept = await self._wire.exchange([*commands, *self._waits(wait_s)])
-            while not self._durability.kept(kept):
-                left_s = until_s - self._clock.monotonic()
-                if left_s <= 0:
-                    raise NotKept
-                _, kept = await self._wire.exchange(self._waits(left_s))
-        if len(answers) == len(calls):
+            return _of_calls(commands, await self._wire.exchange(commands))
+        until_s = self._clock.monotonic() + wait_s
+        waits = self._waits(wait_s)
+        found = await self._wire.exchange([*commands, *waits])
+        answers, waited = _of_calls(commands, found[: -len(waits)]), found[-len(waits) :]
+        if all(isinstance(answer, NOT_DONE) for answer in answers):
             return answers
-        return [answer for command, answer in zip(commands, answers, strict=True) if command is not ASKING]
+        while not self._durability.kept(waited):
+            left_s = until_s - self._clock.monotonic()
+            if left_s <= 0:
+                raise NotKept
+            waited = await self._wire.exchange(self._waits(left_s))
+        return answers
 
     async def kept(self, wait_s: float) -> bool:
         """Whether the replicas have by now what this connection wrote before."""
-        _, kept = await self._wire.exchange(self._waits(wait_s))
-        return self._durability.kept(kept)
+        return self._durability.kept(await self._wire.exchange(self._waits(wait_s)))
 
     async def drop(self) -> None:
         """Close the connection, whatever state it is in."""
         await self._wire.drop()
 
-    def _waits(self, wait_s: float) -> tuple[Command, Command]:
+    def _waits(self, wait_s: float) -> Sequence[Command]:
         return self._durability.waits(min(wait_s, ASK_REPLICAS_S))
 
     async def _read_clock(self) -> Reading:
@@ -127,6 +133,11 @@ class Node:
         if best is None:
             raise RuntimeError("no reading was made")
         return best
+
+
+def _of_calls(commands: Sequence[Command], answers: Sequence[Any]) -> list[Any]:
+    """The answers without those to ASKING."""
+    return [answer for command, answer in zip(commands, answers, strict=True) if command is not ASKING]
 
 
 def trusted_runs(answer: object) -> frozenset[str]:

@@ -19,6 +19,11 @@ from intake.wire import Command, Wire
 ASK_S: Final = 0.5
 """A node that takes longer is passed over: the others know as much."""
 
+BEHIND_MAX: Final = 10
+"""So many looks in a row find only older maps than ours: then we take one of them, for the Cluster may have
+been built anew, and counts from the beginning. If it is only old, its servers send votes on, and a newer one
+is taken as soon as a node that has it answers."""
+
 MAP: Final[tuple[Command, ...]] = (("CLUSTER", "INFO"), ("CLUSTER", "SHARDS"))
 
 ConnectTo = Callable[[str, int], Redis]
@@ -35,12 +40,14 @@ class Scout:
         self._last: Address | None = None
         self.map: Map | None = None
         self.trusted: frozenset[str] = frozenset()
+        self._behind = 0
 
     async def look(self) -> None:
         """Learn what is new; Unready when no node can tell."""
         found = await self._find_map()
-        if self.map is None or found.epoch >= self.map.epoch:
-            self.map = found
+        self._behind += 1
+        if self.map is None or found.epoch >= self.map.epoch or self._behind >= BEHIND_MAX:
+            self.map, self._behind = found, 0
         owner = self.map.owners[TRUST_SLOT]
         if owner is not None:
             marks = await self._ask(owner, [TRUSTED])

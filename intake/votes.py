@@ -77,6 +77,7 @@ class Intake:
             shard=shard,
             args=(digest, vote.identity, reference.encode(), wrapped, vote.sealed_sha256, sealed_ip),
             done=partial(settle, request, self._cast_answer, published, address, started_s),
+            throttled=self.failures.throttled(address),
         )
         if not taken:
             raise replies.not_confirmed()
@@ -92,6 +93,7 @@ class Intake:
             shard=shard_of_digest(digest, published.shards),
             args=(digest, self._sealed_ip(address, ballot, digest)),
             done=partial(settle, request, self._access_answer, published, address),
+            throttled=self.failures.throttled(address),
         )
         if not taken:
             raise replies.unreachable()

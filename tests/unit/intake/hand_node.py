@@ -23,9 +23,12 @@ class HandNode(Node):
         self.rounds: list[list[Call]] = []
         self.answers: asyncio.Queue[Callable[[list[Call]], list[Any]] | Exception] = asyncio.Queue()
         self.refuse: Unready | None = None
+        self.failing: Unready | None = None
         self.opened = 0
         self.reading: Reading | None = None
         self.caught_up = asyncio.Event()
+        self.checks = 0
+        self.waits: list[float] = []
 
     @property
     def alive(self) -> bool:
@@ -39,14 +42,18 @@ class HandNode(Node):
             raise self.refuse
 
     async def check(self) -> None:
-        """Find nothing wrong."""
+        """Find nothing wrong, unless the test says what."""
+        self.checks += 1
+        if self.failing is not None:
+            raise self.failing
 
     async def drop(self) -> None:
         """Forget nothing: there is no connection."""
 
-    async def call(self, calls: Sequence[Call], *, wait_s: float) -> list[Any]:  # noqa: ARG002  # no replicas
+    async def call(self, calls: Sequence[Call], *, wait_s: float) -> list[Any]:
         """Wait for the test's answer."""
         self.rounds.append(list(calls))
+        self.waits.append(wait_s)
         answer = await self.answers.get()
         if isinstance(answer, Exception):
             raise answer

@@ -167,6 +167,34 @@ async def test_access_requests_keep_no_vote_out() -> None:
     assert [call.function for call in queue.rounds[1]] == [CAST, ACCESS, ACCESS]
 
 
+async def test_throttled_addresses_keep_nobody_else_out() -> None:
+    """Theirs is an eighth of each room, however many they are; everybody else's places stay free."""
+    queue = HandNode()
+    async with batching(queue, replace(SETTINGS, inflight_max=16)) as batcher:
+        first = cast(batcher)
+        await wait_for(lambda: len(queue.rounds) == 1)
+        taken: list[Decision | None] = []
+
+        def submit(function: str, args: tuple[bytes, ...], *, throttled: bool) -> bool:
+            return batcher.submit(
+                function, ballot="b", shard=0, args=args, done=taken.append, throttled=throttled
+            )
+
+        vote = (b"d" * 32, b"i" * 16, b"reference", b"record", b"s" * 32, b"ip")
+        junk = [submit(CAST, vote, throttled=True) for _ in range(50)]
+        guesses = [submit(ACCESS, vote[:2], throttled=True) for _ in range(50)]
+        votes = [submit(CAST, vote, throttled=False) for _ in range(16)]
+        asked = [submit(ACCESS, vote[:2], throttled=False) for _ in range(5)]
+        queue.answers.put_nowait(accept)
+        queue.answers.put_nowait(accept)
+        assert await first is not None
+        await wait_for(lambda: len(taken) == 22)
+
+    assert (sum(junk), sum(guesses), sum(votes), sum(asked)) == (2, 1, 15, 4)
+    assert all(taken)
+    assert batcher.inflight == 0
+
+
 @pytest.mark.parametrize(
     "error", [ConnectionError(), TimeoutError(), ResponseError("OOM"), ValueError("bug")]
 )

@@ -28,9 +28,26 @@ def test_two_deciding_clocks_apart_stop_both() -> None:
     assert not clocks.fits("a")
     clocks.read("b", reading(51, doubt=2))
     assert clocks.fits("a")
-    clocks.read("b", reading(2_000))
-    clocks.forget("b")
+    ahead = reading(2_000)
+    clocks.read("b", ahead)
+    clocks.forget("b", ahead)
     assert clocks.fits("a")
+
+
+def test_only_ones_own_reading_is_forgotten() -> None:
+    """A connection that ends late leaves what its successor to the same primary has read."""
+    clocks = Clocks()
+    clocks.decide_by({"a", "b"})
+    clocks.read("a", reading(0))
+    old, new = reading(2_000), reading(2_000)
+    clocks.read("b", old)
+    clocks.read("b", new)
+
+    clocks.forget("b", old)
+    clocks.forget("b", None)
+    assert not clocks.agree
+    clocks.forget("b", new)
+    assert clocks.agree
 
 
 def test_who_decides_nothing_keeps_nobody_else_out() -> None:

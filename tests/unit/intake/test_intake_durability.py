@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.exceptions import MovedError, ResponseError
+from redis.exceptions import MovedError, ReadOnlyError, ResponseError
 
 from ballot import handoff
 from intake.durability import DURABLE, Durability, Facts, require_trust
@@ -22,6 +22,7 @@ GOOD = Facts(
     server={"run_id": "run"},
     replication={"role": "master", "connected_slaves": "0", "master_replid": "id"},
     persistence={"aof_enabled": "1", "aof_last_write_status": "ok", "aof_rewrite_in_progress": "0"},
+    memory={"used_memory": "100", "mem_not_counted_for_evict": "0", "maxmemory": "0"},
     functions=[CAST.encode()],
 )
 
@@ -44,6 +45,8 @@ def test_what_is_good_enough() -> None:
     Durability().require(GOOD, known_run="")
     Durability(2).require(with_replicas("online", "online"), known_run="")
     require_trust(GOOD.run, {handoff.run_name("run", "id")})
+    buffers = {"used_memory": "110", "mem_not_counted_for_evict": "10", "maxmemory": "100"}
+    Durability().require(replace(GOOD, memory=buffers), known_run="")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,7 @@ def test_what_is_good_enough() -> None:
         ),
         (replace(GOOD, persistence={"aof_enabled": "1"}), 0, "not_durable", "last write"),
         (replace(GOOD, functions=[]), 0, "no_functions", "gate.lua"),
+        (replace(GOOD, memory={**GOOD.memory, "maxmemory": "99"}), 0, "out_of_memory", "maxmemory"),
     ],
 )
 def test_what_is_not(facts: Facts, replicas: int, reason: str, remedy: str) -> None:
@@ -115,18 +119,19 @@ def node(wire: HandWire, replicas: int) -> Node:
 
 CALLS = [Call(CAST, "b", 0, [b"x"]), Call(CAST, "b", 1, [b"x"], asking=True)]
 MOVED = MovedError("5 b:2")
+TWO = b"role:master\r\nconnected_slaves:2\r\n"
 
 
 @pytest.mark.parametrize("late", [[1, 1], [0, 2]])
 async def test_a_round_waits_for_all_its_replicas(late: list[int]) -> None:
     """Asked again until each has it; an answer stands for its call, ASKING for none."""
-    wire = HandWire([MOVED, b"OK", b"second", 2, late], [1, late], [2, [1, 2]])
+    wire = HandWire([MOVED, b"OK", b"second", 2, late, TWO], [1, late, TWO], [2, [1, 2], TWO])
 
     assert await node(wire, 2).call(CALLS, wait_s=5.0) == [MOVED, b"second"]
     assert [[command[0] for command in commands] for commands in wire.sent] == [
-        ["FCALL", "ASKING", "FCALL", "WAIT", "WAITAOF"],
-        ["WAIT", "WAITAOF"],
-        ["WAIT", "WAITAOF"],
+        ["FCALL", "ASKING", "FCALL", "WAIT", "WAITAOF", "INFO"],
+        ["WAIT", "WAITAOF", "INFO"],
+        ["WAIT", "WAITAOF", "INFO"],
     ]
     assert wire.sent[-1][1][1:3] == (1, 2)
 
@@ -135,7 +140,7 @@ async def test_a_round_waits_for_all_its_replicas(late: list[int]) -> None:
 async def test_fewer_than_asked_for_is_not_kept(late: list[int]) -> None:
     """What the wait returns is compared with what was asked: it ends in time whatever it has."""
     with pytest.raises(NotKept):
-        await node(HandWire([b"first", 0, late], [0, late]), 2).call(CALLS[:1], wait_s=0.05)
+        await node(HandWire([b"first", 0, late, TWO], [0, late, TWO]), 2).call(CALLS[:1], wait_s=0.05)
 
 
 async def test_at_level_disk_there_is_no_wait() -> None:
@@ -148,8 +153,37 @@ async def test_at_level_disk_there_is_no_wait() -> None:
 
 async def test_a_wait_is_never_forever_nor_an_error_a_yes() -> None:
     """A wait of 0 would not end; an error in its place is no acknowledgement."""
-    wire = HandWire([0, ResponseError("ERR WAITAOF")])
+    wire = HandWire([0, ResponseError("ERR WAITAOF"), TWO])
     with pytest.raises(ResponseError):
-        await node(wire, 1).kept(-3.0)
+        await node(wire, 2).kept(-3.0)
 
-    assert all(command[-1] > 0 for command in wire.sent[0])
+    assert all(command[-1] > 0 for command in wire.sent[0][:2])
+
+
+READONLY = ReadOnlyError("You can't write against a read only replica.")
+
+
+async def test_a_primary_that_was_demoted_did_nothing_to_wait_for() -> None:
+    """It answers the wait with an error too: its calls are handed back, to be sent on."""
+    refused = ResponseError("WAITAOF cannot be used when appendonly is disabled")
+    wire = HandWire([READONLY, b"OK", MOVED, refused, refused, b"role:slave\r\n"])
+
+    assert await node(wire, 1).call(CALLS, wait_s=5.0) == [READONLY, MOVED]
+    assert len(wire.sent) == 1
+
+
+async def test_what_was_done_is_never_taken_as_kept_after_an_error() -> None:
+    """One call was done before the wait failed: nothing of the round is confirmed."""
+    refused = ResponseError("WAITAOF cannot be used with replica instances")
+    wire = HandWire([b"first", b"OK", READONLY, refused, refused, b"role:slave\r\n"])
+
+    with pytest.raises(ResponseError):
+        await node(wire, 1).call(CALLS, wait_s=5.0)
+
+
+async def test_a_replica_too_many_vouches_for_nobody() -> None:
+    """One that came since the last check may have answered in place of one that is stuck."""
+    wire = HandWire([b"first", 2, [1, 2], b"connected_slaves:3\r\n"])
+
+    with pytest.raises(Unready, match="BALLOT_REPLICAS=3"):
+        await node(wire, 2).call(CALLS[:1], wait_s=5.0)

@@ -28,6 +28,47 @@ def test_a_minute_later_all_is_forgotten() -> None:
     assert not counted.exceeded("192.0.2.1")
 
 
+def test_who_is_over_the_bound_is_known_for_this_minute_and_the_next() -> None:
+    """Asking counts nothing; who goes on stays throttled, who stops is free in two minutes."""
+    clock = ManualClock()
+    counted = Failures(per_minute=2, clock=clock)
+    for _ in range(2):
+        counted.exceeded("2001:db8::1")
+        assert not counted.throttled("2001:db8::1")
+    assert counted.exceeded("2001:db8::2")
+    assert counted.throttled("2001:db8::3")
+    assert not counted.throttled("192.0.2.2")
+
+    clock.advance(60)
+    assert counted.throttled("2001:db8::1")
+    assert not counted.exceeded("2001:db8::1")
+    clock.advance(60)
+    assert not counted.throttled("2001:db8::1")
+
+
+def test_after_a_quiet_time_nobody_is_throttled() -> None:
+    """Two minutes without a refusal: what was before them is no longer looked at."""
+    clock = ManualClock()
+    counted = Failures(per_minute=1, clock=clock)
+    for _ in range(2):
+        counted.exceeded("192.0.2.1")
+    assert counted.throttled("192.0.2.1")
+
+    clock.advance(120)
+
+    assert not counted.throttled("192.0.2.1")
+
+
+def test_a_full_table_throttles_nobody_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not counted is never over the bound."""
+    monkeypatch.setattr(failures, "ADDRESSES_MAX", 1)
+    counted = Failures(per_minute=1, clock=ManualClock())
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.2"):
+        counted.exceeded(address)
+
+    assert not counted.throttled("192.0.2.2")
+
+
 def test_a_full_table_fails_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand addresses at once never grow the table past its bound, and those counted stay counted."""
     monkeypatch.setattr(failures, "ADDRESSES_MAX", 2)
