@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
+from ballot.encoding import b64encode
+from ballot.suite import SEAL_OVERHEAD_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -78,6 +81,14 @@ class Clients:
         status = head.split()[1].decode()
         self.did[status] += 1
         return status
+
+    async def read(self, path: str) -> bytes:
+        """The body of the answer to one GET."""
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: vote\r\nConnection: close\r\n\r\n".encode())
+        _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        return body
 
     def head(self, length: int) -> bytes:
         """The head of a vote with a body of `length` bytes."""
@@ -200,6 +211,28 @@ class Clients:
 
         await self.again(one)
 
+    async def junk_votes(self) -> None:
+        """Votes in good form under credentials that nobody was issued, as fast as they are answered."""
+        document = json.loads(await self.read(f"{self.path}/document"))
+        sealed = b64encode(bytes(SEAL_OVERHEAD_BYTES + document["padded_size"]))
+
+        async def one(_number: int) -> None:
+            streams = await self.connect()
+            if streams is None:
+                return
+            reader, writer = streams
+            for _ in range(100):
+                credential, nonce, signature = (b64encode(os.urandom(size)) for size in (32, 16, 64))
+                vote = {"credential": credential, "suite": document["suite"], "nonce": nonce}
+                body = json.dumps(
+                    {**vote, "sealed": sealed, "signature": signature}, separators=(",", ":")
+                ).encode()
+                writer.write(self.head(len(body)) + body)
+                await self.status(reader)
+            writer.close()
+
+        await self.again(one)
+
     async def spread_guesses(self) -> None:
         """Wrong codes, each from another of ten thousand addresses."""
 
@@ -251,6 +284,7 @@ KINDS: Final = (
     "pipelining",
     "half_closed",
     "guesses",
+    "junk_votes",
     "spread_guesses",
     "handshakes",
 )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator, Iterator
 
+    from ballot.vote import CastVote
     from tests.conftest import Stack
 
 pytestmark = pytest.mark.alone
@@ -238,10 +239,71 @@ async def test_a_good_code_is_never_slowed_down(
     status, receipt = await cast(web, poll, good.vote(poll.document))
     assert status == 201
     assert parse_reference(receipt["reference"])
-    connector = aiohttp.TCPConnector(local_addr=("127.0.0.77", 0))
+    connector = aiohttp.TCPConnector(local_addr=(ELSEWHERE, 0))
     async with aiohttp.ClientSession(edges.url, connector=connector) as elsewhere:
         assert (await access(elsewhere, poll, strangers[0]))[0] == 403
         assert (await cast(elsewhere, poll, other.vote(poll.document)))[0] == 201
+
+
+CROWD: Final = {"guesses": 400, "junk_votes": 160}
+"""More clients than there are places for what they send."""
+
+PLACES: Final = 100
+ELSEWHERE: Final = "127.0.0.77"
+NEIGHBOUR_S: Final = 20.0
+
+
+@pytest.fixture
+def small_edge(stack: Stack) -> Iterator[EdgeProcess]:
+    """An edge with few places, all of which a crowd would fill."""
+    with edge(stack.env, settings={**SETTINGS, "BALLOT_INFLIGHT_MAX": str(PLACES)}) as running:
+        yield running
+
+
+@pytest.mark.parametrize("kind", CROWD)
+async def test_a_crowd_from_one_address_fills_no_place_of_others(
+    small_edge: EdgeProcess, poll: Booth, kind: str
+) -> None:
+    """Others vote, and ask, at the first try; who shares the crowd's address tries again, at most."""
+    others, neighbours = await poll.issue(30), await poll.issue(3)
+    connector = aiohttp.TCPConnector(local_addr=(ELSEWHERE, 0))
+    path = f"/api/v1/ballots/{poll.id}"
+    async with (
+        aiohttp.ClientSession(small_edge.url) as here,
+        aiohttp.ClientSession(small_edge.url, connector=connector) as elsewhere,
+    ):
+
+        async def served() -> bool:
+            async with here.get("/readyz") as ready, here.get(poll.path("document")) as document:
+                return ready.status == document.status == 200
+
+        async def over_the_bound() -> bool:
+            return (await access(here, poll, poll.draw(os.urandom(16))))[0] == 429
+
+        await until(served)
+        async with hostile(kind, address(small_edge), path, count=CROWD[kind]) as did:
+            await until(over_the_bound)
+            asked = [(await access(elsewhere, poll, voter))[0] for voter in others]
+            voted = [(await cast(elsewhere, poll, voter.vote(poll.document)))[0] for voter in others]
+            tries = [await persist(here, poll, voter.vote(poll.document)) for voter in neighbours]
+
+    say(f"{kind}: neighbours' tries {tries}; met {dict(did)}")
+    assert set(asked) == {200}
+    assert set(voted) == {201}
+    assert did["503"] > 0
+    assert did.keys() <= {"403", "429", "503", "connected", "closed"}
+
+
+async def persist(web: aiohttp.ClientSession, poll: Booth, sealed: CastVote) -> int:
+    """Send a vote until it is accepted, as a device does, but sooner; how often that was."""
+    tries = 0
+    async with asyncio.timeout(NEIGHBOUR_S):
+        while True:
+            tries += 1
+            status, _ = await cast(web, poll, sealed)
+            if status in {200, 201}:
+                return tries
+            assert status == 503
 
 
 async def test_nobody_without_the_code_can_lock_a_voter_out(
