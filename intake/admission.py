@@ -12,17 +12,19 @@ JSON: Final = "application/json"
 
 def admit(request: Request) -> bool:
     """Give `request` its route, and say whether its body is needed; Rejected when the head alone is wrong."""
+    otherwise = request.chunked and request.headers.get("Transfer-Encoding", "").strip().lower() != "chunked"
+    if otherwise:
+        request.keep_alive = False  # who frames it otherwise than we do sees other requests behind it
     request.route = found = route(request.path)
     check_method(found, request.method)
+    if otherwise:
+        raise Rejected(Rejection.MALFORMED, "This request is encoded in a way that we do not read.")
     if found.methods is not WRITE:
         return False
     headers = request.headers
     given = headers.get("Content-Type", "")
     if (given != JSON and given.partition(";")[0].strip().lower() != JSON) or "Content-Encoding" in headers:
         raise Rejected(Rejection.UNSUPPORTED_TYPE, f"Send this as {JSON}, without a content encoding.")
-    if request.chunked and headers.get("Transfer-Encoding", "").strip().lower() != "chunked":
-        request.keep_alive = False  # who frames it otherwise than we do sees other requests behind it
-        raise Rejected(Rejection.MALFORMED, "This body is encoded in a way that we do not read.")
     return True
 
 

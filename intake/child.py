@@ -27,7 +27,6 @@ BACKOFF_S: Final = (0.1, 5.0)
 STEADY_S: Final = 10.0
 """A child that lived this long did not die of its start; the next one is started without delay."""
 
-STOP_S: Final = 15.0
 READY_S: Final = 30.0
 """A replacement that would take no vote by then is given up, and the one before it stays."""
 
@@ -43,6 +42,8 @@ class Making:
     listening: socket.socket
     metrics_directory: Path
     clock: Clock
+    stop_s: float
+    """How long a process may take to answer what is under way; then it is killed."""
 
 
 class Child:
@@ -114,7 +115,7 @@ class Child:
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
-            await _stop(process)
+            await _stop(process, self._making.stop_s)
         self._forget(process)
 
     def _forget(self, process: asyncio.subprocess.Process) -> None:
@@ -159,11 +160,11 @@ async def _says_ready(reading: int) -> bool:
         transport.close()
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process, seconds: float) -> None:
     with suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), STOP_S)
+            await asyncio.wait_for(process.wait(), seconds)
         except TimeoutError:
             log.warning("edge process killed: it did not stop", child=process.pid)
             process.kill()

@@ -85,4 +85,5 @@ async def _parent(
         run=home.run,
         clock=SystemClock(),
         stop=stop,
+        stop_s=settings.stop_s,
     )

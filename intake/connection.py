@@ -2,7 +2,7 @@
 
 aiohttp's parser reads heads and bodies; everything else is decided here. One request is under way at a time:
 what a client sends meanwhile waits, and reading stops until its turn comes, so that nobody holds more of our
-memory than one read, one body and one buffer of answers. A connection is always in exactly one state:
+memory than two reads, one body and one buffer of answers. A connection is always in exactly one state:
 
     WAITING    for a head: idle, or with a part of it there
     BODY       the head was let in, its body is still arriving
@@ -40,6 +40,9 @@ DRAIN_LINGER_S: Final = 0.5
 STALL_S: Final = 30.0
 """How long answers wait for a client that does not read them."""
 
+UNREAD_BYTES: Final = 16 * 1024
+"""With more than so many bytes of answers waiting for a client, it gets no further one."""
+
 NEVER: Final = float("inf")
 WAITING, BODY, ANSWERING, HOLDING, LINGERING, CLOSED = range(6)
 TAKING: Final = frozenset({WAITING, BODY})
@@ -48,7 +51,7 @@ TAKING: Final = frozenset({WAITING, BODY})
 INVITATION: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """The state of one connection; `peer` is its client's address when whoever accepted it knows better."""
 
     __slots__ = (
@@ -94,6 +97,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, if there is room for one more."""
         self._transport = transport
+        self._transport.set_write_buffer_limits(high=UNREAD_BYTES)
         if self.peer is None:
             peer = transport.get_extra_info("peername")
             self.peer = str(peer[0]) if isinstance(peer, (list, tuple)) else str(peer or "")
@@ -107,8 +111,13 @@ class Connection(asyncio.Protocol):
         self._held = b""
         self._server.left(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # one size for all
+        """Where the next read goes: one place for all connections, emptied before another one's read."""
+        return self._server.incoming
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take in what arrived, or let it wait for its turn."""
+        data = self._server.incoming[:nbytes].tobytes()
         state = self.state
         if state in TAKING:
             self._advance(data)

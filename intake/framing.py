@@ -19,6 +19,9 @@ HEADERS_MAX: Final = 64
 HEAD_BYTES_MAX: Final = 64 * 1024
 """All of a head; with the bounds on each header alone it could be half a megabyte."""
 
+READ_BYTES: Final = 16 * 1024
+"""Taken from a connection at once: several votes; more would only wait in our memory."""
+
 HEAD_END: Final = b"\r\n\r\n"
 UNREADABLE: Final = (HttpProcessingError, ValueError)
 """What the parser raises for bytes that are no request of HTTP/1."""

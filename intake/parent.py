@@ -73,8 +73,12 @@ async def keep(
     run: Path,
     clock: Clock,
     stop: Stop,
+    stop_s: float,
 ) -> int:
-    """Keep `processes` children and the metrics port until asked to stop. The exit code is always 0."""
+    """Keep `processes` children and the metrics port until asked to stop, and `stop_s` longer at most.
+
+    The exit code is always 0.
+    """
     directory = metrics_directory(run)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
@@ -90,6 +94,7 @@ async def keep(
         listening=listening,
         metrics_directory=directory,
         clock=clock,
+        stop_s=stop_s,
     )
     children = [Child(making) for _ in range(processes)]
     try:

@@ -23,7 +23,7 @@ from intake.node import Node, Trusted
 from intake.reads import Reads
 from intake.routing import Address
 from intake.scout import Scout
-from intake.server import DRAIN_GRACE_S, Server
+from intake.server import Server
 from intake.settings import Settings
 from intake.votes import Intake
 from runtime import logs, valkey
@@ -89,7 +89,7 @@ async def serve(
         await _until_asked(stop, queue)
     finally:
         # New connections go to the other processes from here; votes under way are still sent and answered.
-        await server.stop(DRAIN_GRACE_S + settings.confirm_s + 1.0)
+        await server.stop(settings.drain_s)
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)

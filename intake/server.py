@@ -13,7 +13,9 @@ from intake.answer import Answer
 from intake.connection import Connection
 from intake.entrance import ENTERING_MAX, Entrance
 from intake.faults import place
+from intake.framing import READ_BYTES
 from intake.request import Request
+from intake.settings import DRAIN_GRACE_S
 from runtime import logs
 
 log = logs.get("http")
@@ -21,12 +23,6 @@ log = logs.get("http")
 BACKLOG: Final = 4_096
 SWEEP_S: Final = 1.0
 DRAIN_SWEEP_S: Final = 0.05
-DRAIN_GRACE_S: Final = 2.0
-"""Who keeps a connection has so long to send one more request, whose answer says that it was the last.
-
-Closing one that seems idle could cross with a request, which would then go unanswered.
-"""
-
 EVICTED_MAX: Final = 64
 """How many busy connections are passed over in search of one to close."""
 
@@ -64,6 +60,7 @@ class Server:
         self.body_s = body_s
         self.loop = asyncio.get_running_loop()
         self.draining = False
+        self.incoming = memoryview(bytearray(READ_BYTES))
         self._room = min(connections_max, _descriptors() - DESCRIPTORS_KEPT)
         self._connections: OrderedDict[Connection, None] = OrderedDict()
         self._listening: asyncio.Server | None = None

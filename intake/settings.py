@@ -3,9 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from runtime.durability import replicas_awaited
 from runtime.environment import Environment
+
+DRAIN_GRACE_S: Final = 2.0
+"""When we stop, who keeps a connection has so long to send one more request, whose answer is the last.
+
+Closing one that seems idle could cross with a request, which would then go unanswered.
+"""
+
+ANSWERED_S: Final = 1.0
+"""For a last answer to reach its client, after the bound on it."""
+
+ENDED_S: Final = 3.0
+"""For a process to end once it has no connection any more, and for a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,16 @@ class Settings:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     """PEM files; with both, the edge itself ends TLS."""
+
+    @property
+    def drain_s(self) -> float:
+        """How long stopping waits for what is under way, at most: a whole request may begin in the grace."""
+        return DRAIN_GRACE_S + self.head_s + self.body_s + self.confirm_s + ANSWERED_S
+
+    @property
+    def stop_s(self) -> float:
+        """By then a process that was asked to stop has ended; one that has not hangs."""
+        return self.drain_s + ENDED_S
 
     def of_one(self, processes: int) -> "Settings":
         """What one of so many processes goes by: its share of what they may let through together."""

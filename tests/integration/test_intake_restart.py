@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RATE = 40
+CONFIRM_S = 1.0
+SLOW_S = 4.6
+"""Longer than the grace for idle connections and the queue's time together."""
 
 
 @pytest.fixture
@@ -72,6 +76,40 @@ async def test_a_rolling_restart_refuses_and_resets_nobody(scratch: Scratch, bal
     assert statuses.total() == len(stored) > 4 * RATE
 
 
+@pytest.mark.parametrize("asked", [signal.SIGHUP, signal.SIGTERM], ids=["replaced", "stopped"])
+async def test_a_vote_that_arrives_slowly_is_still_taken(
+    scratch: Scratch, ballot_id: str, asked: signal.Signals
+) -> None:
+    """Its body is on its way when its process is asked to stop: it is accepted, and nothing is reset."""
+    async with open_ballot(scratch, ballot_id) as poll:
+        (voter,) = await poll.issue()
+        vote = voter.vote(poll.document).to_json()
+        with edge(scratch.env, settings={"BALLOT_CONFIRM_SECONDS": str(CONFIRM_S)}) as running:
+            async with aiohttp.ClientSession(running.url) as web:
+                await becomes(web, "ready")
+            log = scratch.home.logs / "intake.log"
+            parts = urlsplit(running.url)
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: vote\r\n\r\n")
+            await reader.readuntil(b'"live"}')
+            writer.write(b"POST %b HTTP/1.1\r\nHost: vote\r\n" % poll.path("votes").encode())
+            writer.write(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(vote))
+            os.kill(running.process.pid, asked)
+            if asked is signal.SIGHUP:
+                await until(lambda: said(log, "listening", times=2))
+            for at in range(0, len(vote), len(vote) // 20):
+                writer.write(vote[at : at + len(vote) // 20])
+                await asyncio.sleep(SLOW_S / 20)
+            answer = await reader.read()
+            writer.close()
+            assert not await said(log, "edge process killed: it did not stop")
+        stored = await poll.stored()
+
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert len(stored) == 1
+
+
 async def test_a_replacement_that_is_no_use_is_given_up(scratch: Scratch, ballot_id: str) -> None:
     """New processes that cannot start change nothing: the one before goes on taking votes."""
     async with open_ballot(scratch, ballot_id) as poll:
@@ -92,6 +130,6 @@ async def test_a_replacement_that_is_no_use_is_given_up(scratch: Scratch, ballot
                 assert await asyncio.to_thread(running.process.poll) is None
 
 
-async def said(log: Path, action: str) -> bool:
-    """Whether the log says so."""
-    return f'"action":"{action}"' in await asyncio.to_thread(log.read_text)
+async def said(log: Path, action: str, *, times: int = 1) -> bool:
+    """Whether the log says so, so many times."""
+    return (await asyncio.to_thread(log.read_text)).count(f'"action":"{action}"') >= times

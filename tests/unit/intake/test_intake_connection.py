@@ -15,7 +15,7 @@ from ballot.rejection import Rejected
 from intake import admission, connection, replies
 from intake.answer import Answer
 from intake.connection import IDLE_S, LINGER_S, STALL_S, TURN_REQUESTS, Connection
-from intake.framing import LINE_BYTES_MAX
+from intake.framing import LINE_BYTES_MAX, READ_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +37,10 @@ class Wire:
     ended: bool = False
     closed: bool = False
     aborted: bool = False
+
+    def set_write_buffer_limits(self, *, high: int) -> None:
+        """Take the bound on answers that wait."""
+        assert high <= 64 * 1024
 
     def get_extra_info(self, name: str) -> object:
         """Return where the client is; no TLS."""
@@ -96,6 +100,7 @@ class Bench:
     waiting: list[Request] = field(default_factory=list)
     left_ones: list[Connection] = field(default_factory=list)
     application: Any = None
+    incoming: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
 
     def __post_init__(self) -> None:
         """Be the application too."""
@@ -153,8 +158,13 @@ class Client:
     connection: Connection
 
     def send(self, data: bytes) -> None:
-        """Let bytes arrive."""
-        self.connection.data_received(data)
+        """Let bytes arrive, as many at once as the connection has room for."""
+        while data:
+            room = self.connection.get_buffer(-1)
+            length = min(len(room), len(data))
+            room[:length] = data[:length]
+            self.connection.buffer_updated(length)
+            data = data[length:]
 
     def expire(self, seconds: float) -> None:
         """Let time pass, and the sweep come by if there is something for it to do."""
@@ -396,6 +406,21 @@ def test_what_is_under_way_has_no_deadline_here(connect: Callable[..., Client]) 
     assert client.statuses() == [200]
 
 
+def test_the_place_for_a_read_is_free_for_the_next(connect: Callable[..., Client]) -> None:
+    """Nothing of a connection stays in it: what another one reads there changes no request."""
+    client = connect(at_once=False)
+
+    client.send(sized(b"1" * 100)[:-50])
+    client.bench.incoming[:] = bytes(READ_BYTES)
+    client.send(b"1" * 50 + LIVE)
+    client.bench.incoming[:] = bytes(READ_BYTES)
+    client.bench.finish()
+    client.bench.finish()
+
+    assert client.statuses() == [200, 200]
+    assert bytes(client.wire.written).count(b"1" * 100) == 1
+
+
 def test_the_last_answer_is_not_overtaken_by_a_reset(connect: Callable[..., Client]) -> None:
     """After it nothing more is written, what comes is read and thrown away, and only then it is closed."""
     client, slow = connect(), connect()
@@ -480,6 +505,7 @@ HOSTILE: dict[str, bytes] = {
     "signed length": VOTES + b"Content-Length: +3\r\n\r\n123",
     "other coding": VOTES + b"Transfer-Encoding: gzip\r\n\r\n",
     "further coding": VOTES + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "further coding of a read": LIVE[:-2] + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "coding after chunked": VOTES + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
     "coding like chunked": VOTES + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "space before colon": b"GET /livez HTTP/1.1\r\nHost : a\r\n\r\n",

@@ -4,6 +4,7 @@ import click
 import pytest
 
 from intake.settings import Settings
+from ops.supervisor import STOP_SECONDS
 
 
 def test_defaults() -> None:
@@ -17,6 +18,15 @@ def test_processes_share_what_one_address_may_try() -> None:
 
     shares = [whole.of_one(processes).failures_per_minute for processes in (1, 2, 3, 20)]
     assert shares == [10, 5, 4, 1]
+
+
+def test_stopping_waits_for_whatever_may_be_under_way() -> None:
+    """A head, its body and the queue, all as slow as allowed; with the defaults `ballot up` is as patient."""
+    slow = Settings(head_s=120.0, body_s=120.0, confirm_s=60.0)
+
+    assert slow.drain_s > slow.head_s + slow.body_s + slow.confirm_s
+    assert slow.stop_s > slow.drain_s
+    assert Settings().stop_s < STOP_SECONDS
 
 
 def test_all_faults_at_once() -> None:
