@@ -31,6 +31,9 @@ CHECK_S: Final = 2.0
 CHECK_SOON_S: Final = 0.1
 """How soon they are looked at after an error that one call met: it may be the server's state after all."""
 
+SAID_S: Final = 1.0
+"""For so long after a line in the log about a refused call there is no other."""
+
 BACKOFF_S: Final = (0.05, 1.0)
 CATCH_UP_S: Final = 0.25
 """How long each look takes at whether replicas that were late have caught up."""
@@ -66,6 +69,7 @@ class Link:
         self._lines = Lines()
         self._wake: asyncio.Future[None] | None = None
         self._check_at_s = 0.0
+        self._say_at_s = 0.0
         self._backoff_s = BACKOFF_S[0]
         self._reading: Reading | None = None
         self._retired = False
@@ -262,7 +266,10 @@ class Link:
                 self._redirect(item, error)
             items.clear()  # no longer of this round
             return error if isinstance(error, ReadOnlyError) else None
-        log.error("call refused", function=function, error=error)
+        now_s = self._clock.monotonic()
+        if now_s >= self._say_at_s:  # a shard that is broken says the same every round
+            self._say_at_s = now_s + SAID_S
+            log.error("call refused", node=self.name, function=function, error=error)
         return error
 
     def _fail(self, reason: str, text: str = "") -> None:

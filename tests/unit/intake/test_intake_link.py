@@ -143,6 +143,19 @@ async def test_an_error_of_one_call_costs_that_call_only() -> None:
     assert all(ready for ready, _ in bench.states)
 
 
+async def test_a_broken_shard_is_logged_once_a_second(capfd: pytest.CaptureFixture[str]) -> None:
+    """However many rounds meet it."""
+    async with running() as bench:
+        for number in range(20):
+            bench.add(2 * number)
+            bench.add(2 * number + 1, shard=1)
+            bench.node.answers.put_nowait(second_fails(ResponseError("WRONGTYPE")))
+            await until(lambda number=number: len(bench.answered) == 2 * number + 2)  # type: ignore[misc]  # mypy
+            bench.clock.advance(0.099)
+
+    assert capfd.readouterr().err.count("call refused") == 2
+
+
 async def test_the_check_after_it_finds_what_is_wrong_with_the_server() -> None:
     """A state that shows in one call's error makes the link not ready at the check, with the state's name."""
     async with running() as bench:
