@@ -12,7 +12,7 @@ from workers.entry import DIGEST_BYTES, Fields, microseconds
 from workers.metrics import WorkerMetrics
 from workers.opening import Keys, attempt_place, seal_ip
 from workers.published import Catalogue, PublishedBallot
-from workers.queue import Delivery, Queue
+from workers.queue import BEGINNING, Delivery, Given, Queue
 from workers.store import Attempt, Store
 
 ENTRIES_MAX: Final = 1000
@@ -59,17 +59,20 @@ class AttemptsReader:
         if not streams:
             return 0
         handled = 0
-        for stream, deliveries in (await self._next([*streams], consumer)).items():
-            self._unsure = True
+        # If anything goes wrong from here on, entries may have been given to us: the next round asks first.
+        unsure, self._unsure = self._unsure, True
+        given = await self._next([*streams], consumer, unsure=unsure)
+        for stream, deliveries in given.items():
             ballot, shard = streams[stream]
             ours = [each for each in deliveries if not (leave_foreign and self._is_foreign(each))]
             if ours:
                 handled += await self._handle(ballot, shard, stream, ours)
-        self._unsure = False
+        self._unsure = bool(given.unheard)
         return handled
 
-    async def _next(self, streams: Sequence[str], consumer: str) -> dict[str, list[Delivery]]:
-        if self._unsure and (own := await self._queue.read_own(streams, consumer, count=ENTRIES_MAX)):
+    async def _next(self, streams: Sequence[str], consumer: str, *, unsure: bool) -> Given:
+        after = dict.fromkeys(streams, BEGINNING)
+        if unsure and (own := await self._queue.read_own(after, consumer, count=ENTRIES_MAX)):
             return own
         now_s = self._clock.monotonic()
         if now_s - self._claimed_s >= CLAIM_IDLE_MS / 1000 / 3:

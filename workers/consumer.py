@@ -1,12 +1,11 @@
 """From the queue to the voter database: claim, open, verify, store, commit, and only then acknowledge.
 
-While the database stores one batch the next is read and checked; batches are stored in the order they came.
+While the database stores one batch the next is read and checked; a shard's batches are stored in the order
+this worker was given them.
 """
 
 import asyncio
-import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from runtime import logs
@@ -18,33 +17,18 @@ from workers.fuse import WINDOW_ENTRIES, FuseBlownError
 from workers.guard import Guard
 from workers.metrics import WorkerMetrics
 from workers.published import Catalogue, PublishedBallot
-from workers.queue import Delivery, Queue
+from workers.queue import Delivery, Given, Queue
+from workers.reading import HELD_CLAIM_FACTOR, ConsumerSettings, Reading
 from workers.store import Outcome, Store
 from workers.storing import Batch, Storing
 
-BATCH_ENTRIES_MAX: Final = 512
-ROUND_ENTRIES_MAX: Final = 4096
-"""What one read takes from all streams together: half a second's work, and some 10 MB at the usual size."""
 ROUND_S: Final = 1.0
 """A round goes on reading for so long while there is a backlog; then other duties have their turn."""
-SHARD_ENTRIES_MIN: Final = 16
-BLOCK_MS: Final = 200
-HELD_CLAIM_FACTOR: Final = 3
 REFRESH_S: Final = 1.0
 STOPPED_LOOK_S: Final = 1.0
-NAME_KEPT_S: Final = 60.0
-"""A process that slept longer takes a new consumer name: its old one may be about to be forgotten as dead."""
+__all__ = ["Consumer", "ConsumerSettings"]
 
 _log = logs.get("consumer")
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerSettings:
-    """`claim_idle_s`: how long another worker may sit on an entry before it is taken over."""
-
-    claim_idle_s: float = 5.0
-    batch_entries: int = BATCH_ENTRIES_MAX
-    block_ms: int = BLOCK_MS
 
 
 class Consumer:
@@ -63,7 +47,6 @@ class Consumer:
         clock: Clock,
         settings: ConsumerSettings | None = None,
     ) -> None:
-        self._prefix = name
         self._queue = queue
         self._store = store
         self._storing = Storing(queue=queue, store=store, guard=guard, metrics=metrics, clock=clock)
@@ -73,12 +56,14 @@ class Consumer:
         self._metrics = metrics
         self._clock = clock
         self._settings = settings or ConsumerSettings()
-        self._busy: int | None = None
-        self._count = SHARD_ENTRIES_MIN
-        self._unsure = self._unpinned_said = self._remembered = False
-        self._refreshed_s = self._claimed_s = -REFRESH_S
-        self._read_s = clock.monotonic()
-        self.name = self._new_name()
+        self._reading = Reading(prefix=name, queue=queue, guard=guard, clock=clock, settings=self._settings)
+        self._unpinned_said = self._remembered = False
+        self._refreshed_s = -REFRESH_S
+
+    @property
+    def name(self) -> str:
+        """What the groups call this worker now."""
+        return self._reading.name
 
     async def run_once(self) -> int:
         """Handle one round of entries and tell how many; 0 after a short wait when there is nothing.
@@ -97,9 +82,7 @@ class Consumer:
         if not await self._guard.may_store(self._judge_waiting):
             await self._clock.sleep(STOPPED_LOOK_S)
             return 0
-        # If anything goes wrong from here on, entries may have been given to us: the next round asks first.
-        unsure, self._unsure = self._unsure, True
-        deliveries, again = await self._next(streams, unsure=unsure)
+        deliveries = await self._reading.first(streams)
         round_ = _Round(self._storing)
         try:
             await self._handle(round_, streams, deliveries)
@@ -112,8 +95,7 @@ class Consumer:
             self._guard.hold(held)
         elif self._guard.held:
             self._guard.let_go(after_s=HELD_CLAIM_FACTOR * self._settings.claim_idle_s)
-        # What is left on purpose comes again by itself, like what others leave lying.
-        self._unsure = again and not held
+        self._reading.end()
         return handled
 
     async def _refresh(self) -> None:
@@ -142,54 +124,22 @@ class Consumer:
             for stream, shard in ballot.votes.items()
         }
 
-    async def _next(
-        self, streams: dict[str, tuple[PublishedBallot, int]], *, unsure: bool
-    ) -> tuple[dict[str, list[Delivery]], bool]:
-        """What a failure left with us, then what others left lying, then what is new.
-
-        Also tells whether more may have been left with us.
-        """
-        names = list(streams)
-        # As many of each stream as a round bears; the streams that had something last time share it.
-        share = ROUND_ENTRIES_MAX // (len(names) if unsure or self._busy is None else max(1, self._busy))
-        self._count = count = max(SHARD_ENTRIES_MIN, min(self._settings.batch_entries, share))
-        now_s = self._clock.monotonic()
-        if now_s - self._read_s > NAME_KEPT_S:
-            self.name = self._new_name()
-        self._read_s = now_s
-        if unsure and (own := await self._queue.read_own(names, self.name, count=count)):
-            return own, True
-        if now_s - self._claimed_s >= min(REFRESH_S, self._settings.claim_idle_s):
-            # What we hold we leave to a worker with the right key: it claims sooner than we do.
-            factor = HELD_CLAIM_FACTOR if self._guard.held else 1
-            idle_ms = round(factor * self._settings.claim_idle_s * 1000)
-            stale = await self._queue.claim_stale(names, self.name, idle_ms=idle_ms, count=count)
-            if stale:
-                _log.warning("entries_claimed", entries=sum(map(len, stale.values())))
-                return stale, False
-            self._claimed_s = now_s
-        new = await self._queue.read_new(names, self.name, count=count, block_ms=self._settings.block_ms)
-        self._busy = len(new)
-        return new, False
-
     async def _handle(
         self,
         round_: "_Round",
         streams: dict[str, tuple[PublishedBallot, int]],
-        deliveries: dict[str, list[Delivery]],
+        deliveries: Given,
     ) -> None:
-        """Handle what was given out, then what is new while there is a backlog and this round lasts."""
+        """Handle what was given out, and go on while there is a backlog and this round lasts."""
         until_s = self._clock.monotonic() + ROUND_S
         while deliveries:
             full = False
             for stream, entries in deliveries.items():
                 await round_.store(await self._checked(*streams[stream], stream, entries))
-                full = full or len(entries) >= self._count
+                full = full or len(entries) >= self._reading.count
             if not full or self._clock.monotonic() >= until_s:
                 break
-            deliveries = await self._queue.read_new(
-                list(streams), self.name, count=self._count, block_ms=None
-            )
+            deliveries = await self._reading.further(streams)
         await round_.stored()
 
     async def _checked(
@@ -228,9 +178,6 @@ class Consumer:
                 judged += zip(checked, outcomes, strict=True)
         return judged
 
-    def _new_name(self) -> str:
-        return f"{self._prefix}-{secrets.token_hex(4)}"
-
 
 class _Round:
     """One batch being stored while its caller checks the next."""
@@ -255,7 +202,8 @@ class _Round:
             self.handled, self.left = self.handled + self._given - left, self.left + left
 
     async def end(self) -> None:
-        """Leave nothing running behind a failure; what it had begun comes again."""
+        """Leave nothing running behind a failure; a commit is not broken off before its alarms."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.exception()  # a failure before it is being raised, and its entries come again

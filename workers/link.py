@@ -38,10 +38,11 @@ class Link:
 
     async def across(
         self, keys: Iterable[str], work: Callable[[Any, list[str]], Awaitable[list[T]]]
-    ) -> list[T]:
-        """What each primary says for those of `keys` that it holds, all asked at once.
+    ) -> tuple[list[T], frozenset[str]]:
+        """What each primary says for those of `keys` that it holds, all asked at once; and the others' keys.
 
-        A primary that fails keeps the others' answers from nobody: it raises only if no other said anything.
+        A primary that fails keeps the others' answers from nobody: Retry is raised only if every one failed.
+        What was asked of it may have been done all the same.
         """
         shares: dict[Any, list[str]] = {}
         for key in keys:
@@ -49,11 +50,19 @@ class Link:
         answers = await asyncio.gather(
             *(self.asking(work(client, share)) for client, share in shares.items()), return_exceptions=True
         )
-        said = [each for answer in answers if not isinstance(answer, BaseException) for each in answer]
-        for answer in answers:
-            if isinstance(answer, BaseException) and not (said and isinstance(answer, Retry)):
-                raise answer
-        return said
+        said: list[T] = []
+        unheard: list[str] = []
+        failures: list[BaseException] = []
+        for share, answer in zip(shares.values(), answers, strict=True):
+            if isinstance(answer, BaseException):
+                failures.append(answer)
+                unheard += share
+            else:
+                said += answer
+        for failure in failures:
+            if not isinstance(failure, Retry) or len(failures) == len(shares):
+                raise failure
+        return said, frozenset(unheard)
 
     async def asking(self, command: Awaitable[T]) -> T:
         """The answer to `command`, or one of our failures."""

@@ -22,13 +22,21 @@ from workers.link import BusyGroupError, Link, NoStreamError, OtherKindError
 Delivery = tuple[str, Fields | None]
 """An entry's id and fields; None when the stream no longer holds it."""
 
+BEGINNING: Final = "0"
 COPIES_PAGE: Final = 500
 CONSUMER_DEAD_MS: Final = 10 * 60 * 1000
 """Idle this long with nothing pending, a consumer's name is forgotten; a live one reads every second."""
 POLL_MS: Final = 50
 """How often the streams of a Cluster are looked at: no command can wait for several slots at once."""
-ASK_REPLICAS_MS: Final = 20
+ASK_REPLICAS_MS: Final = 100
+"""How long each of the two questions waits for the replicas before both are asked again."""
 WAIT_REPLICAS_S: Final = 1.0
+
+
+class Given(dict[str, list[Delivery]]):
+    """What each stream gave. The primary of those in `unheard` failed; it may have given us some too."""
+
+    unheard: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +58,13 @@ class StreamState:
 class Queue(Link):
     """Every method raises Retry while the queue is away, and Fatal when it refuses us.
 
-    `replicas` is on how many replicas' disks an entry must be before it is handed on; 0 at level `disk`.
+    `replicas` is on how many replicas' disks an entry must be before it is handed on; 0 at level `disk`. None
+    is handed on while a primary has more of them: one that took its place could lack what is stored.
     """
 
     def __init__(self, nodes: Nodes, *, replicas: int = 0) -> None:
         super().__init__(nodes)
         self._replicas = replicas
-        self._waiter = f"waits-{secrets.token_hex(8)}"
 
     async def published(self, *, but: Collection[str]) -> dict[str, bytes]:
         """What the desk has published, by ballot, leaving out those already known."""
@@ -122,28 +130,26 @@ class Queue(Link):
 
     async def read_new(
         self, streams: Sequence[str], consumer: str, *, count: int, block_ms: int | None
-    ) -> dict[str, list[Delivery]]:
+    ) -> Given:
         """Entries that nobody has been given yet, at most `count` of each stream."""
         if not streams:
-            return {}
+            return Given()
+        after, found = dict.fromkeys(streams, ">"), Given()
         if not self.nodes.cluster or len(streams) == 1:
-            return await self._read(streams, ">", consumer, count=count, block_ms=block_ms)
+            return await self._read(after, consumer, count=count, block_ms=block_ms)
         for _ in range(1 + (block_ms or 0) // POLL_MS):
-            if found := await self._read(streams, ">", consumer, count=count):
+            found = await self._read(after, consumer, count=count)
+            if found or found.unheard:
                 return found
             if block_ms:
                 await asyncio.sleep(POLL_MS / 1000)
-        return {}
+        return found
 
-    async def read_own(
-        self, streams: Sequence[str], consumer: str, *, count: int
-    ) -> dict[str, list[Delivery]]:
-        """Entries that this consumer was given and has not acknowledged."""
-        return await self._read(streams, "0", consumer, count=count)
+    async def read_own(self, after: Mapping[str, str], consumer: str, *, count: int) -> Given:
+        """Entries after those in `after` that this consumer was given and has not acknowledged."""
+        return await self._read(after, consumer, count=count)
 
-    async def claim_stale(
-        self, streams: Sequence[str], consumer: str, *, idle_ms: int, count: int
-    ) -> dict[str, list[Delivery]]:
+    async def claim_stale(self, streams: Sequence[str], consumer: str, *, idle_ms: int, count: int) -> Given:
         """Entries given to some consumer at least `idle_ms` ago and not acknowledged: ours from now on.
 
         Those that the stream no longer holds come without fields; the group has already forgotten them.
@@ -159,7 +165,7 @@ class Queue(Link):
             ]
             return await self._on_replicas(client, claimed)
 
-        return dict(await self.across(streams, claim))
+        return _given(*await self.across(streams, claim))
 
     async def acknowledge(
         self, stream: str, ids: Sequence[str], *, references_key: str, states: Mapping[bytes, str]
@@ -294,15 +300,15 @@ class Queue(Link):
         )
 
     async def _read(
-        self, streams: Sequence[str], after: str, consumer: str, *, count: int, block_ms: int | None = None
-    ) -> dict[str, list[Delivery]]:
+        self, after: Mapping[str, str], consumer: str, *, count: int, block_ms: int | None = None
+    ) -> Given:
         """What the group gives this consumer: one command for all streams, in a Cluster one for each."""
 
         async def read(client: Any, share: list[str]) -> list[tuple[str, list[Delivery]]]:
             together = [[stream] for stream in share] if self.nodes.cluster else [share]
             pipeline = client.pipeline(transaction=False)
             for names in together:
-                positions: Any = dict.fromkeys(names, after)
+                positions: Any = {name: after[name] for name in names}
                 pipeline.xreadgroup(handoff.GROUP, consumer, positions, count=count, block=block_ms)
             given = [
                 (stream.decode(), _deliveries(entries))
@@ -311,7 +317,7 @@ class Queue(Link):
             ]
             return await self._on_replicas(client, given)
 
-        return dict(await self.across(streams, read))
+        return _given(*await self.across(after, read))
 
     async def _on_replicas(
         self, client: Any, given: list[tuple[str, list[Delivery]]]
@@ -319,24 +325,43 @@ class Queue(Link):
         """What was given, without the streams that gave nothing, once the replicas have it on disk.
 
         WAITAOF waits for writes of its own connection only, and not every read writes (an entry given again
-        does not). So we write something that leaves nothing behind, after the entries, and wait for that. A
-        replica asked too soon says how far it was before, and no more for a second: it is asked again.
+        does not). So we write something that leaves nothing behind, after the entries, and wait for that. The
+        wait before the other's makes a replica say soon that it is done: intake/durability.py says why.
         """
         given = [(stream, deliveries) for stream, deliveries in given if deliveries]
-        if not given or not self._replicas:
+        if not given:
             return given
-        stream = given[0][0]
-        async with client.client() as connection:
-            made = await connection.xgroup_createconsumer(stream, handoff.GROUP, self._waiter)
-            await connection.xgroup_delconsumer(stream, handoff.GROUP, self._waiter)
-            until_s = time.monotonic() + WAIT_REPLICAS_S
-            while made and time.monotonic() < until_s:
-                local, replicas = await connection.execute_command(
-                    "WAITAOF", 1, self._replicas, ASK_REPLICAS_MS
-                )
-                if local >= 1 and replicas >= self._replicas:
-                    return given
-        raise Retry("queue: not yet on every replica's disk, so nothing of it is stored")
+        found = await client.info("replication")
+        if found["role"] == "master" and found["connected_slaves"] > self._replicas:
+            raise Retry(
+                f"queue: it has {found['connected_slaves']} replicas and BALLOT_DURABILITY waits for "
+                f"{self._replicas}, so nothing of it is stored"
+            )
+        until_s = time.monotonic() + WAIT_REPLICAS_S
+        while self._replicas:
+            local, replicas = await self._ask_replicas(client, given[0][0])
+            if local >= 1 and replicas >= self._replicas:
+                break
+            if time.monotonic() >= until_s:
+                raise Retry("queue: not yet on every replica's disk, so nothing of it is stored")
+        return given
+
+    async def _ask_replicas(self, client: Any, stream: str) -> tuple[int, int]:
+        """On how many disks, our own primary's and replicas', is all that was written until now."""
+        waiter = f"waits-{secrets.token_hex(8)}"  # one for each wait: none that another task deletes is made
+        pipeline = client.pipeline(transaction=False)
+        pipeline.xgroup_createconsumer(stream, handoff.GROUP, waiter)
+        pipeline.xgroup_delconsumer(stream, handoff.GROUP, waiter)
+        pipeline.execute_command("WAIT", self._replicas, ASK_REPLICAS_MS)
+        pipeline.execute_command("WAITAOF", 1, self._replicas, ASK_REPLICAS_MS)
+        *_, (local, replicas) = await pipeline.execute()
+        return local, replicas
+
+
+def _given(streams: Iterable[tuple[str, list[Delivery]]], unheard: frozenset[str]) -> Given:
+    given = Given(streams)
+    given.unheard = unheard
+    return given
 
 
 async def _make_group(client: Any, stream: str) -> None:

@@ -1,4 +1,4 @@
-"""From checked entries to committed and acknowledged ones, a batch at a time, in the order they came."""
+"""From checked entries to committed and acknowledged ones, a batch at a time, in the order given."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,9 +56,10 @@ class Storing:
         outcomes = await self._commit(batch, checked) if checked else []  # (2)
         self._metrics.store_seconds.observe(max(0.0, self._clock.monotonic() - batch.begun_s))
         entries = {each.entry.id: each.entry for each in checked}
-        states = await self._states(batch.ballot.id, entries, outcomes)
+        # At once: given again, these entries are no longer fresh, and nothing would be said of them.
         self._count(entries, outcomes)
         self._alarm(batch.ballot.id, batch.shard, outcomes)
+        states = await self._states(batch.ballot.id, entries, outcomes)
         done = [entry_id for entry_id in batch.given if entry_id not in left]
         if done:
             # (3) Committed: from here the queue may forget these entries.

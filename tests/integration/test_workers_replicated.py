@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runtime.servers import Servers
-    from tests.integration.cluster_rig import Rig
+    from tests.integration.cluster_rig import Node, Rig
 
 STREAM = handoff.votes_key("b", 0)
+FIRST = {STREAM: "0"}
 PROMPT_S = 0.5
+TURNS = 20
 
 
 @pytest.fixture
@@ -45,36 +48,73 @@ def found(rig: Rig) -> Iterator[Servers]:
 
 
 async def test_entries_are_handed_on_once_replicas_have_them(rig: Rig, found: Servers) -> None:
-    """By every way to read: none with the replica stopped, all soon after, and at level `disk` at once."""
+    """By every way to read: none with the replica stopped, all soon after."""
     primary, replica = rig.nodes
-    queue, alone = Queue(Nodes(found, "worker"), replicas=1), Queue(Nodes(found, "worker"))
+    queue = Queue(Nodes(found, "worker"), replicas=1)
     await queue.join([STREAM])
-    primary.ask("XADD", STREAM, "*", "k", "v")
+    entry = primary.ask("XADD", STREAM, "*", "k", "v").decode()
     assert len(await queue.read_after(STREAM, "0-0", count=9)) == 1
     rig.stop(replica)
-    (entry, _), *_ = await alone.read_after(STREAM, "0-0", count=9)
 
     for read in (
         lambda: queue.read_new([STREAM], "one", count=9, block_ms=None),
-        lambda: queue.read_own([STREAM], "one", count=9),
+        lambda: queue.read_own(FIRST, "one", count=9),
         lambda: queue.claim_stale([STREAM], "two", idle_ms=0, count=9),
         lambda: queue.read_after(STREAM, "0-0", count=9),
     ):
         with pytest.raises(Retry, match="not yet on every replica's disk"):
             await read()
-    assert [i for i, _ in (await alone.read_own([STREAM], "two", count=9))[STREAM]] == [entry]
+    assert [(i.decode(), name) for i, name, *_ in _pending(primary)] == [(entry, b"two")]
 
     rig.resume(replica)
     began_s = time.monotonic()
-    assert [i for i, _ in (await queue.read_own([STREAM], "two", count=9))[STREAM]] == [entry]
+    assert [i for i, _ in (await queue.read_own(FIRST, "two", count=9))[STREAM]] == [entry]
     for _ in range(3):
         primary.ask("XADD", STREAM, "*", "k", "v")
         assert len((await queue.read_new([STREAM], "one", count=9, block_ms=200))[STREAM]) == 1
     assert time.monotonic() - began_s < 4 * PROMPT_S
     (consumers,) = [group["consumers"] for group in await _groups(queue)]
     assert consumers == 2  # what was written for the wait has left nothing behind
-    for each in (queue, alone):
-        await each.close()
+    await queue.close()
+
+
+async def test_two_readers_of_one_worker_wait_side_by_side(rig: Rig, found: Servers) -> None:
+    """Storing and turnout read the same stream at once, again and again, and neither fails for the other."""
+    queue = Queue(Nodes(found, "worker"), replicas=1)
+    await queue.join([STREAM])
+    rig.nodes[0].ask("XADD", STREAM, "*", "k", "v")
+    await queue.read_new([STREAM], "one", count=9, block_ms=None)
+    for _ in range(TURNS):
+        await asyncio.gather(
+            *(queue.read_after(STREAM, "0-0", count=9) for _ in range(4)),
+            queue.read_own(FIRST, "one", count=9),
+        )
+    assert [group["consumers"] for group in await _groups(queue)] == [1]
+    await queue.close()
+
+
+async def test_nothing_is_handed_on_beside_replicas_that_are_not_waited_for(rig: Rig, found: Servers) -> None:
+    """A worker at level `disk` stops while a replica is there, and goes on when it is gone."""
+    primary, replica = rig.nodes
+    queue = Queue(Nodes(found, "worker"))
+    await queue.join([STREAM])
+    primary.ask("XADD", STREAM, "*", "k", "v")
+    for read in (
+        lambda: queue.read_new([STREAM], "one", count=9, block_ms=None),
+        lambda: queue.read_own(FIRST, "one", count=9),
+        lambda: queue.read_after(STREAM, "0-0", count=9),
+    ):
+        with pytest.raises(Retry, match="1 replicas and BALLOT_DURABILITY waits for 0"):
+            await read()
+
+    rig.promote(replica)
+    cluster_rig.until(lambda: primary.ask("ROLE")[2] == [], "the primary to know")
+    assert len((await queue.read_own(FIRST, "one", count=9))[STREAM]) == 1
+    await queue.close()
+
+
+def _pending(primary: Node) -> Any:
+    return primary.ask("XPENDING", STREAM, handoff.GROUP, "-", "+", 9)
 
 
 async def _groups(queue: Queue) -> list[dict[str, int]]:

@@ -11,9 +11,10 @@ import pytest
 
 import workers.store
 from ballot import handoff
+from ballot.suite import SigningKey
 from runtime import postgres
 from runtime.lifecycle import Retry
-from tests.integration.workers_ground import Cast, Ground, LosesAcknowledgements, ground
+from tests.integration.workers_ground import Cast, Ground, LosesAcknowledgements, OneBallotQueue, ground
 from workers.checking import Checks
 from workers.published import PublishedBallot
 from workers.store import Outcome, Row, Store
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from tests.conftest import Stack
+    from workers.queue import Given
 
+ANSWER_S = 0.2
 HERE = Verifier(0)
 """Signatures checked in the worker's own process, as they are unless the setting says otherwise."""
 
@@ -272,3 +275,47 @@ async def _written(made: Ground) -> list[Any]:
     tables = ("votes", "ip_records", "turnout", "quarantine", "returns", "events")
     marks = [dict(row) for row in await made.rows("marks") if row["entries"]]
     return [sorted(map(str, await made.rows(table))) for table in tables] + marks
+
+
+class SlowToAnswer(Store):
+    """The real store, whose answer comes some time after the commit."""
+
+    async def store_batch(self, *args: Any, **kwargs: Any) -> list[Outcome]:
+        """Commit, and answer later."""
+        outcomes = await super().store_batch(*args, **kwargs)
+        await asyncio.sleep(ANSWER_S)
+        return outcomes
+
+
+class BreaksOnce(OneBallotQueue):
+    """The real queue, away for the second read of new entries."""
+
+    reads = 0
+
+    async def read_new(self, *args: Any, **kwargs: Any) -> Given:
+        """Break, or read."""
+        self.reads += 1
+        if self.reads == 2:
+            raise Retry("the connection broke")
+        return await super().read_new(*args, **kwargs)
+
+
+async def test_a_hiccup_of_the_queue_costs_no_alarm(
+    stack: Stack, ballot_id: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is committed while the next read fails is said and counted as any other, once."""
+    store = SlowToAnswer(lambda: postgres.connect(stack.servers, "voterdb", "ballot_worker"))
+    async with ground(stack, ballot_id) as made:
+        bad, *good = await made.voters(20)
+        await made.cast(bad, signer=SigningKey.from_seed(bytes(32)))
+        for voter in good:
+            await made.cast(voter)
+        async with made.worker(HERE, batch=16, store=store, queue_type=BreaksOnce) as rig:
+            with pytest.raises(Retry):
+                await rig.consumer.run_once()
+            await rig.drain()
+            counted = rig.value("ballot_quarantined_total", reason="bad_signature")
+        assert len(await made.rows("votes")) == len(good)
+        assert await made.pending() == 0
+    assert capfd.readouterr().err.count('"quarantined"') == 1
+    assert counted == 1
