@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from runtime.addresses import ADMIN
 
@@ -156,8 +158,13 @@ def _load_library(client: redis.Redis, code: bytes, filename: str) -> None:
     client.function_load(code.decode(), replace=True)
 
 
-def admin_client(address: ValkeyAddress, *, user: str, password: Redacted) -> redis.Redis:
-    """Return a blocking client for preparing a server; everything else uses `runtime.valkey`."""
+def admin_client(
+    address: ValkeyAddress, *, user: str, password: Redacted, timeout_s: float = TIMEOUT_S
+) -> redis.Redis:
+    """Return a blocking client for preparing a server; everything else uses `runtime.valkey`.
+
+    It tries once: the library would try a server that hangs eleven times.
+    """
     return redis.Redis(
         host=address.host,
         port=address.port,
@@ -167,6 +174,7 @@ def admin_client(address: ValkeyAddress, *, user: str, password: Redacted) -> re
         password=password.reveal(),
         protocol=2,
         decode_responses=False,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
     )

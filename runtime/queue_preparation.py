@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 NEEDED = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
 LOOK_S = 2.0
+ANSWER_S = 5.0
+NODE_ANSWER_S = 2.0
+"""One of several: the others must not wait long for it."""
 
 
 class QueuePreparation:
@@ -50,16 +54,19 @@ class QueuePreparation:
     def prepare(self) -> tuple[str, ...]:
         """Prepare what is not; the servers that were not known in this state before, by address.
 
-        A node of a Cluster that does not answer is left for later; one server alone must answer.
+        A node of a Cluster that does not answer is left for later, and the others do not wait for it; one
+        server alone must answer.
         """
         self._looked_s = time.monotonic()
         done = self._done()
         new = []
         faults: list[click.ClickException] = []
         places = self._places()
-        for place in places:
+        with ThreadPoolExecutor(max_workers=len(places)) as threads:
+            begun = [threads.submit(self._prepare_one, place, done.get(_name(place))) for place in places]
+        for place, preparing in zip(places, begun, strict=True):
             try:
-                state = self._prepare_one(place, done.get(_name(place)))
+                state = preparing.result()
             except redis.RedisError as error:
                 fault = _not_prepared(place, error)
                 if not self._address.cluster or not isinstance(
@@ -128,7 +135,8 @@ class QueuePreparation:
 
     def _client(self, place: Place) -> redis.Redis:
         address = ValkeyAddress(*place, db=self._address.db, tls=self._address.tls)
-        return admin_client(address, user=self._user, password=self._password)
+        timeout_s = NODE_ANSWER_S if self._address.cluster else ANSWER_S
+        return admin_client(address, user=self._user, password=self._password, timeout_s=timeout_s)
 
     @property
     def _file(self) -> Path:
