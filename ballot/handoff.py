@@ -102,8 +102,13 @@ def unknown_tries_key(ballot: str, shard: int) -> str:
     return tag(ballot, shard) + ":unknown_tries"
 
 
-def shard_keys(ballot: str, shard: int) -> tuple[str, str, str, str, str, str, str, str]:
-    """The eight keys of a shard, in the order in which every gate function takes them."""
+def counted_key(ballot: str, shard: int) -> str:
+    """Hash: minute, kind, outcome, digest → how many attempts over a budget, until they are in the log."""
+    return attempts_key(ballot, shard) + ":counted"
+
+
+def shard_keys(ballot: str, shard: int) -> tuple[str, str, str, str, str, str, str, str, str]:
+    """The nine keys of a shard, in the order in which every gate function takes them."""
     return (
         gate_key(ballot, shard),
         credentials_key(ballot, shard),
@@ -113,4 +118,5 @@ def shard_keys(ballot: str, shard: int) -> tuple[str, str, str, str, str, str, s
         attempts_key(ballot, shard),
         unknown_key(ballot, shard),
         unknown_tries_key(ballot, shard),
+        counted_key(ballot, shard),
     )

@@ -18,6 +18,7 @@ Cluster = Literal["voterdb", "userdb"]
 CLUSTERS: tuple[Cluster, ...] = ("voterdb", "userdb")
 OWNER = "ballot_owner"
 ADMIN = "admin"
+REPLICA = "replica"
 VALKEY_SCHEMES = ("valkey", "redis", "valkeys", "rediss")
 CLUSTER_SCHEMES = ("valkey-cluster", "valkeys-cluster")
 VALKEY_PORT = 6379

@@ -113,16 +113,24 @@ def user_rules(home: Home) -> dict[str, list[str]]:
 
     Where the servers are not ours, a user whose password is not in this home is left out.
     """
-    path = VALKEY / "users.acl"
-    text = path.read_text("utf-8") if path.exists() else ""
-    lines = [line.split()[1:] for line in text.splitlines() if line.startswith("user ")]
-    rules = {ADMIN: ADMIN_RULES.split()[2:]} | {name: rule for name, *rule in lines if name != "default"}
     found = {}
-    for name, rule in rules.items():
+    for name, rule in _rules().items():
         if home.embedded or home.has_password(f"valkey-{name}"):
             password = home.password(f"valkey-{name}").reveal()
             found[name] = [*rule, f"#{hashlib.sha256(password.encode()).hexdigest()}"]
     return found
+
+
+def user_names() -> tuple[str, ...]:
+    """Return the names of all our users, whoever has their passwords."""
+    return tuple(_rules())
+
+
+def _rules() -> dict[str, list[str]]:
+    path = VALKEY / "users.acl"
+    text = path.read_text("utf-8") if path.exists() else ""
+    lines = [line.split()[1:] for line in text.splitlines() if line.startswith("user ")]
+    return {ADMIN: ADMIN_RULES.split()[2:]} | {name: rule for name, *rule in lines if name != "default"}
 
 
 def load_functions(

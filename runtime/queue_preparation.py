@@ -16,9 +16,9 @@ import click
 import redis
 
 from runtime import home as home_files
-from runtime.addresses import ADMIN, ValkeyAddress
+from runtime.addresses import ADMIN, REPLICA, ValkeyAddress
 from runtime.nodes import described
-from runtime.preparation import admin_client, load_into, user_rules
+from runtime.preparation import admin_client, load_into, user_names, user_rules
 from runtime.valkey_server import SETTINGS
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from runtime.home import Home, Redacted
     from runtime.nodes import Place
+
+READABLE = ("masteruser", "masterauth", "requirepass")
+"""What CONFIG GET answers in clear, also to the edge's user."""
 
 NEEDED = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
 LOOK_S = 2.0
@@ -108,11 +111,30 @@ class QueuePreparation:
             return  # the server has no file for its users: they are set again after its next start
 
     def _warn(self, place: Place, client: redis.Redis) -> None:
-        """Say once what is set otherwise than votes need; the edge takes none while a primary is."""
-        found = {_text(name): _text(value) for name, value in client.config_get(*NEEDED).items()}
+        """Say once what is set otherwise than votes need; the edge takes none while a primary is.
+
+        And whose passwords the edge could read there, if they are worth more than a replica's.
+        """
+        answer = client.config_get(*NEEDED, *READABLE)
+        found = {_text(name): _text(value) for name, value in answer.items()}
         wrong = ", ".join(f"{name} {SETTINGS[name]}" for name in NEEDED if found.get(name) != SETTINGS[name])
-        sentence = f"Valkey at {_name(place)} must be set to: {wrong}."
-        if wrong and sentence not in self._warned:
+        if wrong:
+            self._say(f"Valkey at {_name(place)} must be set to: {wrong}.")
+        with_rights = {self._user, "default", *user_names()} - {REPLICA}
+        user = found.get("masteruser") or "default"
+        if found.get("masterauth") and user in with_rights:
+            self._say(
+                f"Valkey at {_name(place)} replicates as {user}, and the edge's user can read that password "
+                f"(CONFIG GET masterauth): set masteruser to {REPLICA}, and change the password of {user}."
+            )
+        if found.get("requirepass"):
+            self._say(
+                f"Valkey at {_name(place)} has requirepass set, which the edge's user can read: "
+                "take it out, and switch the user default off."
+            )
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self._warned:
             self._warned.add(sentence)
             click.echo(sentence, err=True)
 

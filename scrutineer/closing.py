@@ -1,6 +1,7 @@
-"""Waits until a closing ballot is closed on every shard and everything in its stream is stored.
+"""Waits until a closing ballot is closed on every shard and everything in its streams is stored.
 
-Believes only the queue.
+Votes, returns, and the attempts made until a shard was seen closed; later attempts are stored later, for
+they may go on for ever. Believes only the queue.
 """
 
 import asyncio
@@ -38,6 +39,30 @@ class Backlog:
         return self.undelivered + self.pending
 
 
+@dataclass(slots=True)
+class Attempts:
+    """How far a closed shard's attempts are: counted, then in their stream, then stored and taken out."""
+
+    shard: int
+    last: bytes | None = None
+    """The newest in the stream once no count was left; empty if there was none."""
+
+    waiting: int = 0
+    """How many are counted or in the stream."""
+
+    async def follow(self, desk: Desk, stored: StoredBallot) -> None:
+        """Move counts to the stream while there are any, then look whether the newest by then is stored."""
+        key = handoff.attempts_key(stored.id, self.shard)
+        counts = 0
+        if self.last is None:
+            counts = await stored.gate(desk).latch(self.shard)
+            if not counts:
+                newest = await desk.gate.xrevrange(key, count=1)
+                self.last = bytes(newest[0][0]) if newest else b""
+        there = counts or (self.last and await desk.gate.xrange(key, max=self.last.decode(), count=1))
+        self.waiting = counts + int(await desk.gate.xlen(key)) if there else 0
+
+
 async def backlog(desk: Desk, stored: StoredBallot, shard: int) -> Backlog:
     """Count one shard's un-acknowledged entries.
 
@@ -69,6 +94,7 @@ async def _count_after(desk: Desk, key: str, entry: bytes) -> int:
 async def wait_until_stored(desk: Desk, stored: StoredBallot, *, wait_s: float = WAIT_S) -> None:
     """Return once every shard is closed and stored; say what remains if that takes longer than `wait_s`."""
     gate = stored.gate(desk)
+    attempts = [Attempts(shard) for shard in range(stored.shards)]
     until = time.monotonic() + wait_s
     patient_until: float | None = None
     worker: subprocess.Popen[bytes] | None = None
@@ -77,16 +103,18 @@ async def wait_until_stored(desk: Desk, stored: StoredBallot, *, wait_s: float =
             states = await gate.states()
             closed = bool(states) and all(state.closed for state in states)
             if closed:
-                for state in states:
-                    await gate.latch(state.shard)
+                for each in attempts:
+                    await each.follow(desk, stored)
             # The backlog is read after the states: nothing enters a stream whose shard has closed.
             behind = [await backlog(desk, stored, shard) for shard in range(stored.shards)]
-            entries = sum(one.entries for one in behind)
+            entries = sum(one.entries for one in behind) + sum(each.waiting for each in attempts)
             if closed and not entries:
                 return
             now = time.monotonic()
             if now >= until:
-                raise click.ClickException(_what_remains(stored, closed=closed, behind=behind))
+                raise click.ClickException(
+                    _what_remains(stored, closed=closed, behind=behind, attempts=attempts)
+                )
             patient_until = patient_until or now + PATIENCE_S
             if closed and entries and now >= patient_until and (worker is None or worker.poll() is not None):
                 worker = _start_worker(desk)
@@ -97,13 +125,18 @@ async def wait_until_stored(desk: Desk, stored: StoredBallot, *, wait_s: float =
             await asyncio.to_thread(_stop, worker)
 
 
-def _what_remains(stored: StoredBallot, *, closed: bool, behind: list[Backlog]) -> str:
+def _what_remains(
+    stored: StoredBallot, *, closed: bool, behind: list[Backlog], attempts: list[Attempts]
+) -> str:
     if not closed:
         return f"{stored.id} has not closed on every shard yet; run `ballot close {stored.id}` again"
-    shards = ", ".join(f"shard {one.shard}: {one.entries:,}" for one in behind if one.entries)
-    total = sum(one.entries for one in behind)
+    waiting = [(one.shard, one.entries + each.waiting) for one, each in zip(behind, attempts, strict=True)]
+    shards = ", ".join(f"shard {shard}: {entries:,}" for shard, entries in waiting if entries)
+    tried = sum(each.waiting for each in attempts)
+    told = f", {tried:,} of them attempts that cast no vote" if tried else ""
     return (
-        f"{stored.id} is closed, but {total:,} entries are not stored yet ({shards}); "
+        f"{stored.id} is closed, but {sum(entries for _, entries in waiting):,} entries are not stored "
+        f"yet ({shards}){told}; "
         "see that a worker runs and what its log says (ops/runbooks/quarantine.md), then run this again"
     )
 

@@ -44,7 +44,8 @@ async def measure(queue: Queue, catalogue: Catalogue) -> Backlog:
 async def drained(backlog: Backlog, store: Store) -> bool:
     """Whether no vote waits and the turnout has come to the end of every stream.
 
-    Attempts are left out: anybody can make them for ever, and none of them is a vote.
+    Attempts are left out: anybody can make them for ever, and none of them is a vote. The desk, which knows
+    which of them came before closing, asks again until those are stored.
     """
     if any(backlog.votes.values()):
         return False

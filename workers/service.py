@@ -13,7 +13,7 @@ from runtime.durability import replicas_awaited
 from runtime.environment import Environment
 from runtime.lifecycle import Fatal, Retry, Stop
 from runtime.nodes import Nodes
-from workers import backlog, turnout
+from workers import attempts, backlog, turnout
 from workers.attempts import AttemptsReader
 from workers.checking import Checks
 from workers.consumer import Consumer, ConsumerSettings
@@ -119,6 +119,7 @@ class Worker:
             queue=self._queue, store=self._store, catalogue=self._catalogue, clock=self._clock
         )
         self._forgot_s = self._clock.monotonic() - FORGET_S
+        self._attempted = 0
 
     async def run(self, stop: Stop, *, until_drained: bool = False) -> int:
         """Work until asked to stop, or with `until_drained` until nothing is left; the exit code."""
@@ -126,7 +127,7 @@ class Worker:
 
         async def store_votes() -> float:
             handled = await self._store_round()
-            if until_drained and not handled:
+            if until_drained and not handled and self._attempted < attempts.ENTRIES_MAX:
                 self._fail_if_nothing_moves()
                 if await self._drained():
                     done.request()
@@ -153,9 +154,12 @@ class Worker:
         """One round of everything that is stored; how many votes and returns were handled or came back."""
         handled = await self._consumer.run_once()
         handled += len(await self._restored.check())
+        self._attempted = 0
         if self._guard.why is None:
             # While entries are held, attempts with an address under another key wait with them.
-            await self._attempts.run_once(self._consumer.name, leave_foreign=self._guard.held > 0)
+            self._attempted = await self._attempts.run_once(
+                self._consumer.name, leave_foreign=self._guard.held > 0
+            )
         if not self._catalogue.ballots:
             await self._clock.sleep(TURNOUT_WAIT_S)
         return handled

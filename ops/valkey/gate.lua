@@ -1,7 +1,7 @@
 #!lua name=ballot
 -- The gate: the only place that decides whether a vote is taken, in one atomic step on the queue's own clock.
 --
--- One ballot has S shards; each has eight keys that share a hash tag, always given in this order. What is packed is spelt
+-- One ballot has S shards; each has nine keys that share a hash tag, always given in this order. What is packed is spelt
 -- out, and read by everybody else, in ballot/gate_layout.py:
 --   1 gate         hash  opens_us closes_us state last_us, and the counters (no personal data)
 --   2 credentials  hash  keyed digest (first 16 bytes) -> UIN (16) .. 'c' current | 'r' revoked .. channel (1)
@@ -12,8 +12,10 @@
 --   6 attempts     stream with a budget: tries with an issued credential that were not accepted votes; never trimmed here
 --   7 unknown      hash  minute -> tries with a credential nobody was issued; 'tried' -> those with an issued one
 --   8 unknown_tries stream with a budget: the latest of those tries
--- and, beside the attempts, <attempts>:counted, a hash: what is over a budget is counted there by credential, outcome and
--- minute, and moves to the stream as one entry when its minute is over.
+--   9 counted      hash  what is over a budget, by credential, outcome and minute -> number, first and last time, last
+--                  address; moves to the attempts as one entry when its minute is over, or when the ballot is closed
+-- All nine are given with every call, also where one is not used: while a slot moves key by key, a call that has only some
+-- of its keys here must be refused before it writes anything.
 --
 -- Rules kept throughout:
 --   * A clock step never reopens a ballot: now is the larger of the clock and the last time seen, and the
@@ -37,6 +39,7 @@ local ENTRY_BYTES = 256       -- no entry of the two streams of tries takes more
 local ATTEMPTS_MAX = 16777216 / ENTRY_BYTES
 local UNKNOWN_TRIES_MAX = 4194304 / ENTRY_BYTES
 local COUNTED_BYTES = 512     -- no field of the hash of counts takes more
+local COUNT_HEAD = 18         -- bytes of a count before the address: number (4), first and last time (7 each)
 local COUNTED_MAX = 4194304 / COUNTED_BYTES
 local MOVED_MAX = 500         -- counts moved to the stream by one call: about 3 ms
 local LISTED_TRIES = 1000     -- tries of one credential that get an entry each; further ones are counted by the minute
@@ -138,10 +141,10 @@ local function set_all(key, pairs_of)
   end
 end
 
--- The fault in the shape of a call, or nil: eight keys, a whole number of rows, not too many of them.
+-- The fault in the shape of a call, or nil: nine keys, a whole number of rows, not too many of them.
 local function shape_fault(keys, args, width, rows_max)
-  if #keys ~= 8 then
-    return fault('eight keys are needed: gate, credentials, voted, references, votes, attempts, unknown, unknown_tries')
+  if #keys ~= 9 then
+    return fault('nine keys are needed: gate, credentials, voted, references, votes, attempts, unknown, unknown_tries, counted')
   end
   if #args == 0 or #args % width ~= 0 then
     return fault('a whole number of rows of ' .. width .. ' is needed')
@@ -167,7 +170,7 @@ local function window(gate_key, least_step_us)
     accepted = tonumber(fields[5]),
     voted_e = tonumber(fields[6]),
     repeated = tonumber(fields[7]),
-    counting = tonumber(fields[8] or '0'),
+    counting = tonumber(fields[8] or '0') or 0,
   }
   seen.now = whole(seen.now_us)
   seen.minute = math.floor(seen.now_us / 60000000)
@@ -204,11 +207,11 @@ end
 -- Counts a try that is over a budget: number, first and last time, and the last one's address. With a credential nobody was
 -- issued the same is done to one field, so that it takes as long.
 local function count_try(keys, seen, issued, kind, outcome, digest, sealed_ip)
-  local key = issued and keys[6] .. ':counted' or keys[7]
+  local key = issued and keys[9] or keys[7]
   local field = issued and table.concat({ whole(seen.minute), kind, outcome, digest }, ':') or 'over'
   local before = redis.call('HGET', key, field)
   local number, first_us = 0, seen.now_us
-  if before then
+  if before and #before >= COUNT_HEAD then
     number, first_us = struct.unpack('>I4I7', before)
   elseif redis.call('HLEN', key) >= COUNTED_MAX then
     seen.unlisted = (seen.unlisted or 0) + 1  -- of these only the number is known
@@ -240,26 +243,48 @@ local function attempt(keys, seen, issued, kind, outcome, digest, sealed_ip)
     'k', kind, 'o', outcome, 'd', digest, 'ip', sealed_ip, 't', seen.now)
 end
 
--- Moves counts whose minute is over to the log, a bounded number of them; those that stay are moved by a later call.
-local function move_counts(keys, seen)
-  if seen.counting == 0 or seen.counting >= seen.minute or redis.call('XLEN', keys[6]) >= ATTEMPTS_MAX then
+-- The count that a field of that hash and its value stand for, or nil when none of ours wrote them.
+local KINDS = { vote = true, access = true }
+local function count_of(field, value)
+  local minute, kind, outcome, digest = string.match(field, '^(%d+):(%l+):([%l_]+):(.*)$')
+  if not minute or not KINDS[kind] or #digest ~= 32 or #value < COUNT_HEAD or #value > COUNT_HEAD + SEALED_IP_BYTES_MAX then
+    return nil
+  end
+  local number, first_us, last_us = struct.unpack('>I4I7I7', value)
+  return tonumber(minute), { 'k', kind, 'o', outcome, 'd', digest, 'ip', string.sub(value, COUNT_HEAD + 1),
+    't', whole(last_us), 'n', whole(number), 'f', whole(first_us) }
+end
+
+-- Moves counts whose minute is over to the log, or all of them; those beyond a bounded number are moved by a later call.
+-- A field that is no count is taken out, and only that there was one is kept.
+local function move_some(keys, seen, all)
+  if redis.call('XLEN', keys[6]) >= ATTEMPTS_MAX then
     return
   end
-  local counted = keys[6] .. ':counted'
-  local found = redis.call('HSCAN', counted, '0', 'COUNT', MOVED_MAX)
-  local fields, left = found[2], found[1] ~= '0'
+  local found = redis.call('HSCAN', keys[9], '0', 'COUNT', MOVED_MAX)
+  local fields = found[2]
   for i = 1, #fields, 2 do
-    local minute, kind, outcome, digest = string.match(fields[i], '^(%d+):(%l+):([%l_]+):(.*)$')
-    if tonumber(minute) < seen.minute then
-      local number, first_us, last_us, after = struct.unpack('>I4I7I7', fields[i + 1])
-      redis.call('XADD', keys[6], '*', 'k', kind, 'o', outcome, 'd', digest, 'ip', string.sub(fields[i + 1], after),
-        't', whole(last_us), 'n', whole(number), 'f', whole(first_us))
-      redis.call('HDEL', counted, fields[i])
+    local minute, entry = count_of(fields[i], fields[i + 1])
+    if not minute then
+      redis.call('HINCRBY', keys[7], 'unlisted', 1)
+    elseif all or minute < seen.minute then
+      redis.call('XADD', keys[6], '*', unpack(entry))
+    end
+    if not minute or all or minute < seen.minute then
+      redis.call('HDEL', keys[9], fields[i])
     end
   end
-  if not left then
-    seen.counting = redis.call('EXISTS', counted) == 1 and seen.minute or 0  -- what stays is of this minute
+  if found[1] == '0' then
+    seen.counting = redis.call('EXISTS', keys[9]) == 1 and seen.minute or 0  -- what stays is of this minute
     redis.call('HSET', keys[1], 'counting', whole(seen.counting))
+  end
+end
+
+-- The same, at the end of a call and whatever it finds: what the call has decided and written must be answered, and what
+-- could not be moved stays where it is.
+local function move_counts(keys, seen, all)
+  if all or (seen.counting > 0 and seen.counting < seen.minute) then
+    pcall(move_some, keys, seen, all)
   end
 end
 
@@ -674,27 +699,30 @@ local function description(keys, seen)
   reply[#reply + 1] = whole(redis.call('HLEN', keys[2]))
   reply[#reply + 1] = last_id
   reply[#reply + 1] = whole(redis.call('XLEN', keys[5]))
+  reply[#reply + 1] = whole(redis.call('HLEN', keys[9]))
   return reply
 end
 
 -- Describes this shard and writes nothing; state is 'unarmed', with zero times, before the ballot is armed.
--- Answer: opens_us closes_us state now_us accepted repeated released voted_e voted_p voted_w credentials votes_last_id votes_length.
+-- Answer: opens_us closes_us state now_us accepted repeated released voted_e voted_p voted_w credentials votes_last_id votes_length
+-- counted, the counts of tries that are not in the log of attempts yet.
 local function state(keys)
-  if #keys ~= 8 then
-    return fault('eight keys are needed')
+  if #keys ~= 9 then
+    return fault('nine keys are needed')
   end
   return description(keys, window(keys[1]))
 end
 
 -- Describes this shard like ballot_state and keeps what was seen: a state reported closed then stays closed, whatever the clock does.
+-- Once closed, it moves the counts of this very minute too: a desk that repeats it until none are left has all tries so far.
 local function latched(keys)
-  if #keys ~= 8 then
-    return fault('eight keys are needed')
+  if #keys ~= 9 then
+    return fault('nine keys are needed')
   end
   local seen = window(keys[1])
   if seen then
     latch(keys[1], seen)
-    move_counts(keys, seen)
+    move_counts(keys, seen, seen.state == 'closed')
   end
   return description(keys, seen)
 end

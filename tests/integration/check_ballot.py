@@ -85,7 +85,7 @@ class SmallBallot:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The eight keys of its one shard."""
+        """The nine keys of its one shard."""
         return handoff.shard_keys(self.id, 0)
 
     def _saying(self, statement: str, table: str) -> str:

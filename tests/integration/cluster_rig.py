@@ -6,6 +6,7 @@ functions on the primaries. Whatever the test did to them, they are gone when th
 
 from __future__ import annotations
 
+import secrets
 import signal
 import time
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from redis.crc import key_slot
 from ballot import handoff
 from runtime import home as home_files
 from runtime import ports, processes
-from runtime.addresses import ADMIN, ValkeyAddress
+from runtime.addresses import ADMIN, REPLICA, ValkeyAddress
 from runtime.preparation import admin_client, load_functions, users_acl
 from runtime.valkey_server import SETTINGS, ValkeyServer
 
@@ -42,6 +43,11 @@ CLUSTER = {
     "cluster-allow-replica-migration": "no",
     "cluster-replica-validity-factor": "0",
 }
+MOVER = "mover"
+MOVER_RULES = (
+    *("on", "resetchannels", "~*", "-@all", "+@write", "-flushall", "-flushdb", "+select", "+ping"),
+    *("+multi", "+exec", "+cluster|syncslots", "+psync", "+replconf"),
+)
 QUICK = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
 
 
@@ -85,9 +91,9 @@ class Node:
         self.directory.mkdir(mode=0o700, exist_ok=True)
         users = self.directory / "users.acl"
         home_files.replace(users, users_acl(self.home))
-        password = self.home.password(f"valkey-{ADMIN}").reveal()
+        password = self.home.password(f"valkey-{REPLICA}").reveal()
         own = {"port": str(self.port), "dir": str(self.directory), "aclfile": str(users)}
-        login = {"masteruser": ADMIN, "masterauth": password}
+        login = {"masteruser": REPLICA, "masterauth": password}
         settings = {**SETTINGS, **QUICK, **own, **login, **self.settings}
         home_files.replace(
             self.directory / "valkey.conf", "".join(f"{name} {value}\n" for name, value in settings.items())
@@ -188,13 +194,25 @@ class Rig:
         until(lambda: replica.role == "primary", f"the replica on port {replica.port} to be a primary")
 
     def migrate_slots(self, source: Node, target: Node, low: int, high: int) -> None:
-        """Move slots between primaries while they are used; returns when every node has heard of it."""
+        """Move slots between primaries while they are used; returns when every node has heard of it.
+
+        What the source hands over, the target carries out as commands of the source's `masteruser`. So there
+        is a user for it, with a password of its own, only while slots move.
+        """
         name = target.ask("CLUSTER MYID").decode()
-        source.ask("CLUSTER MIGRATESLOTS", "SLOTSRANGE", low, high, "NODE", name)
-        until(
-            lambda: all(_holder(node, low) == _holder(node, high) == target.port for node in self.alive),
-            f"slots {low} to {high} to move",
-        )
+        password = secrets.token_hex(32)
+        target.ask("ACL SETUSER", MOVER, "reset", *MOVER_RULES, f">{password}")
+        source.ask("CONFIG SET", "masteruser", MOVER, "masterauth", password)
+        try:
+            source.ask("CLUSTER MIGRATESLOTS", "SLOTSRANGE", low, high, "NODE", name)
+            until(
+                lambda: all(_holder(node, low) == _holder(node, high) == target.port for node in self.alive),
+                f"slots {low} to {high} to move",
+            )
+        finally:
+            replica = self.home.password(f"valkey-{REPLICA}").reveal()
+            source.ask("CONFIG SET", "masteruser", REPLICA, "masterauth", replica)
+            target.ask("ACL DELUSER", MOVER)
 
     def wait_well(self) -> None:
         """Return once each slot has its primary, and all a primary has is on its replicas' disks."""

@@ -75,8 +75,8 @@ class Scratch:
     def replica(self, directory: Path) -> Iterator[None]:
         """Run a replica of it until the block ends."""
         own = ["--port", str(free_port()), "--dir", str(directory), "--logfile", str(directory / "log")]
-        password = self.home.password("valkey-admin").reveal()
-        login = ["--masteruser", "admin", "--masterauth", password]
+        password = self.home.password("valkey-replica").reveal()
+        login = ["--masteruser", "replica", "--masterauth", password]
         primary = ["--replicaof", "127.0.0.1", str(self.port), *login]
         process = subprocess.Popen([get_binary_path(), *own, *primary])
         try:

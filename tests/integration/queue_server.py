@@ -39,6 +39,7 @@ class QueueServer:
         self.starts = 0
         self._file_bytes = resource.RLIM_INFINITY
         self._password = home.password("valkey-admin").reveal()
+        self._replica_password = home.password("valkey-replica").reveal()
         self._users = home.run / "users.acl"
         self._users.write_text(users_acl(home))
         own = {"port": str(self.port), "dir": str(directory), "aclfile": str(self._users)}
@@ -82,9 +83,9 @@ class QueueServer:
         """Another server with the same users that can follow this one, and this one it; a client of it."""
         port = free_port()
         own = {"port": str(port), "dir": str(directory), "aclfile": str(self._users), "save": ""}
-        login = {"masteruser": "admin", "masterauth": self._password}
+        login = {"masteruser": "replica", "masterauth": self._replica_password}
         with self.admin() as admin:
-            admin.config_set("masteruser", "admin", "masterauth", self._password)
+            admin.config_set(*(part for pair in login.items() for part in pair))
         settings = {**SETTINGS, **own, **login, "logfile": str(directory / "replica.log")}
         process = subprocess.Popen([get_binary_path(), *_flags(settings)])
         try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.integration.cluster_rig import Node
 
-USERS = ("intake", "worker", "desk", "checker")
+USERS = ("intake", "worker", "desk", "checker", "replica")
 
 
 def has_functions(node: Node) -> bool:
@@ -47,6 +47,7 @@ async def test_every_node_is_prepared_also_one_that_comes_later(
             node.ask("ACL DELUSER", *USERS)
         one, two, three = rig.nodes
         two.ask("CONFIG SET", "appendfsync", "everysec")
+        one.ask("CONFIG SET", "masteruser", "admin")
         rig.kill(three)
 
         configured = Home(home.path, embedded=False)
@@ -72,7 +73,9 @@ async def test_every_node_is_prepared_also_one_that_comes_later(
             await nodes.aclose()
 
         told = capsys.readouterr().err
-        assert told.splitlines() == [f"Valkey at {two.host}:{two.port} must be set to: appendfsync always."]
+        assert told.count("\n") == len((one, two))
+        assert f"Valkey at {one.host}:{one.port} replicates as admin, and the edge's user can read " in told
+        assert f"Valkey at {two.host}:{two.port} must be set to: appendfsync always.\n" in told
         (home.secrets / "valkey-admin.password").write_text("wrong\n")
         with (
             pytest.raises(click.ClickException, match="was not prepared") as caught,

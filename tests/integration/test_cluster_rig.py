@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from runtime.home import Home
 from tests.conftest import environment_for
@@ -12,6 +13,8 @@ from tests.integration import cluster_rig
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.integration.cluster_rig import Node
 
 
 @pytest.fixture
@@ -66,3 +69,40 @@ def test_a_replica_without_a_cluster_is_promoted_by_hand(home: Home, tmp_path: P
 
         assert replica.ask("GET", "x") == b"kept"
         assert rig.primaries() == [replica]
+
+
+def test_what_replicates_is_a_user_that_can_nothing_else(home: Home, tmp_path: Path) -> None:
+    """Whole copies, missed parts, waits and a change of places need no more; the edge can read no other."""
+    with cluster_rig.replicated(home, tmp_path) as rig:
+        primary, replica = rig.nodes
+        assert number(primary, "sync_full") == 1
+        replica.ask("CLIENT KILL", "TYPE", "master")
+        cluster_rig.until(lambda: number(primary, "sync_partial_ok") == 1, "the replica to catch up")
+        rig.wait_well()
+        password = home.password("valkey-intake").reveal()
+        with redis.Redis(port=replica.port, username="intake", password=password) as edge:
+            seen = edge.config_get("masteruser", "masterauth")
+            assert seen == {"masteruser": "replica", "masterauth": home.password("valkey-replica").reveal()}
+        with redis.Redis(port=primary.port, username="replica", password=seen["masterauth"]) as thief:
+            for command in (
+                "CONFIG GET masterauth",
+                "GET x",
+                "SET x 1",
+                "FCALL x 0",
+                "ACL WHOAMI",
+                "INFO",
+                "SYNC",
+            ):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    thief.execute_command(*command.split())
+
+        primary.ask("FAILOVER")
+        cluster_rig.until(lambda: replica.role == "primary", "the two to change places")
+        rig.wait_well()
+        assert rig.replicas_of(replica) == [primary]
+
+
+def number(node: Node, name: str) -> int:
+    """One number of INFO stats."""
+    lines = node.ask("INFO", "stats").decode().splitlines()
+    return int(dict(line.split(":", 1) for line in lines if ":" in line)[name])

@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ballot import handoff, receipt
+from ballot.suite import keyed_digest
+from runtime import valkey
 from scrutineer import ballots, lifecycle
 from scrutineer.gate import Gate
 from tests.conftest import RunBallot, Stack
@@ -31,6 +35,28 @@ async def test_after_close_nothing_is_accepted_and_nothing_reopens_it(
     run_ballot("close", ballot_id)
     told = json.loads(run_ballot("status", ballot_id, "--json").stdout)
     assert (told["state"], told["balanced"]) == ("closed", True)
+
+
+async def test_every_attempt_before_closing_is_stored(
+    stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str
+) -> None:
+    """Those too that are only counted, in the minute in which the ballot closes."""
+    rows = deskwork.read_codes(deskwork.prepare(run_ballot, tmp_path, ballot_id, voters=3, shards=SHARDS))
+    run_ballot("open", ballot_id)
+    vote = deskwork.seal(stack, ballot_id, next(iter(rows.values()))["code"], "yes")
+    digest = keyed_digest(stack.home.secret("credential-digest"), vote.credential_sha256)
+    keys = handoff.shard_keys(ballot_id, receipt.shard_of_digest(digest, SHARDS))
+    client: Any = valkey.connect(stack.servers, "intake")
+    for tries in (1_000, 10):
+        await client.fcall("ballot_access", len(keys), *keys, *((digest, b"ip") * tries))
+    await client.aclose()
+
+    run_ballot("close", ballot_id)
+
+    async with deskwork.desk_of(stack) as desk:
+        stored = "SELECT sum(count) FROM ballot.attempts WHERE ballot = $1"
+        assert await desk.votes.fetchval(stored, ballot_id) == 1_010
+        assert not await desk.gate.exists(handoff.counted_key(ballot_id, 0))
 
 
 async def test_extending_moves_every_shard_and_only_forward(

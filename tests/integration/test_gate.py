@@ -26,7 +26,7 @@ ATTEMPTS_MAX = 65_536
 UNKNOWN_TRIES_MAX = 16_384
 STATE_NAMES = (
     *("opens_us", "closes_us", "state", "now_us", "accepted", "repeated", "released"),
-    *("voted_e", "voted_p", "voted_w", "credentials", "votes_last_id", "votes_length"),
+    *("voted_e", "voted_p", "voted_w", "credentials", "votes_last_id", "votes_length", "counted"),
 )
 
 
@@ -333,8 +333,87 @@ async def test_further_tries_of_one_credential_are_counted(gate: Booth) -> None:
     assert (
         began_us <= int(further[handoff.FIRST_FIELD]) <= int(further[handoff.AT_FIELD]) < began_us + MINUTE_US
     )
-    assert not await gate.desk.exists(handoff.attempts_key(gate.id, 0) + ":counted")
+    assert not await gate.desk.exists(handoff.counted_key(gate.id, 0))
     assert await gate.desk.hget(handoff.unknown_key(gate.id, 0), "tried") == b"1501"
+
+
+JUNK: dict[Any, Any] = {
+    b"": b"",
+    b"junk": b"junk",
+    b"1:vote:used:": b"x" * 18,
+    b"1:vote:used:" + b"d" * 32: b"short",
+    b"1:vote:used:" + b"d" * 31: b"x" * 18,
+    b"1:vote:used:" + b"d" * 32 + b"\x00": b"x" * 18,
+    b"1:other:used:" + b"d" * 32: b"x" * 18,
+    b"1:vote:used:" + b"e" * 32: b"x" * 200,
+    b"-1:vote:used:" + b"d" * 32: b"x" * 18,
+    b"\xff\x00:vote:used:" + b"d" * 32: b"",
+}
+
+
+@pytest.mark.parametrize("when", ["open", "closed"])
+async def test_junk_among_the_counts_breaks_nothing(gate: Booth, when: str) -> None:
+    """Whatever is in that hash, votes are answered, and what is no count is taken out of it."""
+    voter, other = await gate.issue(2)
+    key = handoff.counted_key(gate.id, 0)
+    await gate.call("ballot_access", *((voter.digest, b"ip") * 1_010))
+    await gate.desk.hset(key, mapping=JUNK)
+    await gate.desk.hset(key, "9" * 400 + ":vote:used:" + "d" * 32, b"x" * 18)
+    await later(gate)
+
+    assert (await cast(gate, other.digest))[0] == b"accepted"
+    assert (await cast(gate, other.digest))[0] == b"repeated"
+    if when == "closed":
+        await gate.desk.hset(handoff.gate_key(gate.id, 0), "state", "closed")
+        await gate.call("ballot_latch")
+
+    assert await gate.desk.hlen(key) == (1 if when == "open" else 0)
+    assert await gate.desk.hget(handoff.unknown_key(gate.id, 0), "unlisted") == str(len(JUNK)).encode()
+    of_voter = [each for each in await gate.attempts() if each[handoff.DIGEST_FIELD] == voter.digest]
+    assert counted(of_voter) == 1_010
+
+
+async def test_a_count_that_is_junk_is_begun_anew(gate: Booth) -> None:
+    """Also where the next try would be counted."""
+    (voter,) = await gate.issue()
+    await gate.call("ballot_access", *((voter.digest, b"ip") * 1_001))
+    key = handoff.counted_key(gate.id, 0)
+    fields: Any = await gate.desk.hgetall(key)
+    await gate.desk.hset(key, mapping=dict.fromkeys(fields, b"junk"))
+
+    reply = await gate.call("ballot_access", voter.digest, b"ip")
+
+    assert reply[3][0] == b"ready"
+
+
+async def test_counts_of_another_type_break_no_vote(gate: Booth) -> None:
+    """What the call decided and wrote is answered, though nothing can be moved."""
+    (voter,) = await gate.issue()
+    await gate.desk.xadd(handoff.counted_key(gate.id, 0), {"not": "a hash"})
+    await gate.desk.hset(handoff.gate_key(gate.id, 0), "counting", "1")
+
+    assert (await cast(gate, voter.digest))[0] == b"accepted"
+    assert (await cast(gate, voter.digest))[0] == b"repeated"
+
+
+async def test_a_closed_shard_moves_all_its_counts(gate: Booth) -> None:
+    """Those of the very minute too, so many a call, until the answer says that none is left."""
+    at = now_us().to_bytes(7, "big")
+    minute = f"{now_us() // MINUTE_US + 60}:vote:used:".encode()
+    counts: dict[Any, Any] = {
+        minute + os.urandom(32): (3).to_bytes(4, "big") + at + at + b"ip" for _ in range(1_500)
+    }
+    await gate.desk.hset(handoff.counted_key(gate.id, 0), mapping=counts)
+    await gate.call("ballot_latch")
+    assert not await gate.attempts()
+    await gate.desk.hset(handoff.gate_key(gate.id, 0), "state", "closed")
+
+    left = [int((await gate.call("ballot_latch"))[13])]
+    while left[-1]:
+        left.append(int((await gate.call("ballot_latch"))[13]))
+
+    assert len(left) > 1
+    assert counted(await gate.attempts()) == 3 * 1_500
 
 
 async def test_a_repeated_vote_beyond_the_budget_still_writes(gate: Booth) -> None:
@@ -408,6 +487,10 @@ FORBIDDEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "the edge loads no function": ("intake", ("FUNCTION", "FLUSH")),
     "the worker appends nothing": ("worker", ("XADD", "{b:00}:votes", "*", "k", "v")),
     "the desk gives no trust": ("desk", ("SET", "ballot:trust", "x")),
+    "the desk reads no setting": ("desk", ("CONFIG", "GET", "masterauth")),
+    "the checker reads no setting": ("checker", ("CONFIG", "GET", "masterauth")),
+    "a replica reads no key": ("replica", ("HGET", "{b:00}:voted", "x")),
+    "a replica asks nothing": ("replica", ("INFO",)),
     "the checker writes nothing": ("checker", ("HSET", "{b:00}:gate", "state", "open")),
 }
 

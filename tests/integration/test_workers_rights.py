@@ -91,7 +91,7 @@ async def test_the_worker_calls_no_function(stack: Stack, one: Ground) -> None:
     try:
         for call, function in ((client.fcall, "ballot_release"), (client.fcall_ro, "ballot_state")):
             with pytest.raises(NoPermissionError):
-                await call(function, 8, *handoff.shard_keys(one.ballot, 0), "x", "y")
+                await call(function, 9, *handoff.shard_keys(one.ballot, 0), "x", "y")
     finally:
         await client.aclose()
 
@@ -103,7 +103,7 @@ async def test_the_unknown_counter_is_kept_short_with_the_edges_rights(stack: St
     client = valkey.connect(stack.servers, "intake")
     try:
         await client.fcall(
-            "ballot_access", 8, *handoff.shard_keys(one.ballot, 0), secrets.token_bytes(32), b""
+            "ballot_access", 9, *handoff.shard_keys(one.ballot, 0), secrets.token_bytes(32), b""
         )
     finally:
         await client.aclose()
@@ -195,7 +195,7 @@ async def test_the_worker_cannot_cast(stack: Stack, one: Ground) -> None:
         keys = handoff.shard_keys(one.ballot, 0)
         row = (voter.digest, bytes(16), "0000-0000-0000-0000", b"x", bytes(32), b"")
         with pytest.raises(Exception, match=r"(?i)no permission|ACL"):
-            await client.fcall("ballot_cast", 8, *keys, *row)
+            await client.fcall("ballot_cast", 9, *keys, *row)
     finally:
         await client.aclose()
     assert await one.admin.xlen(handoff.votes_key(one.ballot, 0)) == 0

@@ -158,7 +158,7 @@ def test_vote_lines_read_back(bind: bytes, sealed: bytes) -> None:
 
 
 def test_shard_keys_share_a_slot() -> None:
-    """All eight keys of a shard carry one hash tag, with two digits, in the gate's order."""
+    """All nine keys of a shard carry one hash tag, with two digits, in the gate's order."""
     keys = handoff.shard_keys("tube-2025", 7)
 
     assert [key.removeprefix("{tube-2025:07}:") for key in keys] == [
@@ -170,6 +170,7 @@ def test_shard_keys_share_a_slot() -> None:
         "attempts",
         "unknown",
         "unknown_tries",
+        "attempts:counted",
     ]
 
 
