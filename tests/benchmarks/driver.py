@@ -13,6 +13,7 @@ import aiohttp
 import click
 
 from runtime.servers import Servers
+from tests.benchmarks.conventional import load_codes
 from tests.benchmarks.storing import register
 from tests.integration.intake_rig import Booth, until
 
@@ -90,3 +91,12 @@ async def ready(url: str, path: str) -> None:
                 return response.status == 200 and document.status == 200
 
         await until(there)
+
+
+async def armed_files(stage: Stage, poll: Booth, *, files: int, votes: int) -> list[Path]:
+    """Arm, publish and issue: one ballot, at the gate and in the conventional design's table."""
+    await poll.arm()
+    await poll.publish()
+    made = await prepare(stage.found, poll, stage.directory, files=files, votes=votes)
+    await load_codes(stage.found, poll.id, made)
+    return made
