@@ -4,9 +4,12 @@ It may stop anywhere: the register knows every code, and `finish_pending` does t
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import asyncpg
 
 from runtime.progress import Bar, bar
 from scrutineer.ballots import StoredBallot
@@ -66,12 +69,14 @@ async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 
 async def _dispatched(desk: Desk, stored: StoredBallot, batch: Known, step: Step) -> None:
-    await desk.people.copy_records_to_table(
-        "dispatches",
-        schema_name="people",
-        columns=("ballot", "uin", "channel", "batch"),
-        records=((stored.id, uin, channel, batch.root.batch) for _, uin, _, channel in batch.issued),
-    )
+    # Another command, if our lock was lost with its connection, may have entered it: all of it or nothing.
+    with contextlib.suppress(asyncpg.UniqueViolationError):
+        await desk.people.copy_records_to_table(
+            "dispatches",
+            schema_name="people",
+            columns=("ballot", "uin", "channel", "batch"),
+            records=((stored.id, uin, channel, batch.root.batch) for _, uin, _, channel in batch.issued),
+        )
     step("dispatches")
 
 

@@ -18,9 +18,11 @@ from ballot import handoff
 from runtime import children, postgres
 from runtime.addresses import OWNER, Cluster
 from runtime.processes import PROC
-from scrutineer import codes, makers
+from scrutineer import codes, makers, pushing
 from scrutineer.ballots import load
 from scrutineer.register_check import check_register
+from scrutineer.roll import no_step
+from scrutineer.roots import RootJournal
 from tests.conftest import RunBallot, Stack
 from tests.integration import deskwork
 
@@ -147,6 +149,19 @@ async def test_a_large_issue_killed_anywhere_is_finished_by_the_next(
     live = second if at in {"batch", "file"} else first
     assert sorted(deskwork.read_codes(live)) == [row[0] for row in deskwork.members(VOTERS)]
     assert second.exists() == (live == second)
+
+
+async def test_a_batch_is_entered_as_dispatched_once(
+    stack: Stack, tmp_path: Path, rolled: str, small_batches: None
+) -> None:
+    """Two commands finish the same batches, neither knowing of the other: nobody was sent a code twice."""
+    await deskwork.with_desk(stack, lambda desk: codes.issue_all(desk, rolled, tmp_path / "codes.csv"))
+    async with deskwork.desk_of(stack) as desk:
+        stored, journal = await load(desk, rolled), RootJournal(desk.home, rolled)
+        batches = pushing._from_register(desk, stored, journal.live())
+        await pushing.push(desk, stored, batches, count=VOTERS, journal=journal, step=no_step)
+
+    await assert_one_code_each(stack, rolled)
 
 
 async def test_those_who_came_later_get_their_codes_in_full_batches(
