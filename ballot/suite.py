@@ -123,8 +123,8 @@ def keyed_digest(key: bytes, credential_sha256: bytes) -> bytes:
 class AeadKey:
     """An AES-256-GCM key and its id, which is derived from the key but tells nothing of it.
 
-    Nonces are random, so one key is good for 2^32 messages (NIST SP 800-38D, 8.3): every union member in the
-    country, six hundred times.
+    Nonces are random, so one key is good for 2^32 messages (NIST SP 800-38D, 8.3). Voters never come near;
+    a flood can, within days, because refused votes are sealed too (ops/decisions/0005).
     """
 
     __slots__ = ("_cipher", "_head", "_id", "key_id")
