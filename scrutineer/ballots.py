@@ -33,7 +33,7 @@ class StoredBallot:
 
     def gate(self, desk: Desk) -> Gate:
         """Give the ballot's shards."""
-        return Gate(desk.gate, self.id, self.shards)
+        return Gate(desk.gate, self.id, self.shards, replicated=desk.replicated)
 
 
 @dataclass(frozen=True, slots=True)

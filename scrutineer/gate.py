@@ -1,6 +1,6 @@
 """The desk's verbs at the gate: arm, issue, revoke, return, release, set the closing time; never cast."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from ballot import gate_layout, handoff
 from ballot.handoff import CHANNEL_BYTES
 from runtime import valkey
+from scrutineer.replicated import Replicated
 
 #: Rows in one function call: a call of 500 keeps the gate busy for about a millisecond.
 CALL_ROWS_MAX = 500
@@ -55,16 +56,25 @@ class Voted:
 
 
 class Gate:
-    """One ballot's shards; every method is safe to repeat."""
+    """One ballot's shards; every method is safe to repeat.
 
-    def __init__(self, client: Any, ballot: str, shards: int) -> None:
+    With `replicated`, what changes a shard returns once every replica has it on disk.
+    """
+
+    def __init__(
+        self, client: Any, ballot: str, shards: int, *, replicated: Replicated | None = None
+    ) -> None:
         self.client = client
         self.ballot = ballot
         self.shards = shards
+        self.replicated = replicated
 
     async def _call(self, function: str, shard: int, *arguments: bytes | str | int) -> Any:
         keys = handoff.shard_keys(self.ballot, shard)
-        return await valkey.fcall(self.client, function, keys, *arguments)
+        if self.replicated is None:
+            return await valkey.fcall(self.client, function, keys, *arguments)
+        (reply,) = await self.replicated.does(keys[0], ("FCALL", function, len(keys), *keys, *arguments))
+        return reply
 
     async def _read(self, function: str, shard: int, *arguments: bytes | str | int) -> Any:
         keys = handoff.shard_keys(self.ballot, shard)
@@ -115,10 +125,34 @@ class Gate:
 
     async def issue(self, shard: int, rows: Sequence[tuple[bytes, bytes, str]]) -> int:
         """Make credentials current: (digest, uin, channel) each; gives how many were new."""
-        arguments: list[bytes] = []
-        for digest, uin, channel in rows:
-            arguments += (digest, uin, CHANNEL_BYTES[channel])
-        return int(await self._call("ballot_issue", shard, *arguments))
+        return int(await self._call("ballot_issue", shard, *_issue_arguments(rows)))
+
+    async def issue_all(
+        self,
+        blocks: Sequence[tuple[int, Sequence[tuple[bytes, bytes, str]]]],
+        done: Callable[[int], None],
+    ) -> None:
+        """Issue blocks of rows by shard, one call after the other; replicas are waited for at the end.
+
+        `done` is told of each block how many rows it has.
+        """
+        if self.replicated is None:
+            for shard, rows in blocks:
+                await self.issue(shard, rows)
+                done(len(rows))
+            return
+        shares: dict[Any, list[tuple[int, Sequence[tuple[bytes, bytes, str]]]]] = {}
+        for block in blocks:
+            holder = await self.replicated.nodes.holder(handoff.gate_key(self.ballot, block[0]))
+            shares.setdefault(holder, []).append(block)
+        for share in shares.values():
+            commands = []
+            for shard, rows in share:
+                keys = handoff.shard_keys(self.ballot, shard)
+                commands.append(("FCALL", "ballot_issue", len(keys), *keys, *_issue_arguments(rows)))
+            await self.replicated.does(handoff.gate_key(self.ballot, share[0][0]), *commands)
+            for _, rows in share:
+                done(len(rows))
 
     async def revoke(self, shard: int, digests: Sequence[bytes]) -> int:
         """Revoke credentials at once; gives the gate's time of it."""
@@ -161,9 +195,17 @@ class Gate:
 
     async def publish(self, entry: bytes) -> None:
         """Tell the edges that this ballot exists."""
-        await self.client.hset(handoff.PUBLISHED_KEY, self.ballot, entry)
+        key = handoff.PUBLISHED_KEY
+        if self.replicated is None:
+            await self.client.hset(key, self.ballot, entry)
+        else:
+            await self.replicated.does(key, ("HSET", key, self.ballot, entry))
 
     async def published(self) -> bytes | None:
         """Give what the edges were told, or None."""
         entry: bytes | None = await self.client.hget(handoff.PUBLISHED_KEY, self.ballot)
         return entry
+
+
+def _issue_arguments(rows: Sequence[tuple[bytes, bytes, str]]) -> list[bytes]:
+    return [part for digest, uin, channel in rows for part in (digest, uin, CHANNEL_BYTES[channel])]

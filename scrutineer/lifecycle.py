@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import click
@@ -16,11 +17,14 @@ from scrutineer.gate import Gate, ShardState
 from scrutineer.roll import Step, no_step
 from scrutineer.session import Desk, changing, run_desk
 
-#: How far ahead a new closing time is written: a hundred times what writing it to 32 shards takes.
-AHEAD_US = 300_000
+#: How far ahead a new closing time is written: many times what writing it to 32 shards takes.
+AHEAD_US = 2_000_000
+#: A shard that has not confirmed by then is silent, and the others still have time to take theirs back.
+CONFIRM_S = AHEAD_US / 2 / 1_000_000
 #: Primaries whose clocks differ by more close nothing together; the edge takes no vote while they do.
 CLOCKS_APART_US_MAX = 50_000
 PUT_BACK_TRIES = 3
+PUT_BACK_S = 0.3
 #: `extend` in the last second could find one shard closed and another not.
 EXTEND_MARGIN_US = 1_000_000
 #: The same bound as a definition's own closing time has.
@@ -213,15 +217,13 @@ async def _armed_states(desk: Desk, stored: StoredBallot) -> list[ShardState]:
 
 
 async def _set_everywhere(gate: Gate, states: list[ShardState], closes_us: int) -> None:
-    """Write one closing time to all shards; unless all confirm before it comes, put theirs back.
+    """Write one closing time to all shards; unless all confirm well before it comes, put theirs back.
 
     Each primary goes by its own clock. Read within one moment, the clocks must agree: nobody could say which
     of two that differ is right.
     """
     began_s = time.monotonic()
-    replies: list[Any] = await asyncio.gather(
-        *(gate.set_closes(state.shard, closes_us) for state in states), return_exceptions=True
-    )
+    replies = await _answers([gate.set_closes(state.shard, closes_us) for state in states], CONFIRM_S)
     moment_us = round((time.monotonic() - began_s) * 1_000_000)
     good = [reply for reply in replies if not isinstance(reply, BaseException) and reply[0]]
     in_time = all(now_us < closes_us for _, now_us, _, _ in good)
@@ -234,10 +236,10 @@ async def _set_everywhere(gate: Gate, states: list[ShardState], closes_us: int) 
         for state, reply in zip(states, replies, strict=True)
         if isinstance(reply, BaseException) or reply[0]
     ]
-    if unsure := await _put_back(gate, touched, closes_us):
-        numbers = ", ".join(str(shard) for shard in unsure)
+    if told := await _put_back(gate, touched, closes_us):
         raise click.ClickException(
-            f"not every shard took the new closing time, and shards {numbers} kept it; run this again at once"
+            f"not every shard took the new closing time: {told}, all others have the old one; see that every "
+            "server of the queue answers, then run this again at once"
         )
     if apart_us > CLOCKS_APART_US_MAX:
         raise click.ClickException(
@@ -245,32 +247,38 @@ async def _set_everywhere(gate: Gate, states: list[ShardState], closes_us: int) 
             "keep the old closing time; set the clocks right, then run this again"
         )
     raise click.ClickException(
-        "not every shard took the new closing time, so all keep the old one; run this again"
+        "not every shard took the new closing time, so all keep the old one; see that every server of the "
+        "queue answers, then run this again"
     )
 
 
-async def _put_back(gate: Gate, states: list[ShardState], closes_us: int) -> list[int]:
-    """Give shards their closing times again; those that kept, or may have kept, the new one."""
-    left = states
+async def _answers(calls: Sequence[Coroutine[Any, Any, Any]], within_s: float) -> list[Any]:
+    """Give what each call gives, or its failure; one that is silent for so long is cut off."""
+    return await asyncio.gather(*(asyncio.wait_for(call, within_s) for call in calls), return_exceptions=True)
+
+
+async def _put_back(gate: Gate, states: list[ShardState], closes_us: int) -> str:
+    """Give shards their closing times again; says which kept, or may come to have, the new one.
+
+    No shard waits for another: a silent one is tried as long as the others would need at most.
+    """
+    found = await asyncio.gather(*(_put_one_back(gate, state, closes_us) for state in states))
+    shards: dict[str, list[str]] = {}
+    for state, outcome in zip(states, found, strict=True):
+        if outcome:
+            shards.setdefault(outcome, []).append(str(state.shard))
+    return " and ".join(f"shards {', '.join(shards[outcome])} {outcome}" for outcome in sorted(shards))
+
+
+async def _put_one_back(gate: Gate, state: ShardState, closes_us: int) -> str:
     for _ in range(PUT_BACK_TRIES):
-        replies: list[Any] = await asyncio.gather(
-            *(gate.set_closes(state.shard, state.closes_us) for state in left), return_exceptions=True
-        )
-        left = [
-            state
-            for state, reply in zip(left, replies, strict=True)
-            if isinstance(reply, BaseException) or not reply[0]
-        ]
-        if not left:
-            return []
-    found: list[Any] = await asyncio.gather(
-        *(gate.state(state.shard) for state in left), return_exceptions=True
-    )
-    return [
-        state.shard
-        for state, now in zip(left, found, strict=True)
-        if not isinstance(now, ShardState) or now.closes_us == closes_us
-    ]
+        (reply,) = await _answers([gate.set_closes(state.shard, state.closes_us)], PUT_BACK_S)
+        if not isinstance(reply, BaseException) and reply[0]:
+            return ""
+    (now,) = await _answers([gate.state(state.shard)], PUT_BACK_S)
+    if not isinstance(now, ShardState):
+        return "do not answer and may still take it"
+    return "kept it" if now.closes_us == closes_us else ""
 
 
 async def _record(desk: Desk, ballot: str, kind: str, *, opens_us: int, closes_us: int) -> None:

@@ -21,6 +21,7 @@ from scrutineer.spool import Drawn
 from scrutineer.voters import chunks
 
 #: Calls under way at once; between them the gate takes votes of other ballots, after a few milliseconds.
+#: Replicas are waited for once a batch for each of them, not once a call.
 CALLS_AT_ONCE = 4
 
 
@@ -93,21 +94,17 @@ async def _to_gate(
     by_shard: dict[int, list[tuple[bytes, bytes, str]]] = {}
     for digest, uin, shard, channel in batch.current:
         by_shard.setdefault(shard, []).append((digest, uin, channel))
-    places = asyncio.Semaphore(CALLS_AT_ONCE)
+    blocks = [
+        (shard, rows)
+        for shard, entries in sorted(by_shard.items())
+        for rows in chunks(entries, CALL_ROWS_MAX)
+    ]
 
-    async def call(shard: int, rows: Sequence[tuple[bytes, bytes, str]]) -> None:
-        async with places:
-            await gate.issue(shard, rows)
-        progress.update(len(rows))
+    def done(rows: int) -> None:
+        progress.update(rows)
         step("gate")
 
-    await _all(
-        [
-            call(shard, rows)
-            for shard, entries in sorted(by_shard.items())
-            for rows in chunks(entries, CALL_ROWS_MAX)
-        ]
-    )
+    await _all([gate.issue_all(blocks[first::CALLS_AT_ONCE], done) for first in range(CALLS_AT_ONCE)])
     journal.push_done(batch.root.batch)
     await desk.event(stored.id, "credential.dispatched", batch=batch.root.batch, count=len(batch.issued))
 

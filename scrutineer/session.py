@@ -21,11 +21,15 @@ from runtime.home import Home
 from runtime.lifecycle import run_async
 from runtime.servers import Servers, servers
 from scrutineer.files import write_public
+from scrutineer.replicated import Replicated, replicated
 
 T = TypeVar("T")
 
 #: First half of the advisory lock's two integers: "DESK" in ASCII. The second is the hash of ballot and part.
 LOCK_CLASS = 0x4445534B
+
+#: How long the queue may take over one answer.
+QUEUE_S = 30.0
 
 #: Why a command stops when another one is changing the same ballot.
 BUSY = "another desk command is changing this ballot; wait for it to end, then run this one again"
@@ -41,6 +45,8 @@ class Desk:
     userdb: asyncpg.Connection | None
     gate: Any  # redis-py types replies as text or binary; ours are all binary
     key: SigningKey
+    replicated: Replicated | None = None
+    """By what acts at the gate wait for replicas; None at level `disk`."""
 
     @property
     def people(self) -> asyncpg.Connection:
@@ -79,12 +85,15 @@ async def _with_desk(
     votes = await postgres.connect(running, "voterdb", "ballot_desk")
     try:
         userdb = await postgres.connect(running, "userdb", "ballot_people") if people else None
-        gate = valkey.connect(running, "desk", timeout_s=30.0)
+        waits = replicated(running, os.environ, timeout_s=QUEUE_S)
+        gate = valkey.connect(running, "desk", timeout_s=QUEUE_S)
         try:
             with valkey.plainly():
-                return await body(Desk(home, running, votes, userdb, gate, key))
+                return await body(Desk(home, running, votes, userdb, gate, key, waits))
         finally:
             await gate.aclose()
+            if waits is not None:
+                await waits.nodes.aclose()
             if userdb is not None:
                 await userdb.close()
     finally:
