@@ -137,6 +137,7 @@ async def _check(home: Home, running: Servers, wanted: Wanted, tables: Scratch) 
             early += receipts.read_receipts(wanted.receipts, wanted.ballot, wanted.receipts_key, tables)
         states = await queue.read_after(tables)  # (3)
         await _reread_missing_credentials(queue, tables)
+        early += queue.findings
     finally:
         await client.aclose()
         await connection.close()
@@ -181,11 +182,13 @@ async def _reread_missing_credentials(queue: QueueSide, tables: Scratch) -> None
     missing: dict[int, set[bytes]] = {}
     for digest, shard in tables.ask(
         "SELECT digest, shard FROM register"
-        " WHERE digest NOT IN (SELECT digest FROM credentials) LIMIT 100000",
+        " WHERE digest NOT IN (SELECT digest FROM credentials WHERE digest IS NOT NULL) LIMIT 100000",
     ):
         missing.setdefault(shard, set()).add(digest)
-    for shard, digests in missing.items():
-        await queue.read_credentials(tables, shard, only=frozenset(digests))
+    for shard in missing.keys() & range(queue.shards):  # the register may name one that the ballot has not
+        await queue.read_credentials(tables, shard, only=frozenset(missing[shard]))
+    if missing:
+        tables.name_credentials()
 
 
 def _compare(

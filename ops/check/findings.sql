@@ -193,7 +193,7 @@ SELECT v.reference, 'the credential was revoked before the vote' FROM votes v
   JOIN revocations k ON k.digest = v.digest WHERE k.revoked_us <= v.accepted_us;
 
 -- kind: REGISTER
-SELECT 'credential ' || hex(c.digest), 'at the gate, but never issued' FROM credentials c
+SELECT 'credential ' || hex(c.kept), 'at the gate, but never issued' FROM credentials c
   WHERE NOT EXISTS (SELECT 1 FROM register g WHERE g.digest = c.digest);
 
 -- kind: REGISTER
@@ -201,11 +201,11 @@ SELECT 'credential ' || hex(g.digest), 'issued, but not at the gate' FROM regist
   WHERE NOT EXISTS (SELECT 1 FROM credentials c WHERE c.digest = g.digest);
 
 -- kind: REGISTER
-SELECT 'credential ' || hex(c.digest), 'another voter''s at the gate than in the register' FROM credentials c
+SELECT 'credential ' || hex(c.kept), 'another voter''s at the gate than in the register' FROM credentials c
   JOIN register g ON g.digest = c.digest WHERE g.uin <> c.uin OR g.shard <> c.shard;
 
 -- kind: REGISTER
-SELECT 'credential ' || hex(c.digest), 'revoked in the register, current at the gate' FROM credentials c
+SELECT 'credential ' || hex(c.kept), 'revoked in the register, current at the gate' FROM credentials c
   JOIN revocations k ON k.digest = c.digest WHERE c.flag <> 'r';
 
 -- note: copied
@@ -213,7 +213,7 @@ SELECT min(reference), count(*) || ' votes with the same sealed bytes; copies do
   FROM votes GROUP BY actual_sha256 HAVING count(*) > 1;
 
 -- note: revoking
-SELECT 'credential ' || hex(c.digest), 'revoked at the gate and not in the register: a reissue was interrupted'
+SELECT 'credential ' || hex(c.kept), 'revoked at the gate and not in the register: a reissue was interrupted'
   FROM credentials c WHERE c.flag = 'r'
   AND NOT EXISTS (SELECT 1 FROM revocations k WHERE k.digest = c.digest);
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from ballot import gate_layout, handoff
-from ballot.encoding import Malformed
-from ops.check.scratch import place
+from ops.check import queue_rows
+from ops.check.findings import Finding, Kind
+from ops.check.queue_rows import number, text
+from ops.check.scratch import LAST_PLACE, place
 from runtime import valkey
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from runtime.valkey import Client
 
 PAGE = 2000
-CORRUPT = "corrupt"
-"""The state of a field among the references that is none."""
+
+#: What each of a shard's keys is, in the order of `handoff.shard_keys`.
+TYPES = ("hash", "hash", "hash", "hash", "stream", "stream", "hash", "stream", "hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,10 @@ class ShardState:
     accepted: int
     released: int
     last_place: int
+
+
+UNREADABLE = ShardState(queue_rows.UNREAD, queue_rows.UNREAD, "unreadable", 0, 0, LAST_PLACE)
+"""Of a shard that cannot describe itself: what it should describe was overwritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Acknowledged:
 async def published(client: Client) -> list[str]:
     """Return the ids of the ballots that the desk has published, in order."""
     replies: Any = client  # see QueueSide
-    return sorted(field.decode() for field in await replies.hkeys(handoff.PUBLISHED_KEY))
+    return sorted(text(field) for field in await replies.hkeys(handoff.PUBLISHED_KEY))
 
 
 class QueueSide:
@@ -63,28 +70,41 @@ class QueueSide:
     def __init__(self, client: Client, ballot: str, shards: int) -> None:
         # redis-py types every reply as text or bytes, sync or async; replies here are bytes and awaited.
         self._client: Any = client
+        self.shards = shards
         self._keys = [handoff.shard_keys(ballot, shard) for shard in range(shards)]
         self._acknowledged: list[Acknowledged] = []
+        self._overwritten: set[str] = set()
+        self.findings: list[Finding] = []
+        """What of the queue could not be read at all."""
 
     async def read_before(self, tables: Scratch) -> None:
         """Read what must be older than the look into voterdb: acknowledgements, and credentials."""
+        await self._look_at_types()
         for shard, keys in enumerate(self._keys):
             self._acknowledged.append(await self._acknowledgements(keys[4]))
             await self.read_credentials(tables, shard)
+
+    async def _look_at_types(self) -> None:
+        """Name each key that is not what the gate makes; it counts as empty, so what it held is missed."""
+        for key, made in ((key, made) for keys in self._keys for key, made in zip(keys, TYPES, strict=True)):
+            found = text(await self._client.type(key))
+            if found not in {made, "none"}:
+                self._overwritten.add(key)
+                self.findings.append(Finding(Kind.ALTERED, key, f"this key holds a {found}, not a {made}"))
 
     async def read_credentials(
         self, tables: Scratch, shard: int, *, only: frozenset[bytes] | None = None
     ) -> None:
         """Read the gate's credentials; with `only`, look those up alone."""
         key = self._keys[shard][1]
-        if only is not None:
-            for digest in only:
-                value = await self._client.hget(key, gate_layout.credential_field(digest))
+        if only is not None and key not in self._overwritten:
+            for kept in (gate_layout.credential_field(digest) for digest in only):
+                value = await self._client.hget(key, kept)
                 if value is not None:
-                    tables.add("credentials", [_credential(digest, value, shard)])
+                    tables.add("credentials", [queue_rows.credential(kept, value, shard)])
             return
         async for page in self._hash_pages(key):
-            tables.add("credentials", [_credential(digest, value, shard) for digest, value in page])
+            tables.add("credentials", [queue_rows.credential(kept, value, shard) for kept, value in page])
 
     async def read_after(self, tables: Scratch) -> list[ShardState]:
         """Read what must be newer than the look into voterdb: state, marks, references, then the stream."""
@@ -93,21 +113,30 @@ class QueueSide:
             state = await self._state(keys)
             states.append(state)
             async for page in self._hash_pages(keys[2]):
-                tables.add("marks", [_mark(uin, value, shard) for uin, value in page])
+                tables.add("marks", [queue_rows.mark(uin, value, shard) for uin, value in page])
             async for page in self._hash_pages(keys[3]):
-                tables.add("refs", [_reference(field, value, shard) for field, value in page])
+                tables.add("refs", [queue_rows.reference(field, value, shard) for field, value in page])
             await self._read_stream(tables, shard, keys[4], last_place=state.last_place)
         return states
 
     async def _state(self, keys: tuple[Any, ...]) -> ShardState:
-        reply = await valkey.fcall(self._client, "ballot_state", keys, read_only=True)
-        texts = [item.decode() if isinstance(item, bytes) else str(item) for item in reply]
+        try:
+            reply = await valkey.fcall(self._client, "ballot_state", keys, read_only=True)
+        except ResponseError as error:
+            if type(error) is not ResponseError:  # one about the server, not about what it holds
+                raise
+            self.findings.append(Finding(Kind.ALTERED, keys[0], f"the shard cannot say how it is: {error}"))
+            return UNREADABLE
+        texts = [text(item) if isinstance(item, bytes) else str(item) for item in reply]
+        for at, what in ((4, "accepted"), (6, "released")):
+            if number(texts[at]) == queue_rows.UNREAD:
+                self.findings.append(Finding(Kind.ALTERED, keys[0], f"its count {what!r} is no number"))
         return ShardState(
-            opens_us=int(texts[0]),
-            closes_us=int(texts[1]),
+            opens_us=number(texts[0]),
+            closes_us=number(texts[1]),
             state=texts[2],
-            accepted=int(texts[4]),
-            released=int(texts[6]),
+            accepted=number(texts[4], otherwise=0),
+            released=number(texts[6], otherwise=0),
             last_place=place(texts[11]),
         )
 
@@ -117,9 +146,9 @@ class QueueSide:
         except ResponseError:
             return Acknowledged()  # no stream yet
         for group in groups:
-            if _text(group["name"]) == handoff.GROUP:
+            if text(group["name"]) == handoff.GROUP:
                 # Pending first would be wrong: an entry delivered in between must count as pending.
-                delivered = _text(group["last-delivered-id"])
+                delivered = text(group["last-delivered-id"])
                 return Acknowledged(place(delivered), await self._pending(key))
         return Acknowledged()
 
@@ -128,78 +157,42 @@ class QueueSide:
         start = "-"
         while True:
             page = await self._client.xpending_range(key, handoff.GROUP, start, "+", PAGE)
-            found.update(_text(row["message_id"]) for row in page)
+            found.update(text(row["message_id"]) for row in page)
             if len(page) < PAGE:
                 return frozenset(found)
-            start = "(" + _text(page[-1]["message_id"])
+            start = "(" + text(page[-1]["message_id"])
 
     async def _read_stream(self, tables: Scratch, shard: int, key: Any, *, last_place: int) -> None:
+        if key in self._overwritten:
+            return
         acknowledged = self._acknowledged[shard]
         start, first = "-", True
         while True:
             page = await self._client.xrange(key, start, "+", PAGE)
             if page and first:
-                tables.add("spans", [(shard, place(_text(page[0][0])))])
+                tables.add("spans", [(shard, place(text(page[0][0])))])
                 first = False
                 # Trimming leaves this at zero; only a deletion by hand sets it.
-                deleted = _text((await self._client.xinfo_stream(key))["max-deleted-entry-id"])
+                deleted = text((await self._client.xinfo_stream(key))["max-deleted-entry-id"])
                 if deleted != "0-0":
                     tables.add("deleted", [(shard, deleted)])
-            tables.add("entries", [_entry(shard, _text(i), f, acknowledged, last_place) for i, f in page])
+            tables.add(
+                "entries",
+                [
+                    queue_rows.entry(
+                        shard, text(i), fields, acknowledged=acknowledged.covers, last_place=last_place
+                    )
+                    for i, fields in page
+                ],
+            )
             if len(page) < PAGE:
                 return
-            start = "(" + _text(page[-1][0])
+            start = "(" + text(page[-1][0])
 
     async def _hash_pages(self, key: Any) -> Any:
         cursor = 0
-        while True:
+        while key not in self._overwritten:
             cursor, page = await self._client.hscan(key, cursor, count=PAGE)
             yield list(page.items())
             if cursor == 0:
                 return
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _credential(digest: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
-    credential = gate_layout.Credential.from_value(value)
-    return (digest, credential.uin, credential.flag, shard)
-
-
-def _mark(uin: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
-    mark = gate_layout.Mark.from_value(value)
-    return (uin, mark.method, mark.identity or None, mark.at_us, mark.reference or None, shard)
-
-
-def _reference(field: bytes, value: bytes, shard: int) -> tuple[Any, ...]:
-    """One row, also for what the gate never wrote: `findings.sql` names that by its state."""
-    try:
-        return (gate_layout.reference_text(field), value.decode(errors="replace"), shard)
-    except Malformed:
-        return (f"field {field.hex()}", CORRUPT, shard)
-
-
-def _entry(
-    shard: int,
-    entry: str,
-    fields: dict[bytes, bytes],
-    acknowledged: Acknowledged,
-    last_place: int,
-) -> tuple[Any, ...]:
-    reference, method = fields.get(handoff.REFERENCE_FIELD), fields.get(handoff.METHOD_FIELD)
-    return (
-        shard,
-        entry,
-        place(entry),
-        "vote" if fields.get(handoff.KIND_FIELD) == handoff.KIND_VOTE else "return",
-        fields.get(handoff.DIGEST_FIELD),
-        None if reference is None else reference.decode(),
-        int(fields.get(handoff.ACCEPTED_FIELD, b"0")),
-        fields.get(handoff.UIN_FIELD),
-        None if method is None else method.decode(),
-        int(fields.get(handoff.WON_FIELD, b"0")),
-        acknowledged.covers(entry),
-        place(entry) > last_place,
-    )

@@ -6,6 +6,7 @@ no credential, no IP address.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ballot.gate_layout import DIGEST_KEPT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ROWS_PER_INSERT = 2000
 
 #: What each table holds; `INSERT OR REPLACE` on the keyed ones because HSCAN may return a field twice.
+#: Of a credential `kept` is the gate's field, whatever it is, and `digest` the register's that it stands for.
 TABLES = {
     # From the queue.
-    "credentials": "digest BLOB PRIMARY KEY, uin BLOB, flag TEXT, shard INTEGER",
+    "credentials": "kept BLOB, shard INTEGER, digest BLOB, uin BLOB, flag TEXT",
     "marks": "uin BLOB PRIMARY KEY, method TEXT, identity BLOB, accepted_us INTEGER, reference TEXT,"
     " shard INTEGER",
     "refs": "reference TEXT PRIMARY KEY, state TEXT, shard INTEGER",
@@ -44,7 +48,10 @@ TABLES = {
     "receipts": "line INTEGER, reference TEXT, accepted_us INTEGER, sealed_sha256 BLOB",
 }
 
+KEYS = ("credentials (kept, shard)",)
+
 INDEXES = (
+    "credentials (digest)",
     "marks (reference)",
     "entries (shard, entry)",
     "entries (reference)",
@@ -79,6 +86,8 @@ class Scratch:
             self._database.execute(statement)
         for name, columns in TABLES.items():
             self._database.execute(f"CREATE TABLE {name} ({columns})")
+        for number, target in enumerate(KEYS):
+            self._database.execute(f"CREATE UNIQUE INDEX key_{number} ON {target}")
 
     def add(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Insert rows given in the order of the table's columns."""
@@ -88,11 +97,16 @@ class Scratch:
         self._database.executemany(insert, rows)
 
     def name_credentials(self) -> None:
-        """Give the gate's credentials the register's whole digests: the gate keeps their first 16 bytes."""
-        self._database.execute("CREATE INDEX register_kept ON register (substr(digest, 1, 16))")
+        """Give the gate's credentials the register's whole digests: the gate keeps their first bytes.
+
+        A field of another length is of no issued code, whatever it begins with: it stays without a digest.
+        """
         self._database.execute(
-            "UPDATE credentials SET digest = g.digest FROM register g"
-            " WHERE substr(g.digest, 1, 16) = credentials.digest"
+            f"CREATE INDEX IF NOT EXISTS register_kept ON register (substr(digest, 1, {DIGEST_KEPT}))"
+        )
+        self._database.execute(
+            "UPDATE credentials SET digest = g.digest FROM register g"  # noqa: S608  # our own number
+            f" WHERE substr(g.digest, 1, {DIGEST_KEPT}) = credentials.kept AND credentials.digest IS NULL"
         )
 
     def index(self) -> None:
@@ -133,8 +147,15 @@ def scratch(directory: Path) -> Iterator[Scratch]:
         raise click.ClickException(f"there is no room in {directory} to compare queue and database") from None
 
 
+#: The largest place there is.
+LAST_PLACE = (1 << 63) - 1
+_SEQUENCES = 1 << 20
+_ENTRY = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+
+
 def place(entry: str) -> int:
-    """Return a stream entry's id as one number that sorts as the ids do."""
-    milliseconds, _, sequence = entry.partition("-")
+    """Return a stream entry's id as one number that sorts as the ids do; -1 for what is no such id."""
+    if (found := _ENTRY.fullmatch(entry)) is None:
+        return -1
     # The sequence restarts every millisecond; 20 bits leave a million a millisecond, and 63 are available.
-    return (int(milliseconds) << 20) + min(int(sequence), (1 << 20) - 1)
+    return min(int(found[1]) * _SEQUENCES + min(int(found[2]), _SEQUENCES - 1), LAST_PLACE)
