@@ -1,7 +1,7 @@
 """The only door to the cryptographic primitives; opening sealed votes has its own, in the tally.
 
 Signatures are Ed25519 by libsodium, for every signer and verifier of ours, so that no two disagree. It is
-RFC 8032 read strictly: `s` below the group order, keys in their one spelling, no point of small order, the
+RFC 8032 read strictly: `s` below the group order, no point of small order in whatever spelling, the
 equation without the cofactor (ops/decisions/0011). Secrets never show in `repr` and refuse to be pickled.
 """
 

@@ -190,8 +190,13 @@ def test_r_of_small_order_is_refused() -> None:
     assert _openssl(public, odd)
 
 
-def test_a_second_spelling_of_a_key_is_refused() -> None:
-    """A coordinate that is not reduced names the same point; OpenSSL lets it through."""
+def test_a_key_of_small_order_is_refused_in_its_second_spelling() -> None:
+    """Not reduced it names the same point; OpenSSL lets it through.
+
+    A second spelling fits into 255 bits for the coordinates 0 to 18 only. Those of large order among them are
+    nobody's: who signed for one would have solved the discrete logarithm. So that they are refused for their
+    spelling cannot be shown by a signature, and is not claimed.
+    """
     public = (PRIME + 1).to_bytes(32, "little")  # the identity again
     r = _bytes(_times(DRAWN, BASE))
 
