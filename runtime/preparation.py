@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -19,7 +19,7 @@ from redis.retry import Retry
 from runtime.addresses import ADMIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from runtime.addresses import PostgresAddress, ValkeyAddress
     from runtime.home import Home, Redacted
@@ -29,6 +29,7 @@ POSTGRES = OPS / "postgres"
 VALKEY = OPS / "valkey"
 MIGRATION_NAME = re.compile(r"\d{3}_[a-z0-9_]+\.sql")
 LIBRARY_HEADER = re.compile(rb"#!lua\s+name=(\w+)")
+LIBRARY_LAYOUT = re.compile(rb"^local LAYOUT = '(\w+)'", re.MULTILINE)
 ADMIN_RULES = f"user {ADMIN} on ~* &* +@all"
 MIGRATIONS_WAIT_S = 120
 TIMEOUT_S = 10.0
@@ -163,7 +164,33 @@ def _load_library(client: redis.Redis, code: bytes, filename: str) -> None:
         fields = dict(zip(library[::2], library[1::2], strict=True)) if isinstance(library, list) else library
         if fields.get(b"library_code") == code:
             return
+    _refuse_other_layouts(client, code)
     client.function_load(code.decode(), replace=True)
+
+
+def _refuse_other_layouts(client: redis.Redis, code: bytes) -> None:
+    """Leave the functions as they are while a ballot that is not closed was set up with another layout.
+
+    Neither would find the other's codes and marks: voters would be turned away, or vote again.
+    """
+    layout = LIBRARY_LAYOUT.search(code)
+    if layout is None:
+        return
+    seconds, microseconds = client.time()
+    keys: Iterator[bytes] = client.scan_iter(match="{*}:gate", count=1000, _type="hash")
+    for key in keys:
+        fields: Any = client.hmget(key, "layout", "opens_us", "closes_us", "state")
+        kept, opens_us, closes_us, state = fields
+        if (kept is None and opens_us is None) or kept == layout[1]:
+            continue
+        closes = int(closes_us) if closes_us is not None and closes_us.isdigit() else None
+        if state != b"closed" and (closes is None or closes > seconds * 1_000_000 + microseconds):
+            shard = key.decode(errors="replace").removesuffix(":gate")
+            raise click.ClickException(
+                f"The queue's functions were not replaced: {shard} is of a ballot that is not closed and was "
+                f"set up by a version with another layout ({(kept or b'none').decode(errors='replace')}, not "
+                f"{layout[1].decode()}). Go on with that version until the ballot is closed and exported."
+            )
 
 
 def admin_client(

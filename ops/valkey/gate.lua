@@ -27,6 +27,10 @@
 --   * A caller outside the library (an edge that was broken into) could write these keys directly; the issue register
 --     and the signatures, which workers check, are the second wall.
 
+-- The number of what is packed here; another one whenever any of it changes. A ballot keeps the number it was set up with, and
+-- code of another number neither replaces this one while it is open (runtime/preparation.py) nor reads or writes it.
+local LAYOUT = '1'
+
 local VOTES_MAX = 1024        -- an edge sends at most 256; the margin is for replays by hand
 local ROWS_MAX = 10000        -- codes, UINs and returns the desk may send at once: about 10 ms of the queue's time
 local UNKNOWN_MINUTES_MAX = 1500  -- a day and an hour
@@ -511,7 +515,8 @@ local function arm(keys, args)
     return redis.error_reply('ARMED with other times: ' .. armed[1] .. ' ' .. armed[2])
   end
   redis.call('HSET', keys[1], 'opens_us', whole(opens_us), 'closes_us', whole(closes_us), 'state', 'scheduled',
-    'last_us', '0', 'accepted', '0', 'repeated', '0', 'released', '0', 'voted_e', '0', 'voted_p', '0', 'voted_w', '0', 'counting', '0')
+    'last_us', '0', 'accepted', '0', 'repeated', '0', 'released', '0', 'voted_e', '0', 'voted_p', '0', 'voted_w', '0', 'counting', '0',
+    'layout', LAYOUT)
   return 1
 end
 
@@ -542,6 +547,7 @@ local function issue(keys, args)
       added[#added + 1], added[#added + 2] = digest, uin .. 'c' .. args[row * 3]
     end
   end
+  redis.call('HSETNX', keys[1], 'layout', LAYOUT)
   set_all(keys[2], added)
   return #added / 2
 end
@@ -727,14 +733,27 @@ local function latched(keys)
   return description(keys, seen)
 end
 
-redis.register_function('ballot_cast', cast)
-redis.register_function('ballot_access', access)
-redis.register_function('ballot_arm', arm)
-redis.register_function('ballot_issue', issue)
-redis.register_function('ballot_revoke', revoke)
-redis.register_function('ballot_return', returned)
-redis.register_function('ballot_release', release)
-redis.register_function('ballot_set_closes', set_closes)
-redis.register_function('ballot_latch', latched)
-redis.register_function{ function_name = 'ballot_voted', callback = voted, flags = { 'no-writes' } }
-redis.register_function{ function_name = 'ballot_state', callback = state, flags = { 'no-writes' } }
+-- The function, refused for a ballot that was set up with another layout.
+local function of_this_layout(callback)
+  return function(keys, args)
+    if #keys == 9 then
+      local kept = redis.call('HMGET', keys[1], 'layout', 'opens_us')
+      if (kept[1] or kept[2]) and kept[1] ~= LAYOUT then
+        return redis.error_reply('LAYOUT this ballot was set up by another version: ' .. (kept[1] or 'none') .. ', not ' .. LAYOUT)
+      end
+    end
+    return callback(keys, args)
+  end
+end
+
+redis.register_function('ballot_cast', of_this_layout(cast))
+redis.register_function('ballot_access', of_this_layout(access))
+redis.register_function('ballot_arm', of_this_layout(arm))
+redis.register_function('ballot_issue', of_this_layout(issue))
+redis.register_function('ballot_revoke', of_this_layout(revoke))
+redis.register_function('ballot_return', of_this_layout(returned))
+redis.register_function('ballot_release', of_this_layout(release))
+redis.register_function('ballot_set_closes', of_this_layout(set_closes))
+redis.register_function('ballot_latch', of_this_layout(latched))
+redis.register_function{ function_name = 'ballot_voted', callback = of_this_layout(voted), flags = { 'no-writes' } }
+redis.register_function{ function_name = 'ballot_state', callback = of_this_layout(state), flags = { 'no-writes' } }

@@ -13,6 +13,7 @@ from ballot import handoff
 from ballot.gate_layout import Mark, reference_field
 from ballot.receipt import draw_reference
 from runtime import valkey
+from runtime.addresses import ADMIN
 from tests.integration.intake_rig import HOUR_US, Booth, booth, now_us, until
 
 if TYPE_CHECKING:
@@ -49,6 +50,36 @@ async def state(gate: Booth) -> dict[str, str]:
     """Return what `ballot_state` says, by name."""
     reply = await gate.call("ballot_state")
     return {name: value.decode() for name, value in zip(STATE_NAMES, reply, strict=True)}
+
+
+@pytest.mark.parametrize("layout", ["0", "11", None])
+async def test_a_ballot_of_another_layout_is_neither_read_nor_written(
+    gate: Booth, stack: Stack, layout: str | None
+) -> None:
+    """Code that packs otherwise would turn voters away or let them vote again: it says LAYOUT instead."""
+    (voter,) = await gate.issue()
+    admin: Any = valkey.connect(stack.servers, ADMIN)
+    key = handoff.gate_key(gate.id, 0)
+    try:
+        assert await admin.hdel(key, "layout") == 1
+        if layout is not None:
+            await admin.hset(key, "layout", layout)
+        before = await admin.hgetall(key)
+        for attempt in (cast(gate, voter.digest), state(gate), gate.issue()):
+            with pytest.raises(ResponseError, match="LAYOUT this ballot was set up by another version"):
+                await attempt
+        assert await admin.hgetall(key) == before
+    finally:
+        await admin.aclose()
+
+
+async def test_codes_issued_keep_their_ballot_to_the_layout(stack: Stack, ballot_id: str) -> None:
+    """Codes are packed too, before a ballot is armed."""
+    async with booth(stack.servers, ballot_id) as found:
+        await found.issue()
+
+        assert await found.desk.hget(handoff.gate_key(ballot_id, 0), "layout") == b"1"
+        assert (await state(found))["state"] == "unarmed"
 
 
 async def test_one_vote_a_voter_and_the_same_again(gate: Booth) -> None:

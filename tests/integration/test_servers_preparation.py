@@ -10,6 +10,7 @@ import asyncpg
 import click
 import pytest
 
+from ballot import handoff
 from runtime import postgres, preparation
 from runtime.addresses import OWNER, PostgresAddress
 from runtime.migrations import migrate
@@ -125,6 +126,35 @@ def test_functions_are_loaded_when_they_differ(
             assert client.fcall(name, 0) == answer.encode()
             assert loaded == (0 if text == previous(tmp_path, text) else 1)
         client.function_delete(name)
+
+
+def test_functions_stay_while_an_open_ballot_has_another_layout(
+    stack: Stack, ballot_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence names the ballot and what to do; once it is closed they are loaded."""
+    name, key = f"t_{secrets.token_hex(4)}", handoff.gate_key(ballot_id, 0)
+    path = tmp_path / "library.lua"
+    # As every other ballot here: those do not stand in the way.
+    path.write_text(
+        f"#!lua name={name}\nlocal LAYOUT = '1'\nserver.register_function('{name}', function() end)\n"
+    )
+    monkeypatch.setattr(preparation, "function_files", lambda: [path])
+    user, password = stack.servers.credentials("valkey", "admin")
+
+    with admin_client(stack.servers.valkey, user=user, password=password) as client:
+        for window in ({"opens_us": 1, "closes_us": 1 << 60}, {"layout": 2}, {"layout": 2, "closes_us": "?"}):
+            client.hset(key, mapping={"state": "scheduled", **window})
+            with pytest.raises(
+                click.ClickException, match=f"{ballot_id}:00.* not closed .*until the ballot is"
+            ):
+                load_functions(stack.servers.valkey, user=user, password=password)
+            assert client.function_list(library=name) == []
+            client.delete(key)
+        client.hset(key, mapping={"opens_us": 1, "closes_us": 2, "state": "open", "layout": "0"})
+        load_functions(stack.servers.valkey, user=user, password=password)
+        assert len(client.function_list(library=name)) == 1
+        client.function_delete(name)
+        client.delete(key)
 
 
 def loads(stats: object) -> int:
