@@ -20,8 +20,22 @@ DIGEST_KEPT: Final = 16
 TIME_BYTES: Final = 7
 
 MIB: Final = 1 << 20
-TRIES_BYTES: Final = (16 + 4 + 4) * MIB
+TRY_BYTES: Final = 256
+"""What an entry of the two streams of tries takes at most."""
+
+COUNTED_BYTES: Final = 512
+"""What a count of tries beyond their budgets takes at most."""
+
+ATTEMPTS_BYTES: Final = 16 * MIB
+COUNTS_BYTES: Final = 4 * MIB
+UNKNOWN_TRIES_BYTES: Final = 4 * MIB
 """Budgets of a shard: attempts, counts of those beyond their budgets, tries with unknown credentials."""
+
+TRIES_LISTED: Final = 2_000
+"""Entries that a code comes to: a thousand tries, and as many again once the queue was started anew."""
+
+COUNTS_A_CODE: Final = 64
+"""Counts that a code comes to: one a minute, kind and outcome, of which few occur in the same minute."""
 
 REMEMBERED_BYTES: Final = 16 * MIB
 """What a server remembers of recent tries, whatever the number of its ballots."""

@@ -1,8 +1,10 @@
 """Whether the queue has memory for every vote still to come, asked before a ballot opens.
 
-Counted are all open ballots and the one to be opened: for each voter who may still vote the entry in the
-stream, the mark and the reference; for each shard the budgets of the logs of tries, which a flood fills and
-never exceeds. On a Cluster each primary must have room for its own shards.
+Counted are all open ballots and the one to be opened: for each voter who may still vote online the entry in
+the stream, the mark and the reference; for each shard what is left of the budgets of the logs of tries, which
+a flood fills and never exceeds. A small electorate cannot fill them: each code has so many tries that get an
+entry. Returns by other methods are not counted: one takes less than a tenth of a vote, at the desk's pace. On
+a Cluster each primary must have room for its own shards.
 """
 
 from collections import Counter
@@ -40,10 +42,30 @@ class Memory:
         return cls(int(info["used_memory"]), bound or int(info["total_system_memory"]), bounded=bound > 0)
 
 
-def shard_bytes(*, voters: int, padded_size: int) -> int:
-    """What a shard may still take when `voters` have yet to vote."""
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """How many entries the logs of tries of a shard have: those are in the memory already used."""
+
+    attempts: int = 0
+    counted: int = 0
+    unknown: int = 0
+
+
+def votes_bytes(*, voters: int, padded_size: int) -> int:
+    """What a shard takes when `voters` have yet to vote online."""
     vote = padded_size + SEAL_OVERHEAD_BYTES + gate_layout.ENTRY_BYTES + gate_layout.VOTED_BYTES
-    return voters * vote + gate_layout.TRIES_BYTES
+    return voters * vote
+
+
+def tries_bytes(*, codes: int, logs: Logs) -> int:
+    """What the logs of tries of a shard with so many codes may still take."""
+    attempts = min(gate_layout.ATTEMPTS_BYTES, codes * gate_layout.TRIES_LISTED * gate_layout.TRY_BYTES)
+    counted = min(gate_layout.COUNTS_BYTES, codes * gate_layout.COUNTS_A_CODE * gate_layout.COUNTED_BYTES)
+    return (
+        max(attempts - logs.attempts * gate_layout.TRY_BYTES, 0)
+        + max(counted - logs.counted * gate_layout.COUNTED_BYTES, 0)
+        + max(gate_layout.UNKNOWN_TRIES_BYTES - logs.unknown * gate_layout.TRY_BYTES, 0)
+    )
 
 
 async def require(desk: Desk, stored: StoredBallot) -> None:
@@ -56,13 +78,9 @@ async def require(desk: Desk, stored: StoredBallot) -> None:
         needed: Counter[Place] = Counter()
         primaries = await nodes.primaries()
         for ballot in open_now:
-            bytes_each = shard_bytes(
-                voters=-(-await _still_to_vote(desk, ballot) // ballot.shards),
-                padded_size=ballot.definition.padded_size,
-            )
-            for shard in range(ballot.shards):
+            for shard, needs in enumerate(await shard_needs(desk, ballot)):
                 key = handoff.gate_key(ballot.id, shard)
-                needed[next(each.place for each in primaries if each.holds(key))] += bytes_each
+                needed[next(each.place for each in primaries if each.holds(key))] += needs
         for primary in primaries:
             if primary.place in needed:
                 memory = Memory.told(await primary.client.info("memory"))
@@ -71,12 +89,35 @@ async def require(desk: Desk, stored: StoredBallot) -> None:
         await nodes.aclose()
 
 
-async def _still_to_vote(desk: Desk, ballot: StoredBallot) -> int:
-    """Count who is entitled and has no vote at the gate; before a ballot is armed, all of them."""
-    statement = "SELECT count(*) FROM ballot.electorate WHERE ballot = $1"
-    entitled = int(await desk.votes.fetchval(statement, ballot.id))
+async def shard_needs(desk: Desk, ballot: StoredBallot) -> list[int]:
+    """Say for each shard of a ballot how much more it may take."""
+    votes, codes = await _electronic(desk, ballot)
+    votes_need = votes_bytes(voters=votes, padded_size=ballot.definition.padded_size)
+    logs = [await _logs(desk, ballot.id, shard) for shard in range(ballot.shards)]
+    return [votes_need + tries_bytes(codes=codes, logs=each) for each in logs]
+
+
+async def _electronic(desk: Desk, ballot: StoredBallot) -> tuple[int, int]:
+    """Of a shard: how many may still vote online, and how many codes there are; none in a postal ballot."""
+    if not ballot.electronic:
+        return 0, 0
+    row = await desk.votes.fetchrow(
+        """SELECT (SELECT count(*) FROM ballot.electorate WHERE ballot = $1) AS entitled,
+                  (SELECT count(*) FROM ballot.register WHERE ballot = $1) AS codes""",
+        ballot.id,
+    )
+    # Before a ballot is armed nobody has voted.
     voted = sum(sum(state.voted.values()) for state in await ballot.gate(desk).states())
-    return max(entitled - voted, 0)
+    still = max(row["entitled"] - voted, 0)
+    return -(-still // ballot.shards), -(-max(row["entitled"], row["codes"]) // ballot.shards)
+
+
+async def _logs(desk: Desk, ballot: str, shard: int) -> Logs:
+    return Logs(
+        attempts=int(await desk.gate.xlen(handoff.attempts_key(ballot, shard))),
+        counted=int(await desk.gate.hlen(handoff.counted_key(ballot, shard))),
+        unknown=int(await desk.gate.xlen(handoff.unknown_tries_key(ballot, shard))),
+    )
 
 
 def _require(stored: StoredBallot, place: Place, memory: Memory, needed: int) -> None:

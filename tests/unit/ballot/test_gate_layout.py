@@ -78,6 +78,12 @@ def test_the_gate_has_the_budgets_that_the_desk_asks_memory_for() -> None:
 
     budgets = [int(number) for number in re.findall(r"_MAX = (\d+) / \w+_BYTES\b", source)]
 
-    assert len(budgets) == 3
-    assert sum(budgets) == gate_layout.TRIES_BYTES
+    assert budgets == [
+        gate_layout.ATTEMPTS_BYTES,
+        gate_layout.UNKNOWN_TRIES_BYTES,
+        gate_layout.COUNTS_BYTES,
+    ]
+    assert f"ENTRY_BYTES = {gate_layout.TRY_BYTES} " in source
+    assert f"COUNTED_BYTES = {gate_layout.COUNTED_BYTES} " in source
+    assert 1_000 <= int(source.partition("LISTED_TRIES = ")[2].split()[0]) < gate_layout.TRIES_LISTED
     assert f"DIGEST_KEPT = {gate_layout.DIGEST_KEPT} " in source
