@@ -142,6 +142,8 @@ def test_functions_stay_while_an_open_ballot_has_another_layout(
     user, password = stack.servers.credentials("valkey", "admin")
 
     with admin_client(stack.servers.valkey, user=user, password=password) as client:
+        for left in [each for each in client.scan_iter("{*}:gate") if client.hget(each, "layout") != b"1"]:
+            client.delete(left)  # of an earlier test, which wrote to a gate by hand
         for window in ({"opens_us": 1, "closes_us": 1 << 60}, {"layout": 2}, {"layout": 2, "closes_us": "?"}):
             client.hset(key, mapping={"state": "scheduled", **window})
             with pytest.raises(
