@@ -28,6 +28,7 @@ from tests.vectors.make import PUBLIC_KEY, RESULT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    import aiohttp
     from redis.asyncio import Redis
 
     from ballot.document import BallotDocument
@@ -190,6 +191,21 @@ async def booth(servers: Servers, ballot: str, *, shards: int = 1) -> AsyncItera
     finally:
         for client in (desk, worker, edge_):
             await client.aclose()
+
+
+@asynccontextmanager
+async def served_booth(servers: Servers, ballot: str, web: aiohttp.ClientSession) -> AsyncIterator[Booth]:
+    """An open ballot, once the edge that `web` speaks to serves it."""
+
+    async def served() -> bool:
+        async with web.get("/readyz") as ready, web.get(found.path("document")) as document:
+            return ready.status == 200 and document.status == 200
+
+    async with booth(servers, ballot) as found:
+        await found.arm()
+        await found.publish()
+        await until(served)
+        yield found
 
 
 async def vouch(worker: Redis | RedisCluster) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from ballot.receipt import parse_reference
 from tests.integration.hostile_clients import hostile
-from tests.integration.intake_rig import Booth, EdgeProcess, booth, edge, until
+from tests.integration.intake_rig import Booth, EdgeProcess, edge, served_booth, until
 from tests.integration.intake_scratch import access, cast
 from tests.integration.steady_load import steady_load
 
@@ -73,15 +73,7 @@ async def web(edges: EdgeProcess) -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 async def poll(stack: Stack, ballot_id: str, web: aiohttp.ClientSession) -> AsyncIterator[Booth]:
     """An open ballot that the edge serves."""
-
-    async def served() -> bool:
-        async with web.get("/readyz") as ready, web.get(found.path("document")) as document:
-            return ready.status == 200 and document.status == 200
-
-    async with booth(stack.servers, ballot_id) as found:
-        await found.arm()
-        await found.publish()
-        await until(served)
+    async with served_booth(stack.servers, ballot_id, web) as found:
         yield found
 
 

@@ -14,6 +14,7 @@ async def test_it_ends_when_asked() -> None:
     stop.request()
 
     await _until_asked(stop, queue)
+    assert not queue.done()  # votes under way are still to be sent
     queue.cancel()
 
 
