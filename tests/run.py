@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.page import PAGE, environment
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 STEP_SECONDS_MAX = 840
@@ -30,6 +32,10 @@ def steps(*, long: bool, extra: list[str]) -> list[tuple[str, list[str]]]:
         ("imports", [str(BIN / "lint-imports"), "--no-cache"]),
         ("types", [str(BIN / "mypy")]),
         ("vectors", [str(BIN / "python"), "-m", "tests.vectors.make", "--check"]),
+        ("page tools", [str(BIN / "python"), "-m", "tests.page"]),
+        ("page types", [str(BIN / "npm"), "--prefix", str(PAGE), "run", "--silent", "types"]),
+        ("page format", [str(BIN / "npm"), "--prefix", str(PAGE), "run", "--silent", "format"]),
+        ("page tests", [str(BIN / "npm"), "--prefix", str(PAGE), "run", "--silent", "test"]),
         ("tests", [*pytest, "-m", together, "--numprocesses", PROCESSES, "--dist", "loadfile"]),
         ("timed tests", [*pytest, "-m", alone]),
     ]
@@ -45,7 +51,7 @@ def main() -> int:
         started = time.monotonic()
         bound = STEP_LONG_SECONDS_MAX if arguments.long else STEP_SECONDS_MAX
         try:
-            code = subprocess.run(command, cwd=ROOT, check=False, timeout=bound).returncode
+            code = subprocess.run(command, cwd=ROOT, env=environment(), check=False, timeout=bound).returncode
         except subprocess.TimeoutExpired:
             sys.stdout.write(f"{name}: not done after {bound} s, ended\n")
             return 1

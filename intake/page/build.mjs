@@ -1,0 +1,89 @@
+// Builds the voter's page into built/: the same sources give the same bytes, wherever and whenever.
+//
+// Every file is named by its own digest, so that a cache never shows an old one, and stands beside its gzip and brotli
+// forms, so that the edge compresses nothing. manifest.json lists what was built, from what, and each file's SHA-256.
+
+import { createHash } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+import { build, version } from "esbuild";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const BUILT = join(HERE, "built");
+const ENTRIES = {
+  vote: "src/vote.ts",
+  check: "src/check.ts",
+  complain: "src/complain.ts",
+  style: "src/style.css",
+};
+// Browsers of the last five years or so; what they lack beyond syntax is asked for while the page runs.
+const TARGET = ["es2021", "chrome91", "firefox90", "safari15"];
+const SOURCES = ["src", "text", "templates"];
+const NAME_DIGITS = 12;
+
+const sha256 = (data) => createHash("sha256").update(data).digest("hex");
+
+async function bundled() {
+  const { outputFiles } = await build({
+    absWorkingDir: HERE,
+    entryPoints: ENTRIES,
+    bundle: true,
+    minify: true,
+    charset: "utf8",
+    format: "esm",
+    target: TARGET,
+    legalComments: "eof",
+    outdir: "out",
+    write: false,
+    loader: { ".svg": "text" },
+  });
+  return outputFiles.map((file) => {
+    const [, name, kind] = /([a-z]+)\.(js|css)$/.exec(file.path);
+    return { name: `${name}.${kind}`, data: Buffer.from(file.contents) };
+  });
+}
+
+function digestOfSources() {
+  const lines = SOURCES.flatMap((folder) =>
+    readdirSync(join(HERE, folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name)),
+  )
+    .map((path) => `${sha256(readFileSync(path))}  ${path.slice(HERE.length + 1).replaceAll("\\", "/")}\n`)
+    .sort();
+  return sha256(lines.join(""));
+}
+
+function write(folder, assets) {
+  const files = {};
+  for (const { name, data } of assets) {
+    const digest = sha256(data);
+    const [stem, kind] = name.split(".");
+    const path = `${stem}-${digest.slice(0, NAME_DIGITS)}.${kind}`;
+    const gzip = gzipSync(data, { level: 9 });
+    const brotli = brotliCompressSync(data, { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } });
+    writeFileSync(join(folder, path), data);
+    writeFileSync(join(folder, `${path}.gz`), gzip);
+    writeFileSync(join(folder, `${path}.br`), brotli);
+    files[name] = { path, sha256: digest, bytes: data.length, gzip: gzip.length, brotli: brotli.length };
+  }
+  return files;
+}
+
+const folder = `${BUILT}.new`;
+rmSync(folder, { recursive: true, force: true });
+mkdirSync(folder, { recursive: true });
+const assets = [...(await bundled()), { name: "icon.svg", data: readFileSync(join(HERE, "src/icon.svg")) }];
+const files = write(
+  folder,
+  assets.sort((a, b) => (a.name < b.name ? -1 : 1)),
+);
+const manifest = { esbuild: version, sources_sha256: digestOfSources(), files };
+writeFileSync(join(folder, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+rmSync(BUILT, { recursive: true, force: true });
+renameSync(folder, BUILT);
+for (const { path, bytes, gzip } of Object.values(files)) {
+  console.log(`${path}  ${bytes} bytes, ${gzip} compressed`);
+}
