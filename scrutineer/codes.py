@@ -51,12 +51,15 @@ def issue_(ballot: str, out: Path, keyfile: Path | None) -> None:
     """
     to = dispatch.read_key(keyfile) if keyfile else None
 
-    async def body(desk: Desk) -> tuple[int, RootJournal]:
-        return await issue_all(desk, ballot, out, to=to), RootJournal(desk.home, ballot)
+    async def body(desk: Desk) -> tuple[int, RootJournal, str]:
+        return await issue_all(desk, ballot, out, to=to), RootJournal(desk.home, ballot), desk.key.key_id
 
-    issued, journal = run_desk(body, people=True)
+    issued, journal, fingerprint = run_desk(body, people=True)
     if issued:
         click.echo(f"{issued:,} codes issued in {out}")
+        click.echo(
+            f"for the letter: key fingerprint {grouped(fingerprint)}, which the voter's page shows as well"
+        )
         return
     click.echo(f"every voter of {ballot} has been issued a code; no file is written; their codes are in")
     for path in journal.live_files():
@@ -162,6 +165,11 @@ async def reissue_some(
         if states and all(state.closed for state in states):
             raise click.ClickException(f"ballot {ballot!r} is closed; a new code could not be used")
         return await reissuing.reissue(desk, stored, members, out, to=to, step=step)
+
+
+def grouped(fingerprint: str) -> str:
+    """A key id as the voter's page shows it, so that a voter can compare it with the letter."""
+    return " ".join(fingerprint[at : at + 4] for at in range(0, len(fingerprint), 4))
 
 
 def _read_members(file: Path) -> list[str]:

@@ -148,6 +148,19 @@ def test_a_dispatch_file_can_be_sealed_to_the_dispatch_house(
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
 
 
+def test_the_desk_is_told_the_fingerprint_for_the_letter(
+    stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str
+) -> None:
+    """Whoever issues codes learns the fingerprint that voters compare: the pinned desk key's, in fours."""
+    with_roll(run_ballot, tmp_path, ballot_id)
+
+    told = run_ballot("codes", "issue", ballot_id, "--out", tmp_path / "codes.csv").stdout
+
+    key_id = json.loads(stack.home.public_key_file.read_bytes())["id"]
+    assert codes.grouped(key_id).replace(" ", "") == key_id
+    assert f"key fingerprint {codes.grouped(key_id)}," in told
+
+
 def test_reissue_to_somebody_unknown_changes_nothing(
     run_ballot: RunBallot, tmp_path: Path, ballot_id: str
 ) -> None:
