@@ -1,17 +1,18 @@
-// Builds the voter's page into built/: the same sources give the same bytes, wherever and whenever.
+// Builds the voter's page into built/, or the folder given: the same sources give the same bytes, wherever and whenever.
 //
 // Every file is named by its own digest, so that a cache never shows an old one, and stands beside its gzip and brotli
-// forms, so that the edge compresses nothing. manifest.json lists what was built, from what, and each file's SHA-256.
+// forms, so that the edge compresses nothing. manifest.json lists what was built, from what, and each file's SHA-256; how
+// well a file compresses is not in it, because that differs between processors.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { build, version } from "esbuild";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const BUILT = join(HERE, "built");
+const BUILT = resolve(process.argv[2] ?? join(HERE, "built"));
 const ENTRIES = {
   vote: "src/vote.ts",
   check: "src/check.ts",
@@ -67,7 +68,8 @@ function write(folder, assets) {
     writeFileSync(join(folder, path), data);
     writeFileSync(join(folder, `${path}.gz`), gzip);
     writeFileSync(join(folder, `${path}.br`), brotli);
-    files[name] = { path, sha256: digest, bytes: data.length, gzip: gzip.length, brotli: brotli.length };
+    files[name] = { path, sha256: digest, bytes: data.length };
+    console.log(`${path}  ${data.length} bytes, gzip ${gzip.length}, brotli ${brotli.length}`);
   }
   return files;
 }
@@ -84,6 +86,3 @@ const manifest = { esbuild: version, sources_sha256: digestOfSources(), files };
 writeFileSync(join(folder, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
 rmSync(BUILT, { recursive: true, force: true });
 renameSync(folder, BUILT);
-for (const { path, bytes, gzip } of Object.values(files)) {
-  console.log(`${path}  ${bytes} bytes, ${gzip} compressed`);
-}
