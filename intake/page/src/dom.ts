@@ -1,0 +1,252 @@
+// Screens and form parts, made node by node: there is no way through here for a text to become markup.
+//
+// A screen replaces what <main> shows, sets the document's title and moves the focus to its heading, or, where something
+// needs mending, to the error summary, whose links lead to the fields. The line that says whether the vote has been sent
+// stays in place between screens, so that a screen reader announces its change.
+
+import { text } from "./language.ts";
+
+export type Child = Node | string | false | null | undefined;
+export type Attributes = Readonly<
+  Record<string, string | number | boolean | null | undefined | ((event: Event) => void)>
+>;
+
+/** What is wrong with one field; `field` is the id of the control the voter should go to. */
+export interface Problem {
+  field: string;
+  message: string;
+}
+
+export type VoteState = "not-sent" | "sending" | "received";
+
+/** One thing per page. `title` must never hold a choice: it is in the history and on the task bar. */
+export interface Screen {
+  name: string;
+  title: string;
+  content: readonly Child[];
+  question?: string;
+  state?: VoteState;
+  problems?: readonly Problem[];
+}
+
+const FIRST_HEADING = "h1";
+
+/** A new element; an attribute that is a function listens (`onclick`), true is an empty one, false and null are left out. */
+export function h<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  attributes: Attributes = {},
+  ...children: readonly Child[]
+): HTMLElementTagNameMap[Tag] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") {
+      element.addEventListener(name.slice("on".length), value);
+    } else if (value !== false && value !== null && value !== undefined) {
+      element.setAttribute(name, value === true ? "" : String(value));
+    }
+  }
+  element.append(...present(children));
+  return element;
+}
+
+const present = (children: readonly Child[]): (Node | string)[] =>
+  children.filter((child): child is Node | string => child instanceof Node || typeof child === "string");
+
+/** Shows `screen` in `main` instead of what was there. */
+export function show(main: HTMLElement, screen: Screen): void {
+  const problems = screen.problems ?? [];
+  const summary = problems.length > 0 ? errorSummary(problems) : null;
+  const state = stateLine(main, screen.state);
+  main.dataset["screen"] = screen.name;
+  if (screen.question === undefined) {
+    delete main.dataset["question"];
+  } else {
+    main.dataset["question"] = screen.question;
+  }
+  for (const node of [...main.childNodes]) {
+    if (node !== state) {
+      node.remove();
+    }
+  }
+  main.append(...present([summary, ...screen.content]));
+  document.title = pageTitle(screen.title, problems.length > 0);
+  const heading = main.querySelector<HTMLElement>(FIRST_HEADING);
+  heading?.setAttribute("tabindex", "-1");
+  (summary ?? heading)?.focus();
+  if (summary === null) {
+    window.scrollTo(0, 0);
+  }
+}
+
+const pageTitle = (title: string, faulty: boolean): string =>
+  (faulty ? `${text("errors.prefix")} ` : "") + `${title} – ${text("frame.service")}`;
+
+const STATES = {
+  "not-sent": "state.not_sent",
+  sending: "state.sending",
+  received: "state.received",
+} as const;
+
+/** Says in `main`'s status line where the vote is; without a state there is no such line. */
+export function stateLine(main: HTMLElement, state: VoteState | undefined): HTMLElement | null {
+  let line = main.querySelector<HTMLElement>("[data-state]");
+  if (state === undefined) {
+    line?.remove();
+    return null;
+  }
+  if (line === null) {
+    line = h("p", { class: "state", role: "status" });
+    main.prepend(line);
+  }
+  if (line.dataset["state"] !== state) {
+    line.dataset["state"] = state;
+    line.replaceChildren(text(STATES[state]));
+  }
+  return line;
+}
+
+/** The list of what needs mending, each entry a link that moves the focus to its field. */
+export function errorSummary(problems: readonly Problem[]): HTMLElement {
+  const link = ({ field, message }: Problem): HTMLElement => {
+    const go = (event: Event): void => {
+      event.preventDefault();
+      const control = document.getElementById(field);
+      control?.scrollIntoView({ block: "center" });
+      control?.focus();
+    };
+    return h("li", {}, h("a", { href: `#${field}`, onclick: go }, message));
+  };
+  return h(
+    "div",
+    { class: "errors", role: "alert", tabindex: "-1", "aria-labelledby": "errors-title" },
+    h("h2", { id: "errors-title" }, text("errors.title")),
+    h("ul", {}, ...problems.map(link)),
+  );
+}
+
+/** A labelled control with its hint and, where there is one, its error, tied to it for screen readers. */
+export interface Field {
+  label: string;
+  hint?: string;
+  error?: string | undefined;
+  /** Ids of other texts that describe the control, such as the count of characters left. */
+  describedBy?: readonly string[];
+}
+
+/** Ties `control` (which has an id) to its label, hint and error, and returns them all. */
+export function field(control: HTMLElement, { label, hint, error, describedBy = [] }: Field): HTMLElement {
+  const told = describe(control.id, hint, error);
+  const ids = [...told.map((node) => node.id), ...describedBy];
+  if (ids.length > 0) {
+    control.setAttribute("aria-describedby", ids.join(" "));
+  }
+  if (error !== undefined) {
+    control.setAttribute("aria-invalid", "true");
+  }
+  return h(
+    "div",
+    { class: error === undefined ? "field" : "field faulty" },
+    h("label", { for: control.id }, label),
+    ...told,
+    control,
+  );
+}
+
+/** A group of controls under a legend, which is the screen's h1 (`heading`) or plain. `id` is the group's. */
+export interface Group {
+  id: string;
+  legend: string;
+  heading?: boolean;
+  hint?: string;
+  error?: string | undefined;
+}
+
+/** A fieldset whose hint and error are announced with its legend. */
+export function group(
+  { id, legend, heading, hint, error }: Group,
+  ...controls: readonly Child[]
+): HTMLElement {
+  const told = describe(id, hint, error);
+  const describedBy = told.map((node) => node.id).join(" ");
+  return h(
+    "div",
+    { class: error === undefined ? "field" : "field faulty" },
+    h(
+      "fieldset",
+      { id, "aria-describedby": describedBy === "" ? null : describedBy },
+      h("legend", {}, heading === true ? h("h1", {}, legend) : legend),
+      ...told,
+      ...controls,
+    ),
+  );
+}
+
+function describe(id: string, hint: string | undefined, error: string | undefined): HTMLElement[] {
+  const told: HTMLElement[] = [];
+  if (hint !== undefined) {
+    told.push(h("p", { class: "hint", id: `${id}-hint` }, hint));
+  }
+  if (error !== undefined) {
+    const prefix = h("span", { class: "unseen" }, `${text("errors.prefix")} `);
+    told.push(h("p", { class: "error", id: `${id}-error` }, prefix, error));
+  }
+  return told;
+}
+
+/** One native radio button or checkbox with its label, on one large target. */
+export function choice(
+  type: "radio" | "checkbox",
+  {
+    id,
+    name,
+    value,
+    label,
+    checked,
+  }: { id: string; name: string; value: string; label: string; checked: boolean },
+): HTMLElement {
+  return h(
+    "div",
+    { class: "choice" },
+    h("input", { type, id, name, value, checked, autocomplete: "off" }),
+    h("label", { for: id }, label),
+  );
+}
+
+/** A button of the page: it submits its form when it has one and no `press`. */
+export function button(
+  label: string,
+  press?: (event: Event) => void,
+  kind: "first" | "second" = "first",
+): HTMLElement {
+  const attributes = { class: kind === "first" ? "button" : "button second", onclick: press };
+  return h("button", { type: press === undefined ? "submit" : "button", ...attributes }, label);
+}
+
+/** A reference or number in groups: shown as written, read aloud symbol by symbol with a rest between groups. */
+export function spelled(grouped: string): HTMLElement {
+  const aloud = grouped
+    .split("-")
+    .map((symbols) => [...symbols].join(" "))
+    .join(", ");
+  return h(
+    "span",
+    { class: "reference" },
+    h("span", { "aria-hidden": "true" }, grouped),
+    h("span", { class: "unseen" }, aloud),
+  );
+}
+
+const REACHABLE = /([^\s,;<>()]+@[^\s,;<>()]+\.[a-z]{2,})|(\+?[0-9][0-9 ()-]{7,}[0-9])/gi;
+
+/** The scrutineer's contact, its e-mail address and telephone numbers as links. */
+export function contactLinks(contact: string): HTMLElement {
+  const parts: Child[] = [];
+  let done = 0;
+  for (const match of contact.matchAll(REACHABLE)) {
+    const [found, email] = match;
+    const target = email === undefined ? `tel:${found.replace(/[^+0-9]/g, "")}` : `mailto:${email}`;
+    parts.push(contact.slice(done, match.index), h("a", { href: target }, found));
+    done = match.index + found.length;
+  }
+  return h("span", { class: "contact" }, ...parts, contact.slice(done));
+}
