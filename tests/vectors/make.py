@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from ballot import (
+    complaint,
     definition,
     document,
     export_file,
@@ -32,6 +33,8 @@ from ballot import (
 from ballot.books import Books
 from ballot.code import Code
 from ballot.encoding import b64decode, b64encode
+from ballot.limits import COMPLAINT_BYTES_MAX
+from scrutineer.unsealing import ComplaintsKey
 
 HERE = Path(__file__).parent
 TUBE = HERE / "tube-2025.toml"
@@ -288,10 +291,67 @@ def exports(cast: Vector) -> Vector:
     }
 
 
+def complaints(kept: Vector | None) -> Vector:
+    """Texts → plaintexts; the published key; one sealed complaint, kept as the vote is → number, requests."""
+    secret = seed("complaints")
+    key = ComplaintsKey(secret)
+    texts = [
+        ("My link did not work.", ""),
+        ("My link did not work.", "a.voter@example.org"),
+        ("", ""),
+        ('"Quoted"\\ <b>&amp;</b>\n\ttab \x00\x1f\x7f \u2028', "ffôn: +44 20 7946 0000 \U0001f4f1"),
+        ("x" * (COMPLAINT_BYTES_MAX - len('{"v":1,"text":""}')), ""),
+    ]
+    cases = []
+    for text, contact in texts:
+        written = complaint.Complaint(text, contact)
+        padded = complaint.plaintext(written)
+        cases.append(
+            {
+                "text": text,
+                "contact": contact,
+                "json": complaint.unpadded(written).decode(),
+                "plaintext_bytes": len(padded),
+                "plaintext_sha256": hashlib.sha256(padded).hexdigest(),
+            }
+        )
+    sealed = (
+        b64decode(kept["sealed"]) if kept else complaint.seal(complaint.Complaint(*texts[1]), key.public_key)
+    )
+    opened = key.open(sealed)
+    return {
+        "info": complaint.INFO.decode(),
+        "bytes_max": COMPLAINT_BYTES_MAX,
+        "sealed_bytes": complaint.SEALED_BYTES,
+        "secret": secret.hex(),
+        "mlkem768_seed": suite.hkdf(
+            secret, salt=b"strike-ballot/v1/complaints", info=b"ml-kem-768", length=64
+        ).hex(),
+        "x25519_private": suite.hkdf(
+            secret, salt=b"strike-ballot/v1/complaints", info=b"x25519", length=32
+        ).hex(),
+        "desk_key": b64encode(DESK.public),
+        "key_statement": complaint.key_statement(key.public_key).hex(),
+        "key": complaint.key_entry(key.public_key, DESK),
+        "plaintexts": cases,
+        "text": opened.text,
+        "contact": opened.contact,
+        "sealed": b64encode(sealed),
+        "number": complaint.number(sealed),
+        "request": complaint.request_body(complaint.Lodged(DEFINITION.id, sealed)).decode(),
+        "request_without_ballot": complaint.request_body(complaint.Lodged(None, sealed)).decode(),
+    }
+
+
+def kept(name: str) -> Vector | None:
+    """What stands in a vector file now, for what is made once and kept."""
+    path = HERE / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def build() -> dict[str, bytes]:
     """Every vector file's name and bytes."""
-    kept = HERE / "vote.json"
-    cast = votes(json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else None)
+    cast = votes(kept("vote"))
     files = {
         "code": codes(),
         "definition": definitions(),
@@ -302,6 +362,7 @@ def build() -> dict[str, bytes]:
         "queue_record": queue_records(cast),
         "register": registers(),
         "export": exports(cast),
+        "complaint": complaints(kept("complaint")),
     }
     return {
         f"{name}.json": (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
