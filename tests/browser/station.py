@@ -102,7 +102,7 @@ class OpenBallot:
         self._open()
 
     def _open(self) -> None:
-        """`ballot open`; for a ranked ballot without the refusal, for the page is ready before the counting."""
+        """`ballot open`; of a ranked ballot too: the page is ready before the counting is."""
         if all(question.form != "ranked" for question in self._definition().questions):
             self.station.stage.run("open", self.id)
             return
