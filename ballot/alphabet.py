@@ -6,7 +6,10 @@ SYMBOLS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 VALUES: Final = {symbol: value for value, symbol in enumerate(SYMBOLS)}
 BITS: Final = 5
 
-_IGNORED: Final = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212")
+_INVISIBLE: Final = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+"""What comes along unseen when a code is copied from a letter or a message."""
+
+_IGNORED: Final = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212" + _INVISIBLE)
 _READ_AS: Final = (
     {symbol: symbol for symbol in SYMBOLS}
     | {symbol.lower(): symbol for symbol in SYMBOLS}
@@ -17,7 +20,7 @@ _READ_AS: Final = (
 def read(text: str) -> str | None:
     """`text` in canonical upper case; None if it holds a symbol that is never used.
 
-    O is read as 0, I and L as 1; spaces and hyphens are ignored.
+    O is read as 0, I and L as 1; spaces, hyphens and what cannot be seen are ignored.
     """
     symbols = []
     for typed in text:

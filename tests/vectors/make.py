@@ -35,6 +35,7 @@ from ballot.code import Code
 from ballot.encoding import b64decode, b64encode
 from ballot.limits import COMPLAINT_BYTES_MAX
 from scrutineer.unsealing import ComplaintsKey
+from tests.vectors import edges
 
 HERE = Path(__file__).parent
 TUBE = HERE / "tube-2025.toml"
@@ -85,7 +86,12 @@ def codes() -> Vector:
             }
         )
     example = {"symbols": "0123456789ABCDEFGHJ", "check_symbol": "4"}
-    return {"check_symbol": [example], "keyed_digest_key": DIGEST_KEY.hex(), "codes": cases}
+    return {
+        "check_symbol": [example],
+        "keyed_digest_key": DIGEST_KEY.hex(),
+        "codes": cases,
+        "typed": edges.typed_codes(code("voter 3")),
+    }
 
 
 def definitions() -> Vector:
@@ -363,6 +369,9 @@ def build() -> dict[str, bytes]:
         "register": registers(),
         "export": exports(cast),
         "complaint": complaints(kept("complaint")),
+        "answers": edges.plaintexts(),
+        "encoding": edges.spellings(),
+        "signature": edges.signatures(),
     }
     return {
         f"{name}.json": (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,6 +1,5 @@
 """Ed25519 at its edges: RFC 8032's own vectors, and what our verifier refuses and OpenSSL does not."""
 
-import hashlib
 import os
 
 import pytest
@@ -10,12 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ballot.suite import SignatureInvalid, SigningKey, verify_signature
-
-PRIME = 2**255 - 19
-ORDER = 2**252 + 27742317777372353535851937790883648493
-CURVE = -121665 * pow(121666, PRIME - 2, PRIME) % PRIME
-IDENTITY = (0, 1)
-Point = tuple[int, int]
+from tests.vectors import edwards
+from tests.vectors.edwards import BASE, IDENTITY, ORDER, PRIME, SMALL, add, spelt, times
 
 RFC_8032 = [
     (
@@ -48,65 +43,11 @@ RFC_8032 = [
 ]
 
 
-def _root(y: int) -> int | None:
-    """An x of the point with this y, if the curve has one."""
-    square = (y * y - 1) * pow(CURVE * y * y + 1, PRIME - 2, PRIME)
-    x = pow(square, (PRIME + 3) // 8, PRIME)
-    if (x * x - square) % PRIME:
-        x = x * pow(2, (PRIME - 1) // 4, PRIME) % PRIME
-    return None if (x * x - square) % PRIME else x
-
-
-def _add(one: Point, other: Point) -> Point:
-    (x1, y1), (x2, y2) = one, other
-    k = CURVE * x1 * x2 * y1 * y2
-    x = (x1 * y2 + x2 * y1) * pow(1 + k, PRIME - 2, PRIME)
-    y = (y1 * y2 + x1 * x2) * pow(1 - k, PRIME - 2, PRIME)
-    return x % PRIME, y % PRIME
-
-
-def _times(factor: int, point: Point) -> Point:
-    found = IDENTITY
-    while factor:
-        if factor & 1:
-            found = _add(found, point)
-        point, factor = _add(point, point), factor >> 1
-    return found
-
-
-def _bytes(point: Point) -> bytes:
-    return (point[1] | (point[0] & 1) << 255).to_bytes(32, "little")
-
-
-def _base() -> Point:
-    y = 4 * pow(5, PRIME - 2, PRIME) % PRIME
-    x = _root(y)
-    assert x is not None
-    return PRIME - x if x & 1 else x, y
-
-
-def _small() -> Point:
-    """A point of order eight."""
-    for y in range(2, 100):
-        x = _root(y)
-        if x is not None:
-            point = _times(ORDER, (x, y))
-            if _times(4, point) != IDENTITY:
-                return point
-    raise AssertionError
-
-
-BASE, SMALL = _base(), _small()
 SECRET, DRAWN, MESSAGE = 0x1234567, 0x7654321, b"a vote"
 
 
-def _scalar(r: bytes, public: bytes, message: bytes) -> int:
-    return int.from_bytes(hashlib.sha512(r + public + message).digest(), "little") % ORDER
-
-
 def _sign(public: bytes, r: bytes, drawn: int, *, secret: int) -> bytes:
-    """What a signer makes who keeps to the equation and to nothing else."""
-    return r + ((drawn + _scalar(r, public, MESSAGE) * secret) % ORDER).to_bytes(32, "little")
+    return edwards.sign(public, r, drawn, MESSAGE, secret=secret)
 
 
 def _openssl(public: bytes, signature: bytes) -> bool:
@@ -152,7 +93,7 @@ def test_same_bytes_as_openssl(seed: bytes, message: bytes, bit: int) -> None:
 
 def test_arithmetic_of_this_test_makes_good_signatures() -> None:
     """What is refused below is refused for its oddity: the same arithmetic without one verifies."""
-    public, r = _bytes(_times(SECRET, BASE)), _bytes(_times(DRAWN, BASE))
+    public, r = spelt(times(SECRET, BASE)), spelt(times(DRAWN, BASE))
     good = _sign(public, r, DRAWN, secret=SECRET)
 
     assert _ours(public, good)
@@ -161,7 +102,7 @@ def test_arithmetic_of_this_test_makes_good_signatures() -> None:
 
 def test_the_other_s_is_refused() -> None:
     """`s` plus the group order satisfies the equation too: nobody can make a second signature of a first."""
-    public, r = _bytes(_times(SECRET, BASE)), _bytes(_times(DRAWN, BASE))
+    public, r = spelt(times(SECRET, BASE)), spelt(times(DRAWN, BASE))
     good = _sign(public, r, DRAWN, secret=SECRET)
     other = good[:32] + (int.from_bytes(good[32:], "little") + ORDER).to_bytes(32, "little")
 
@@ -172,19 +113,19 @@ def test_the_other_s_is_refused() -> None:
 @pytest.mark.parametrize("order", range(8))
 def test_keys_of_small_order_are_refused(order: int) -> None:
     """Under such a key one signature is good for many messages; OpenSSL lets the fitting ones through."""
-    public = _bytes(_times(order, SMALL))
+    public = spelt(times(order, SMALL))
     for place in range(8):
-        r = _bytes(_add(_times(DRAWN, BASE), _times(place, SMALL)))
+        r = spelt(add(times(DRAWN, BASE), times(place, SMALL)))
         assert not _ours(public, _sign(public, r, DRAWN, secret=0))
     if order == 0:
-        r = _bytes(_times(DRAWN, BASE))
+        r = spelt(times(DRAWN, BASE))
         assert _openssl(public, _sign(public, r, DRAWN, secret=0))
 
 
 def test_r_of_small_order_is_refused() -> None:
     """No honest signer draws it; OpenSSL lets it through."""
-    public = _bytes(_times(SECRET, BASE))
-    odd = _sign(public, _bytes(IDENTITY), 0, secret=SECRET)
+    public = spelt(times(SECRET, BASE))
+    odd = _sign(public, spelt(IDENTITY), 0, secret=SECRET)
 
     assert not _ours(public, odd)
     assert _openssl(public, odd)
@@ -198,7 +139,7 @@ def test_a_key_of_small_order_is_refused_in_its_second_spelling() -> None:
     spelling cannot be shown by a signature, and is not claimed.
     """
     public = (PRIME + 1).to_bytes(32, "little")  # the identity again
-    r = _bytes(_times(DRAWN, BASE))
+    r = spelt(times(DRAWN, BASE))
 
     assert not _ours(public, _sign(public, r, DRAWN, secret=0))
     assert _openssl(public, _sign(public, r, DRAWN, secret=0))
@@ -206,7 +147,7 @@ def test_a_key_of_small_order_is_refused_in_its_second_spelling() -> None:
 
 def test_the_equation_is_without_the_cofactor() -> None:
     """A point of small order added to R or to the key does not pass; with OpenSSL neither."""
-    public, r = _bytes(_times(SECRET, BASE)), _bytes(_add(_times(DRAWN, BASE), SMALL))
+    public, r = spelt(times(SECRET, BASE)), spelt(add(times(DRAWN, BASE), SMALL))
     assert not _ours(public, _sign(public, r, DRAWN, secret=SECRET))
     assert not _openssl(public, _sign(public, r, DRAWN, secret=SECRET))
 
