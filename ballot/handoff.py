@@ -8,6 +8,16 @@ PUBLISHED_KEY: Final = "ballot:published"
 TRUST_KEY: Final = "ballot:trust"
 """Hash: `run_name` → `1`, for each primary's run that a worker has compared with the stored marks."""
 
+COMPLAINTS_KEY: Final = "ballot:complaints"
+"""Stream: complaints that are not stored yet. No ballot's pattern fits its name, so few users reach it."""
+
+COMPLAINTS_GROUP: Final = "desk"
+COMPLAIN: Final = "ballot_complain"
+"""The function that appends to it (ops/valkey/complaints.lua)."""
+
+COMPLAINT_SEALED_FIELD: Final = b"s"
+COMPLAINT_BALLOT_FIELD: Final = b"b"
+
 GROUP: Final = "workers"
 """The consumer group on every votes and attempts stream."""
 

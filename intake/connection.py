@@ -166,7 +166,7 @@ class Connection(asyncio.BufferedProtocol):
         except Exception as error:  # noqa: BLE001  # the one place: a bug costs one connection, and says so
             # The exception's text may quote what was sent: only its type is logged.
             log.alarm("connection failed", error=type(error).__name__, place=place(error))
-            self._refuse(replies.failed(vote=False))
+            self._refuse(replies.failed(""))
         finally:
             self._advancing = False
         if self._stopped and self.state in TAKING:

@@ -12,6 +12,7 @@ from intake import admission, metrics, replies
 from intake.answer import Answer
 from intake.ballots import Ballots, Published, description
 from intake.batch import Batcher
+from intake.complaints import Complaints
 from intake.faults import place
 from intake.request import Request
 from intake.route import NOWHERE, Name, Route
@@ -34,10 +35,18 @@ class Edge:
     """
 
     def __init__(
-        self, intake: Intake, *, ballots: Ballots, batcher: Batcher, receipts_public: bytes, clock: Clock
+        self,
+        intake: Intake,
+        *,
+        ballots: Ballots,
+        batcher: Batcher,
+        complaints: Complaints,
+        receipts_public: bytes,
+        clock: Clock,
     ) -> None:
         self._ballots = ballots
         self._batcher = batcher
+        self._complaints = complaints
         self._receipts_public = receipts_public
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,6 +104,8 @@ class Edge:
             metrics.VOTES.count(rejected.rejection.value)
         elif route.name == "access":
             metrics.ACCESS.count(rejected.rejection.value)
+        elif route.name == "complaints":
+            metrics.COMPLAINTS.count(rejected.rejection.value)
         if rejected.rejection is Rejection.METHOD_NOT_ALLOWED:
             answer.headers["Allow"] = ", ".join(sorted(route.methods))
         return answer
@@ -105,7 +116,7 @@ class Edge:
         name = request.route.name
         # The exception's text may quote the request: only its type is logged.
         log.alarm("request failed", resource=name, error=type(error).__name__, place=place(error))
-        return self.refuse(replies.failed(vote=name == "votes"), request)
+        return self.refuse(replies.failed(name), request)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -120,7 +131,10 @@ class Edge:
 
     async def _read(self, request: Request) -> None:
         try:
-            answer = await self._readers[request.route.name](request.route)
+            if request.route.name == "complaints":
+                answer = await self._complaints.take(request)
+            else:
+                answer = await self._readers[request.route.name](request.route)
         except Exception as error:  # noqa: BLE001  # the same
             answer = self._failed(error, request)
         request.reply(answer)
@@ -142,10 +156,16 @@ class Edge:
         return replies.json_response({"state": state, **held})
 
     async def _keys(self, _route: Route) -> Answer:
-        """The keys that our signatures verify with: desk's, receipts', and of each ballot the result's."""
+        """The keys that our signatures verify with: desk's, receipts', and of each ballot the result's.
+
+        And the one that complaints are sealed to, once the desk has made it.
+        """
         desk = self._ballots.desk_key()
         keys = [] if desk is None else [key_entry("desk", desk)]
         keys.append(key_entry("receipts", self._receipts_public))
+        complaints = self._complaints.key(desk)
+        if complaints is not None:
+            keys.append(complaints)
         keys.extend(
             key_entry("result", published.document.result_key) for published in await self._ballots.all()
         )

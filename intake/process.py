@@ -14,6 +14,8 @@ from intake import metrics, tls
 from intake.ballots import Ballots
 from intake.batch import Batcher
 from intake.child import READY
+from intake.complaint_link import ComplaintLink
+from intake.complaints import Complaints
 from intake.durability import Durability
 from intake.edge import Edge
 from intake.entropy import Entropy
@@ -29,6 +31,7 @@ from intake.votes import Intake
 from runtime import logs, valkey
 from runtime.clock import Clock, SystemClock
 from runtime.lifecycle import Fatal, Stop
+from runtime.nodes import Nodes
 from runtime.servers import Servers
 
 log = logs.get("process")
@@ -68,7 +71,15 @@ async def serve(
         clock=clock,
         random=Entropy(),
     )
-    edge = Edge(intake, ballots=ballots, batcher=batcher, receipts_public=receipts_key.public, clock=clock)
+    complaints = _complaints(servers, settings=settings, clock=clock)
+    edge = Edge(
+        intake,
+        ballots=ballots,
+        batcher=batcher,
+        complaints=complaints,
+        receipts_public=receipts_key.public,
+        clock=clock,
+    )
     server = Server(
         edge,
         head_s=settings.head_s,
@@ -94,6 +105,7 @@ async def serve(
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await reads.close()
+        await complaints.close()
     log.info("stopped")
     return 0
 
@@ -149,6 +161,23 @@ def _batcher(servers: Servers, *, settings: Settings, clock: Clock, receipts_key
         settings=settings,
         clock=clock,
         issue_receipts=partial(receipt.issue_bodies, key=receipts_key),
+    )
+
+
+def _complaints(servers: Servers, *, settings: Settings, clock: Clock) -> Complaints:
+    """Complaints, with a way to the queue of their own."""
+    link = ComplaintLink(
+        Nodes(servers, USER, timeout_s=settings.confirm_s),
+        partial(valkey.node, servers, USER, timeout_s=settings.confirm_s),
+        durability=Durability(settings.replicas),
+        clock=clock,
+        timeout_s=settings.confirm_s,
+    )
+    return Complaints(
+        link,
+        budget=Failures(per_minute=settings.complaints_per_minute, clock=clock),
+        settings=settings,
+        key_file=servers.home.complaints_key_file,
     )
 
 

@@ -82,9 +82,26 @@ def not_confirmed() -> Rejected:
     )
 
 
-def failed(*, vote: bool) -> Rejected:
-    """What could not be answered; only a vote may have been received all the same."""
-    return not_confirmed() if vote else unreachable()
+def too_many_complaints() -> Rejected:
+    """So many came from one address that the next must wait."""
+    return Rejected(
+        Rejection.SLOW_DOWN, "Too many complaints came from here. Wait a minute, then send yours again."
+    )
+
+
+def not_recorded() -> Rejected:
+    """As `not_confirmed`, for a complaint: the same one again has the same number, and is kept once."""
+    return Rejected(
+        Rejection.NOT_CONFIRMED,
+        "Your complaint could not be recorded. Send it again in a moment; it is kept only once.",
+    )
+
+
+def failed(resource: str) -> Rejected:
+    """What could not be answered; a vote or a complaint may have been received all the same."""
+    if resource == "votes":
+        return not_confirmed()
+    return not_recorded() if resource == "complaints" else unreachable()
 
 
 def late() -> Rejected:

@@ -10,13 +10,16 @@ from intake import replies
 READ: Final = frozenset({"GET", "HEAD"})
 WRITE: Final = frozenset({"POST"})
 
-Name = Literal["", "votes", "access", "ballot", "document", "receipt", "keys", "openapi", "livez", "readyz"]
+Name = Literal[
+    "", "votes", "access", "ballot", "document", "receipt", "keys", "complaints", "openapi", "livez", "readyz"
+]
 
 _BALLOT: Final = re.compile(
     r"/api/v1/ballots/([a-z0-9-]{1,40})(?:/(document|access|votes|receipts/([^/]{1,40})))?"
 )
 _FIXED: Final[dict[str, Name]] = {
     "/api/v1/keys": "keys",
+    "/api/v1/complaints": "complaints",
     "/api/v1/openapi.json": "openapi",
     "/livez": "livez",
     "/readyz": "readyz",
@@ -27,7 +30,7 @@ _TAILS: Final[dict[str | None, Name]] = {
     "access": "access",
     "votes": "votes",
 }
-_METHODS: Final = {"access": WRITE, "votes": WRITE}
+_METHODS: Final = {"access": WRITE, "votes": WRITE, "complaints": WRITE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ ENDED_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The edge's own settings; every bound but that on failures is per process."""
+    """The edge's own settings; every bound but those by the minute is per process."""
 
     confirm_s: float = 2.0
     """A vote that is not confirmed by then is answered `not_confirmed`; the voter's device tries again."""
@@ -45,6 +45,9 @@ class Settings:
 
     failures_per_minute: int = 1_000
     """Refusals from one address in a minute, by all processes, after which the answer is `slow_down`."""
+
+    complaints_per_minute: int = 30
+    """Complaints from one address in a minute, by all processes, after which the answer is `slow_down`."""
 
     proxy_hops: int = 0
     """How many proxies of ours add to X-Forwarded-For; 0: nobody does, and the header is ignored."""
@@ -68,7 +71,11 @@ class Settings:
 
     def of_one(self, processes: int) -> "Settings":
         """What one of so many processes goes by: its share of what they may let through together."""
-        return replace(self, failures_per_minute=-(-self.failures_per_minute // processes))
+        return replace(
+            self,
+            failures_per_minute=-(-self.failures_per_minute // processes),
+            complaints_per_minute=-(-self.complaints_per_minute // processes),
+        )
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Settings":
@@ -93,6 +100,9 @@ class Settings:
             connections_max=read.integer("BALLOT_CONNECTIONS_MAX", default.connections_max, 16, 1_000_000),
             failures_per_minute=read.integer(
                 "BALLOT_FAILURES_PER_MINUTE", default.failures_per_minute, 1, 1_000_000_000
+            ),
+            complaints_per_minute=read.integer(
+                "BALLOT_COMPLAINTS_PER_MINUTE", default.complaints_per_minute, 1, 1_000_000_000
             ),
             proxy_hops=hops,
             proxied=proxied,

@@ -116,6 +116,11 @@ class Home:
         """The desk's public key."""
         return self.public / "desk.json"
 
+    @property
+    def complaints_key_file(self) -> Path:
+        """The key that complaints are sealed to, vouched for by the desk's."""
+        return self.public / "complaints.json"
+
     def secret(self, name: str) -> bytes:
         """Return the 32-byte secret in `secrets/<name>.key`; an embedded home makes it once, on first use."""
         filename = f"{_checked(name)}.key"

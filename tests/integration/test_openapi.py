@@ -11,12 +11,15 @@ import orjson
 import pytest
 
 from ballot import handoff
+from ballot.complaint import request_body
 from ballot.limits import REQUEST_BYTES_MAX, SEALED_BYTES_MAX
 from ballot.rejection import Rejection
 from ballot.suite import SUITE
 from intake.edge import OPENAPI
 from intake.replies import STATUS
 from intake.route import route
+from tests.integration.complaint_rig import PATH as COMPLAINTS
+from tests.integration.complaint_rig import sealed
 from tests.integration.intake_rig import Booth, EdgeProcess, edge, now_us, served_booth, sha256, until
 
 if TYPE_CHECKING:
@@ -32,7 +35,12 @@ JSON = {"Content-Type": "application/json"}
 def edges(stack: Stack) -> Iterator[EdgeProcess]:
     """One edge process that slows down after two refusals."""
     with edge(
-        stack.env, settings={"BALLOT_FAILURES_PER_MINUTE": "2", "BALLOT_BODY_SECONDS": "0.3"}
+        stack.env,
+        settings={
+            "BALLOT_FAILURES_PER_MINUTE": "2",
+            "BALLOT_COMPLAINTS_PER_MINUTE": "1",
+            "BALLOT_BODY_SECONDS": "0.3",
+        },
     ) as running:
         yield running
 
@@ -165,6 +173,10 @@ async def test_every_answer_is_as_described(
         web._base_url, connector=aiohttp.TCPConnector(local_addr=("127.0.0.9", 0))
     ) as far:
         await call(far, description, "POST", access, question)
+    complaint = request_body(sealed(poll.home, "No link came.", ballot=poll.id))
+    for body in (complaint, complaint, b"{}", b"x" * (REQUEST_BYTES_MAX + 1)):
+        await call(web, description, "POST", COMPLAINTS, body)
+    await call(web, description, "POST", COMPLAINTS, b"{}", {"Content-Type": "text/plain"})
     await poll.call("ballot_set_closes", now_us() + 50_000)
 
     async def closed() -> bool:
