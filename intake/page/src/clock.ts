@@ -1,0 +1,23 @@
+// Time and chance as the page uses them, so that tests can step them instead of waiting.
+
+/** What time it is, and what to do later. */
+export interface Clock {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Calls `act` once after `milliseconds`, unless the function returned is called first. */
+  after(milliseconds: number, act: () => void): () => void;
+}
+
+/** The device's own clock. */
+export const deviceClock: Clock = {
+  now: () => Date.now(),
+  after(milliseconds, act) {
+    const timer = setTimeout(act, milliseconds);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Resolves after `milliseconds`. */
+export function pause(clock: Clock, milliseconds: number): Promise<void> {
+  return new Promise((resolve) => clock.after(milliseconds, resolve));
+}

@@ -1,0 +1,38 @@
+// Where the voter is, in the browser's history: a step's number or, at the end, the receipt. Never a choice or a code.
+
+import type { Done } from "./screen.ts";
+import { received } from "./server.ts";
+
+/** One entry of the history. Steps: 0 the start, then the questions, then the check. */
+export type Place =
+  { at: "step"; step: number; changing: boolean } | { at: "sent" } | { at: "done"; end: Done };
+
+/** The browser's history, so far as it is used. */
+export interface Places {
+  /** Goes on to `place`: Back leads to where the voter was. */
+  push(place: Place): void;
+  /** Says that where the voter is, is `place`. */
+  replace(place: Place): void;
+}
+
+/** The place in `state`, if this page wrote it. */
+export function placeIn(state: unknown): Place | null {
+  if (typeof state !== "object" || state === null || !("at" in state)) return null;
+  if (state.at === "sent") return { at: "sent" };
+  if (state.at === "step" && "step" in state && Number.isInteger(state.step)) {
+    return {
+      at: "step",
+      step: state.step as number,
+      changing: "changing" in state && state.changing === true,
+    };
+  }
+  const end = state.at === "done" && "end" in state ? doneIn(state.end) : null;
+  return end && { at: "done", end };
+}
+
+/** The last screen in `value`, if it is one. */
+export function doneIn(value: unknown): Done | null {
+  if (typeof value !== "object" || value === null || !("receipt" in value)) return null;
+  const receipt = received(value.receipt);
+  return receipt && { is: "done", receipt, verified: "verified" in value && value.verified === true };
+}

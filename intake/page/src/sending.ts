@@ -1,0 +1,111 @@
+// Sends one sealed vote until it is received or finally refused: the identical request, one at a time, for as long as
+// it takes. It cannot count twice, so a request whose answer was lost is simply made again.
+
+import type { Clock } from "./clock.ts";
+import type { CastOutcome, Cause, Received, Refusal } from "./server.ts";
+
+/** The first delay is at most this long … */
+export const DELAY_MILLISECONDS_MIN = 1_000;
+/** … and no later one is longer, unless the server asks for it. */
+export const DELAY_MILLISECONDS_MAX = 30_000;
+
+/** How far the sending is: on its way, or waiting to be sent again, and why. */
+export interface Progress {
+  is: "trying" | "waiting";
+  /** Tries that were begun since the page was loaded. */
+  tries: number;
+  /** What became of the last try; null before the first has failed. */
+  cause: Cause | null;
+}
+
+/** How it ended. */
+export type End = { is: "received"; receipt: Received } | { is: "refused"; refusal: Refusal };
+
+/** What the sending needs of the world. */
+export interface Means {
+  cast: (body: string) => Promise<CastOutcome>;
+  clock: Clock;
+  /** From 0 to 1, as Math.random. */
+  random: () => number;
+}
+
+/** The sending of one request. */
+export class Sending {
+  readonly #means: Means;
+  readonly #body: string;
+  readonly #told: (progress: Progress) => void;
+  readonly #ended: (end: End) => void;
+  #state: "idle" | "trying" | "waiting" | "ended" = "idle";
+  #tries = 0;
+  #failures = 0;
+  #cause: Cause | null = null;
+  #notBefore = 0;
+  #cancel: () => void = () => undefined;
+
+  constructor(
+    body: string,
+    means: Means,
+    listener: { told: (progress: Progress) => void; ended: (end: End) => void },
+  ) {
+    this.#body = body;
+    this.#means = means;
+    this.#told = listener.told;
+    this.#ended = listener.ended;
+  }
+
+  /** Begins; a second call changes nothing. */
+  start(): void {
+    if (this.#state === "idle") void this.#try();
+  }
+
+  /** The voter asks for a try now: it is made at once, unless one is under way. */
+  tryNow(): void {
+    if (this.#state === "waiting") void this.#try();
+  }
+
+  /** The device is connected again: tried at once, but not sooner than the server has asked for. */
+  online(): void {
+    if (this.#state !== "waiting") return;
+    const wait = this.#notBefore - this.#means.clock.now();
+    if (wait > 0) this.#wait(wait);
+    else void this.#try();
+  }
+
+  async #try(): Promise<void> {
+    this.#cancel();
+    this.#state = "trying";
+    this.#tries += 1;
+    this.#tell("trying");
+    const outcome = await this.#means.cast(this.#body);
+    switch (outcome.is) {
+      case "receipt":
+        this.#state = "ended";
+        return this.#ended({ is: "received", receipt: outcome.receipt });
+      case "refused":
+        this.#state = "ended";
+        return this.#ended({ is: "refused", refusal: outcome.refusal });
+      case "again":
+        this.#cause = outcome.cause;
+        this.#notBefore = this.#means.clock.now() + outcome.retryAfter;
+        this.#wait(Math.max(outcome.retryAfter, this.#delay()));
+        this.#tell("waiting");
+    }
+  }
+
+  #wait(milliseconds: number): void {
+    this.#cancel();
+    this.#state = "waiting";
+    this.#cancel = this.#means.clock.after(milliseconds, () => void this.#try());
+  }
+
+  /** Anywhere below a bound that doubles: devices that failed together do not come back together. */
+  #delay(): number {
+    const bound = Math.min(DELAY_MILLISECONDS_MIN * 2 ** this.#failures, DELAY_MILLISECONDS_MAX);
+    this.#failures += 1;
+    return this.#means.random() * bound;
+  }
+
+  #tell(is: "trying" | "waiting"): void {
+    this.#told({ is, tries: this.#tries, cause: this.#cause });
+  }
+}
