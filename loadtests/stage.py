@@ -22,6 +22,8 @@ POLL_SECONDS = 0.05
 METRICS_PORTS = 3
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PORTS = range(21_000, 32_000, 7)
+# Neighbouring processes begin this many places apart: one with several stages never meets another's.
+APART = 97
 SETTINGS = "BALLOT_"
 
 
@@ -37,7 +39,7 @@ def ballot_command() -> list[str]:
 
 def free_ports(count: int) -> int:
     """The first of `count` neighbouring ports of 127.0.0.1 that nobody listens on."""
-    start = os.getpid() % len(PORTS)
+    start = os.getpid() * APART % len(PORTS)
     order: list[int] = [*PORTS[start:], *PORTS[:start]]
     for first in order:
         try:
