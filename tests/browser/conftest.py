@@ -21,8 +21,8 @@ ACTION_MS_MAX = 15_000
 class Visit(Protocol):
     """Opens a page in a context of its own, by a phone unless told otherwise."""
 
-    def __call__(self, **options: Any) -> Page:
-        """Return an empty page; `options` are those of Playwright's `new_context`."""
+    def __call__(self, *, origin: str | None = None, **options: Any) -> Page:
+        """Return an empty page, whose every request goes to `origin`; `options` are Playwright's."""
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +62,11 @@ def visit(browser: Browser, station: Station, watches: list[Watch]) -> Iterator[
     """Open contexts, each watched; when the test ends, anything that a page may never do fails it."""
     contexts = []
 
-    def open_page(**options: Any) -> Page:
+    def open_page(*, origin: str | None = None, **options: Any) -> Page:
         context = browser.new_context(**({"viewport": PHONE, "locale": "en-GB"} | options))
         context.set_default_timeout(ACTION_MS_MAX)
         contexts.append(context)
-        watches.append(Watch(context, station.stage.url))
+        watches.append(Watch(context, origin or station.stage.url))
         return context.new_page()
 
     yield open_page

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -128,6 +128,11 @@ class OpenBallot:
     def close(self) -> None:
         """`ballot close`, now."""
         self.station.stage.run("close", self.id)
+
+    def extend(self, by: timedelta) -> None:
+        """`ballot extend`: the close is so much later than now."""
+        until = (datetime.now(UTC) + by).replace(microsecond=0).isoformat()
+        self.station.stage.run("extend", self.id, "--until", until)
 
     def shares(self) -> list[Path]:
         """As many share files as open the ballot."""
