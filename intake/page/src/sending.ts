@@ -2,7 +2,7 @@
 // it takes. It cannot count twice, so a request whose answer was lost is simply made again.
 
 import type { Clock } from "./clock.ts";
-import type { CastOutcome, Cause, Received, Refusal } from "./server.ts";
+import type { Again, Cause, Received, Refusal } from "./server.ts";
 
 /** The first delay is at most this long … */
 export const DELAY_MILLISECONDS_MIN = 1_000;
@@ -19,22 +19,25 @@ export interface Progress {
 }
 
 /** How it ended. */
-export type End = { is: "received"; receipt: Received } | { is: "refused"; refusal: Refusal };
+export type End<Receipt = Received> =
+  { is: "received"; receipt: Receipt } | { is: "refused"; refusal: Refusal };
 
 /** What the sending needs of the world. */
-export interface Means {
-  cast: (body: string) => Promise<CastOutcome>;
+export interface Means<Receipt = Received> {
+  cast: (
+    body: string,
+  ) => Promise<{ is: "receipt"; receipt: Receipt } | { is: "refused"; refusal: Refusal } | Again>;
   clock: Clock;
   /** From 0 to 1, as Math.random. */
   random: () => number;
 }
 
-/** The sending of one request. */
-export class Sending {
-  readonly #means: Means;
+/** The sending of one request: of a vote, or of whatever else is answered with a `Receipt`. */
+export class Sending<Receipt = Received> {
+  readonly #means: Means<Receipt>;
   readonly #body: string;
   readonly #told: (progress: Progress) => void;
-  readonly #ended: (end: End) => void;
+  readonly #ended: (end: End<Receipt>) => void;
   #state: "idle" | "trying" | "waiting" | "ended" = "idle";
   #tries = 0;
   #failures = 0;
@@ -44,8 +47,8 @@ export class Sending {
 
   constructor(
     body: string,
-    means: Means,
-    listener: { told: (progress: Progress) => void; ended: (end: End) => void },
+    means: Means<Receipt>,
+    listener: { told: (progress: Progress) => void; ended: (end: End<Receipt>) => void },
   ) {
     this.#body = body;
     this.#means = means;

@@ -73,7 +73,8 @@ export const RETRY_AFTER_MILLISECONDS_MAX = 300_000;
 const REFERENCE = /^[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){3}$/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
 
-interface Answer {
+/** An answer as it came. */
+export interface Answer {
   status: number;
   value: unknown;
   retryAfter: number;
@@ -108,7 +109,13 @@ export function received(value: unknown): Received | null {
   return value as Received;
 }
 
-async function ask(line: Line, url: string, body: string, milliseconds: number): Promise<Answer | Again> {
+/** Asks `url`: a POST of `body`, or a GET without one. */
+export async function ask(
+  line: Line,
+  url: string,
+  body: string | null,
+  milliseconds: number,
+): Promise<Answer | Again> {
   const stop = new AbortController();
   let cancel = (): void => undefined;
   const late = new Promise<Again>((resolve) => {
@@ -126,11 +133,9 @@ async function ask(line: Line, url: string, body: string, milliseconds: number):
   }
 }
 
-async function answered(line: Line, url: string, body: string, signal: AbortSignal): Promise<Answer> {
+async function answered(line: Line, url: string, body: string | null, signal: AbortSignal): Promise<Answer> {
   const response = await line.fetch(url, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body,
+    ...(body === null ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body }),
     signal,
     mode: "same-origin",
     credentials: "omit",
@@ -143,7 +148,8 @@ async function answered(line: Line, url: string, body: string, signal: AbortSign
   return { status: response.status, value: parsed(text), retryAfter: retryAfter(asked, line.clock) };
 }
 
-function refusedOrAgain(answer: Answer, clock: Clock): { is: "refused"; refusal: Refusal } | Again {
+/** What an answer means that did not bring what was asked for: final only in our own server's words. */
+export function refusedOrAgain(answer: Answer, clock: Clock): { is: "refused"; refusal: Refusal } | Again {
   const { status, value } = answer;
   const again: Again = { is: "again", cause: "busy", retryAfter: answer.retryAfter };
   const name = FINAL.find((final) => final === member(value, "error"));
@@ -179,6 +185,7 @@ function parsed(text: string): unknown {
   }
 }
 
-function member(value: unknown, name: string): unknown {
+/** The member `name` of `value`, if it is an object that has one. */
+export function member(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
