@@ -1,8 +1,9 @@
 """A voter at the page: looks for the words on the screen, presses what they name, reads what comes back."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -92,12 +93,11 @@ class Voter:
             else:
                 self.choose(question, *options)
             self.next()
-            if not options:
-                self.leave_blank(question)
         self.at("check")
 
-    def leave_blank(self, question: str) -> None:
-        """Confirm, where the page asks, that the question is meant to be blank."""
+    def change(self, index: int) -> None:
+        """Press Change beside one answer on the check screen, counted from 0."""
+        self.main.get_by_role("button", name=self.text("check.change")).nth(index).click()
 
     def submit(self) -> None:
         """Press Submit on the check screen."""
@@ -109,6 +109,16 @@ class Voter:
         found = REFERENCE.search(self.main.inner_text())
         assert found is not None, self.main.inner_text()
         return found.group()
+
+    def saved_receipt(self) -> dict[str, Any]:
+        """Press Save on the last screen; the receipt in the file that comes of it."""
+        with self.page.expect_download() as saved:
+            self.press("done.save")
+        lines = saved.value.path().read_text(encoding="utf-8").splitlines()
+        receipt: dict[str, Any] = json.loads(lines[-1])
+        assert receipt["reference"] in saved.value.suggested_filename
+        assert any(receipt["reference"] in line for line in lines[:-1])
+        return receipt
 
     def votes(self, link: str, answers: Mapping[str, Sequence[str]]) -> str:
         """The whole way from the link in the letter to the reference."""
