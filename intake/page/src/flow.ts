@@ -92,6 +92,13 @@ export class Flow {
     if (this.#screen.is === "check") this.#goTo(index + 1, true);
   }
 
+  /** The page's own step back, for browsers that show no button for it. */
+  back(): void {
+    const screen = this.#screen;
+    if (screen.is === "question") this.#goTo(screen.index);
+    if (screen.is === "check") this.#goTo(this.#draft.last - 1);
+  }
+
   /** Seals and sends. Whatever is pressed again meanwhile finds another screen. */
   async submit(): Promise<void> {
     const { seed, answers } = this.#draft;

@@ -1,0 +1,146 @@
+// The start: whose ballot this is, what is recorded, and the code, from the link or typed by hand.
+
+import type { CodeMistyped } from "../code.ts";
+import { type Child, h } from "../dom.ts";
+import { button, field } from "../form.ts";
+import { text } from "../language.ts";
+import type { Start } from "../screen.ts";
+import { inLondon } from "../times.ts";
+import { buttons, contact, form, link, own, type Shown, type View } from "./view.ts";
+
+const FIELD = "code";
+
+/** The start screen. */
+export function startScreen(screen: Start, view: View): Shown<Start> {
+  const { ballot, flow } = view;
+  const error = screen.slip === null ? undefined : slipText(screen.slip);
+  const status = h("p", { role: "status" }, screen.access === "asking" ? text("start.asking") : null);
+  const input = codeInput();
+  const unsure = screen.access === "unsure";
+  const go = (): void => void flow.start(screen.held ? null : input.value);
+  const page = {
+    name: "start",
+    title: own(ballot.title),
+    state: "not-sent" as const,
+    problems: error === undefined ? [] : [{ field: screen.held ? "held" : FIELD, message: error }],
+    content: [
+      h("h1", {}, own(ballot.title)),
+      said(screen, view),
+      ...about(view),
+      form(
+        go,
+        screen.held
+          ? h("p", { class: "note", id: "held", tabindex: "-1" }, text("start.held"))
+          : field(input, { label: text("start.code"), hint: text("start.code_hint"), error }),
+        status,
+        buttons(
+          unsure ? button(text("start.go_on"), () => flow.goOn()) : null,
+          unsure ? button(text("start.again"), go, "second") : button(text("start.continue")),
+          screen.held ? button(text("start.another"), () => flow.useAnotherCode(), "second") : null,
+        ),
+        screen.held ? h("p", { class: "hint" }, text("start.another_hint")) : null,
+      ),
+      recorded(view),
+      genuine(view),
+      contact(view),
+    ],
+  };
+  return {
+    page,
+    update(next) {
+      if (next.access !== "asking" || next.held !== screen.held) return false;
+      status.textContent = text("start.asking");
+      return true;
+    },
+  };
+}
+
+function codeInput(): HTMLInputElement {
+  return h("input", {
+    id: FIELD,
+    class: "code",
+    type: "text",
+    autocomplete: "off",
+    autocapitalize: "off",
+    autocorrect: "off",
+    spellcheck: "false",
+    enterkeyhint: "go",
+  });
+}
+
+/** What came of the last Continue, announced where the screen is replaced by itself. */
+function said({ access, opens }: Start, view: View): Child {
+  if (access === "early") {
+    const when = text("start.early_when", { opens: inLondon(opens ?? view.window.opens) });
+    return h("div", { class: "warning", role: "alert" }, h("p", {}, text("start.early")), h("p", {}, when));
+  }
+  if (access !== "unsure") return null;
+  return h("div", { class: "warning", role: "alert" }, h("p", {}, text("start.unsure")));
+}
+
+function about(view: View): Child[] {
+  const { ballot, window } = view;
+  const { union, employer } = ballot;
+  const rows: [string, string | undefined][] = [
+    [text("start.union"), union && own(union)],
+    [text("start.employer"), employer && own(employer)],
+    [text("start.scrutineer"), own(ballot.scrutineer)],
+    [window.state === "scheduled" ? text("start.opens") : "", inLondon(window.opens)],
+    [text("start.closes"), inLondon(window.closes)],
+  ];
+  const moved = text("start.moved_from", { signed: inLondon(ballot.closes), now: inLondon(window.closes) });
+  return [
+    h(
+      "dl",
+      { class: "summary" },
+      ...rows
+        .filter(([term, words]) => term !== "" && words !== undefined)
+        .map(([term, words]) => h("div", {}, h("dt", {}, term), h("dd", {}, words))),
+    ),
+    Date.parse(ballot.closes) === Date.parse(window.closes)
+      ? null
+      : h("div", { class: "note" }, h("p", {}, text("start.moved")), h("p", {}, moved)),
+    h("p", {}, text("notice.short")),
+  ];
+}
+
+function recorded(view: View): HTMLElement {
+  return h(
+    "details",
+    {},
+    h("summary", {}, text("notice.detail_heading")),
+    h(
+      "div",
+      {},
+      h("p", {}, text("notice.detail_ip")),
+      h("p", {}, text("notice.detail_kept")),
+      h("p", {}, text("notice.detail_device")),
+      h("p", {}, link(view, "about", text("notice.more"))),
+    ),
+  );
+}
+
+/** What a voter can compare with the letter. */
+function genuine({ fingerprint, pageVersion }: View): HTMLElement {
+  const groups = fingerprint.match(/.{1,4}/g)?.join(" ") ?? "";
+  return h(
+    "details",
+    { id: "genuine" },
+    h("summary", {}, text("genuine.heading")),
+    h(
+      "div",
+      {},
+      h("p", {}, text("genuine.how")),
+      h("p", {}, `${text("genuine.fingerprint")}: `, h("span", { class: "digits fingerprint" }, groups)),
+      h("p", {}, text("genuine.version")),
+      h("p", {}, `${text("frame.page_version")}: `, h("span", { class: "digits" }, pageVersion)),
+    ),
+  );
+}
+
+function slipText({ slip, count }: CodeMistyped): string {
+  if (slip === "symbols") return text("start.slip_symbols");
+  if (slip === "check") return text("start.slip_check");
+  if (count === 0) return text("start.slip_none");
+  return text(count < 20 ? "start.slip_short" : "start.slip_long", { count });
+}
