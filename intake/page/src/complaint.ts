@@ -36,9 +36,9 @@ export function complaintBytes(text: string, contact: string): number {
   return utf8(compact({ text, contact })).length;
 }
 
-/** The complaints key, `{"public_key","signature"}` in base64url; Untrue unless the desk signed it. */
+/** The complaints key as published, of which these two members matter; Untrue unless the desk signed it. */
 async function complaintsKey(value: unknown, deskKey: Bytes): Promise<Bytes> {
-  const given = object(value, ["public_key", "signature"]);
+  const given = object(value, ["public_key", "signature"], ["id", "use", "alg"]);
   const publicKey = fromB64url(string(given.public_key), PUBLIC_KEY_BYTES);
   const signature = fromB64url(string(given.signature), SIGNATURE_BYTES);
   const message = concat(utf8("strike-ballot/v1/complaints-key\0"), await sha256(publicKey));
