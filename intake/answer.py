@@ -1,6 +1,7 @@
 """One whole answer, written in one piece: what every answer says stands ready, only the date changes."""
 
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -16,12 +17,17 @@ CLOSE: Final = b"Connection: close\r\n"
 KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 
 
-def _lines(status: int) -> bytes:
-    """The status line and the headers that every answer has."""
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{_FIXED}".encode()
+_SERVER: Final = b"Server: ballot\r\n"
+_STATUS: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_HEAD: Final = {status: line + _FIXED.encode() for status, line in _STATUS.items()}
+"""The status line and the headers that every JSON answer has."""
 
 
-_HEAD: Final = {status.value: _lines(status) for status in HTTPStatus}
+def lines(headers: Mapping[str, str]) -> bytes:
+    """`headers` as they stand in a head."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
 
 class _Dates:
@@ -78,7 +84,32 @@ class Answer:
         body = b"" if bodiless else self.body
         if not self.headers and keep_alive == persistent:
             return b"%b%d\r\n\r\n%b" % (_dates.plain(self.status), len(self.body), body)
-        own = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items()).encode()
+        own = lines(self.headers)
         if keep_alive != persistent:
             own += KEEP_ALIVE if keep_alive else CLOSE
         return b"%b%b%b%d\r\n\r\n%b" % (_HEAD[self.status], own, _dates.ends(), len(self.body), body)
+
+
+class Typed(Answer):
+    """A body of another kind: `fixed`, made by `lines`, stands in place of what every JSON answer says."""
+
+    __slots__ = ("fixed",)
+
+    def __init__(self, body: bytes, fixed: bytes, *, status: int = 200) -> None:
+        super().__init__(body, status=status)
+        self.fixed = fixed
+
+    def rendered(self, *, persistent: bool = True, keep_alive: bool = True, bodiless: bool = False) -> bytes:
+        """Its bytes, as those of any answer."""
+        own = lines(self.headers)
+        if keep_alive != persistent:
+            own += KEEP_ALIVE if keep_alive else CLOSE
+        head = b"%b%b%b%b%b%d\r\n\r\n" % (
+            _STATUS[self.status],
+            self.fixed,
+            own,
+            _SERVER,
+            _dates.ends(),
+            len(self.body),
+        )
+        return head if bodiless else head + self.body

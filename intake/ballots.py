@@ -42,13 +42,20 @@ class Published:
 
     document: BallotDocument
     signature: bytes
-    desk_key_id: str
+    desk_key: bytes
+    """The pinned key that the signature verified with."""
+
     shards: int
 
     @property
     def id(self) -> str:
         """The ballot's id."""
         return self.document.definition.id
+
+    @property
+    def desk_key_id(self) -> str:
+        """The desk key's id, which the letter has too."""
+        return key_id(self.desk_key)
 
     @property
     def contact(self) -> str:
@@ -176,7 +183,7 @@ def _verified(data: bytes, desk: bytes, *, ballot: str) -> Published:
     document = documents.verify(b64decode(value["document"]), signature, desk)
     if document.definition.id != ballot:
         raise Malformed("This is another ballot's document.")
-    return Published(document, signature, key_id(desk), shards)
+    return Published(document, signature, desk, shards)
 
 
 def description(published: Published, window: Window, *, monotonic_s: float) -> dict[str, Any]:

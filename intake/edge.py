@@ -14,8 +14,9 @@ from intake.ballots import Ballots, Published, description
 from intake.batch import Batcher
 from intake.complaints import Complaints
 from intake.faults import place
+from intake.pages import Pages
 from intake.request import Request
-from intake.route import NOWHERE, Name, Route
+from intake.route import NOWHERE, PAGES, Name, Route, for_people
 from intake.votes import Intake, Settle
 from runtime import logs
 from runtime.clock import Clock
@@ -41,12 +42,14 @@ class Edge:
         ballots: Ballots,
         batcher: Batcher,
         complaints: Complaints,
+        pages: Pages,
         receipts_public: bytes,
         clock: Clock,
     ) -> None:
         self._ballots = ballots
         self._batcher = batcher
         self._complaints = complaints
+        self._pages = pages
         self._receipts_public = receipts_public
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,8 +101,11 @@ class Edge:
 
     def refuse(self, rejected: Rejected, request: Request | None) -> Answer:
         """The answer to a refused request, counted under its error's name."""
-        answer = replies.refusal(rejected)
         route = request.route if request is not None else NOWHERE
+        if request is not None and for_people(route, request.path):
+            answer = self._pages.refusal(rejected, request)
+        else:
+            answer = replies.refusal(rejected)
         if route.name == "votes":
             metrics.VOTES.count(rejected.rejection.value)
         elif route.name == "access":
@@ -133,6 +139,8 @@ class Edge:
         try:
             if request.route.name == "complaints":
                 answer = await self._complaints.take(request)
+            elif request.route.name in PAGES:
+                answer = await self._pages.answer(request)
             else:
                 answer = await self._readers[request.route.name](request.route)
         except Exception as error:  # noqa: BLE001  # the same

@@ -80,6 +80,9 @@ ACCESS: Final = Outcomes(
 COMPLAINTS: Final = Outcomes(
     "ballot_intake_complaints", "Answers to complaints by outcome: recorded, or the error's name."
 )
+PAGES: Final = Outcomes(
+    "ballot_intake_pages", "Answers to requests for pages by outcome: served, or the error's name."
+)
 ENTRANCE: Final = Outcomes(
     "ballot_intake_entrance",
     "Connections by how they got through the proxy's header and the TLS handshake: entered, no_header, "
@@ -121,7 +124,7 @@ def flush() -> None:
     """Add everything counted here to the numbers that are shown, as far as they can be written."""
     global _writing  # noqa: PLW0603  # as the numbers, it is the process's
     failed = ""
-    for counted in (VOTES, ACCESS, COMPLAINTS, ENTRANCE, ACK_SECONDS, BATCH_VOTES):
+    for counted in (VOTES, ACCESS, COMPLAINTS, PAGES, ENTRANCE, ACK_SECONDS, BATCH_VOTES):
         try:
             counted.flush()
         except Exception as error:  # noqa: BLE001  # a full disk or a bug there must not end the counting

@@ -10,7 +10,7 @@ from typing import Final
 
 from ballot import receipt
 from ballot.suite import AeadKey, SigningKey
-from intake import metrics, tls
+from intake import metrics, pages, tls
 from intake.ballots import Ballots
 from intake.batch import Batcher
 from intake.child import READY
@@ -72,11 +72,21 @@ async def serve(
         random=Entropy(),
     )
     complaints = _complaints(servers, settings=settings, clock=clock)
+    built, renderer = pages.load()
     edge = Edge(
         intake,
         ballots=ballots,
         batcher=batcher,
         complaints=complaints,
+        pages=pages.Pages(
+            ballots,
+            complaints,
+            built=built,
+            renderer=renderer,
+            receipts_public=receipts_key.public,
+            clock=clock,
+            tls=wrapped is not None,
+        ),
         receipts_public=receipts_key.public,
         clock=clock,
     )

@@ -58,6 +58,11 @@ class Request:
             return target
         return str(self._url.path)
 
+    @property
+    def asked_language(self) -> str | None:
+        """The one part of a query that any resource looks at."""
+        return self._url.query.get("lang") if "?" in self.target else None
+
     def reply(self, answer: Answer) -> None:
         """Answer this request; only the first answer counts."""
         self._origin.answered(self, answer)

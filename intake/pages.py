@@ -1,0 +1,248 @@
+"""The pages that voters see: each made once, compressed once, and kept until what it says changes.
+
+A page never waits for the queue longer than one read, and one that this process knows is served without it.
+"""
+
+import gzip
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ballot.encoding import b64encode, format_time
+from ballot.rejection import Rejected, Rejection
+from intake import metrics, page_headers, replies
+from intake.answer import Answer, Typed
+from intake.assets import Assets
+from intake.ballots import Ballots, Published
+from intake.complaints import Complaints
+from intake.preferences import Language, accepts, preferred_language
+from intake.rendering import Renderer, shown_in
+from intake.request import Request
+from runtime import logs
+from runtime.built_page import BuiltPage, PageFault
+from runtime.built_page import read as read_built
+from runtime.clock import Clock
+
+log = logs.get("pages")
+
+KEPT_MAX: Final = 512
+"""Pages kept at once, some 20 kB each with their compressed form; the one longest unused makes room."""
+
+STALE_S: Final = 5.0
+"""A window that was read so long ago still tells the times, and no more whether the ballot is open."""
+
+LAST_RESORT: Final = (
+    b'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Not available</title>\n'
+    b"<h1>Sorry, this page is not available just now</h1>\n"
+    b"<p>Try again in a moment. The scrutineer's contact details are in your letter.</p>\n"
+    b'<p lang="cy">Nid yw\'r dudalen hon ar gael ar hyn o bryd. Rhowch gynnig arall arni ymhen ychydig. '
+    b"Mae manylion cyswllt y craffwr yn eich llythyr.</p>\n</html>\n"
+)
+"""When even the error page cannot be made."""
+
+_TEMPLATES: Final = {
+    "home page": "home",
+    "vote page": "vote",
+    "about page": "about",
+    "check page": "check",
+    "complaint page": "complaint",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A page as it is served, and what it was made from: it holds as long as that stays the same."""
+
+    made_from: object
+    html: bytes
+    compressed: bytes
+
+
+class Pages:
+    """Everything for people; `tls` says that this process itself ends it."""
+
+    def __init__(
+        self,
+        ballots: Ballots,
+        complaints: Complaints,
+        *,
+        built: BuiltPage | None,
+        renderer: Renderer | None,
+        receipts_public: bytes,
+        clock: Clock,
+        tls: bool,
+    ) -> None:
+        self._ballots = ballots
+        self._complaints = complaints
+        self._version = "" if built is None else built.version
+        self._whole = built is not None and renderer is not None
+        self._renderer = renderer
+        self._assets = Assets(built)
+        self._receipts_public = receipts_public
+        self._clock = clock
+        self._tls = tls
+        self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
+        self._described: set[str] = set()
+
+    async def answer(self, request: Request) -> Answer:
+        """A page or one of its files; Rejected when there is none, or none just now."""
+        route = request.route
+        if route.name == "asset":
+            return self._assets.file(route.file, request.headers.get("Accept-Encoding", ""))
+        if route.name == "hashes":
+            return self._assets.hashes()
+        published = await self._ballots.find(route.ballot) if route.ballot else None
+        window = await self._window(published) if published and route.name == "vote page" else None
+        if not self._whole or self._renderer is None:
+            raise replies.unreachable()
+        if published is not None:
+            self._note_description(self._renderer, published)
+        language = _language(request) or "en"
+        kept = self._page(self._renderer, route.name, language, published, window)
+        metrics.PAGES.count("served")
+        return self._typed(request, kept, languages=language)
+
+    def refusal(self, rejected: Rejected, request: Request) -> Answer:
+        """An error as a page, with the contact where the ballot is known here."""
+        plain = replies.refusal(rejected)
+        language = _language(request)
+        kept = self._problem(plain.status, language, self._ballots.known(request.route.ballot))
+        metrics.PAGES.count(rejected.rejection.value)
+        answer = self._typed(request, kept, languages=language or "en, cy", status=plain.status)
+        answer.headers.update(plain.headers)
+        return answer
+
+    def _typed(self, request: Request, kept: _Kept, *, languages: str, status: int = 200) -> Answer:
+        compressed = accepts(request.headers.get("Accept-Encoding", ""), "gzip")
+        fixed = page_headers.fixed(languages=languages, gzip=compressed, tls=self._tls)
+        return Typed(kept.compressed if compressed else kept.html, fixed, status=status)
+
+    def _page(
+        self,
+        renderer: Renderer,
+        name: str,
+        language: Language,
+        published: Published | None,
+        window: dict[str, str] | None,
+    ) -> _Kept:
+        """The page as kept, or made now."""
+        island = self._island(name, language, published, window)
+        ballot = "" if published is None else published.id
+        key = (name, ballot, language)
+        kept = self._found(key, island)
+        if kept is not None:
+            return kept
+        path = {"home page": "/", "vote page": f"/b/{ballot}"}.get(name, f"/{_TEMPLATES[name]}")
+        if ballot and name != "vote page":
+            path = f"/b/{ballot}{path}"
+        html = renderer.page(
+            _TEMPLATES[name],
+            language,
+            ballot=None if published is None else shown_in(published.document.definition, language),
+            island=island,
+            path=path,
+            key_fingerprint="" if published is None else _grouped(published.desk_key_id),
+        )
+        return self._keep(key, island, html)
+
+    def _problem(self, status: int, language: Language | None, published: Published | None) -> _Kept:
+        key = ("problem", status, language, None if published is None else published.id)
+        kept = self._found(key, None)
+        if kept is not None:
+            return kept
+        html = LAST_RESORT
+        if self._renderer is not None:
+            shown = None if published is None else shown_in(published.document.definition, language or "en")
+            html = self._renderer.problem(status, language, shown)
+        return self._keep(key, None, html)
+
+    def _found(self, key: tuple[object, ...], made_from: object) -> _Kept | None:
+        kept = self._kept.get(key)
+        if kept is None or kept.made_from != made_from:
+            return None
+        self._kept.move_to_end(key)
+        return kept
+
+    def _keep(self, key: tuple[object, ...], made_from: object, html: bytes) -> _Kept:
+        kept = self._kept[key] = _Kept(made_from, html, gzip.compress(html, mtime=0))
+        self._kept.move_to_end(key)
+        if len(self._kept) > KEPT_MAX:
+            self._kept.popitem(last=False)
+        return kept
+
+    def _island(
+        self, name: str, language: Language, published: Published | None, window: dict[str, str] | None
+    ) -> dict[str, Any] | None:
+        """What the page's script is told; None for pages without one."""
+        ballot = None if published is None else published.id
+        if name == "check page":
+            return {"ballot": ballot, "lang": language}
+        if name == "complaint page":
+            desk = self._ballots.desk_key() if published is None else published.desk_key
+            entry = self._complaints.key(desk)
+            shown = None if entry is None else {each: entry[each] for each in ("public_key", "signature")}
+            return {
+                "ballot": ballot,
+                "lang": language,
+                "desk_key": None if desk is None else b64encode(desk),
+                "complaints_key": shown,
+            }
+        if name != "vote page" or published is None:
+            return None
+        return {
+            "ballot": published.id,
+            "lang": language,
+            "document": b64encode(published.document.canonical),
+            "document_signature": b64encode(published.signature),
+            "desk_key": b64encode(published.desk_key),
+            "receipts_key": b64encode(self._receipts_public),
+            "window": window,
+            "page_version": self._version,
+        }
+
+    async def _window(self, published: Published) -> dict[str, str] | None:
+        """Times and state as last read; the state is `unknown` when that is long ago, None if never."""
+        try:
+            window = await self._ballots.window(published)
+        except Rejected as rejected:
+            if rejected.rejection is Rejection.NOT_CONFIRMED:
+                return None
+            raise
+        now_s = self._clock.monotonic()
+        state = window.state_at(now_s) if now_s - window.read_s < STALE_S else "unknown"
+        return {
+            "opens": format_time(window.opens_us),
+            "closes": format_time(window.closes_us),
+            "state": state,
+        }
+
+    def _note_description(self, renderer: Renderer, published: Published) -> None:
+        """Say once which description voters of a ballot can read here."""
+        if published.id not in self._described:
+            self._described.add(published.id)
+            about = self._page(renderer, "about page", "en", published, None).html
+            digest = hashlib.sha256(about).hexdigest()
+            log.info("description in force", ballot=published.id, sha256=digest, page=self._version)
+
+
+def load() -> tuple[BuiltPage | None, Renderer | None]:
+    """The page as built and what renders it; what is not there is alarmed, and no vote suffers from it."""
+    built: BuiltPage | None = None
+    try:
+        built = read_built()
+    except PageFault as fault:
+        log.alarm("page not served", reason=str(fault))
+    try:
+        return built, Renderer(built)
+    except Exception as error:  # noqa: BLE001  # whatever is wrong with text or template: votes are taken all the same
+        log.alarm("page not served", reason=f"{type(error).__name__}: {error}")
+        return built, None
+
+
+def _language(request: Request) -> Language | None:
+    return preferred_language(request.asked_language, request.headers.get("Accept-Language", ""))
+
+
+def _grouped(digits: str) -> str:
+    return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
