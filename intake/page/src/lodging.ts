@@ -1,0 +1,64 @@
+// A complaint on its way: what is kept of it in this tab until it has its number, and the request that lodges it.
+
+import {
+  type Again,
+  ask,
+  CAST_MILLISECONDS,
+  type Line,
+  member,
+  type Refusal,
+  refusedOrAgain,
+} from "./server.ts";
+
+/** What the voter wrote; once sealed, `body` is the request, which is sent again until it is answered. */
+export interface Draft {
+  text: string;
+  contact: string;
+  body?: string;
+}
+
+/** The draft of a complaint about one ballot, or about none. */
+export interface Drafts {
+  read(): Draft;
+  keep(draft: Draft): void;
+  forget(): void;
+}
+
+const NOTHING: Draft = { text: "", contact: "" };
+
+/** Drafts in what `storage` gives; where that throws, nothing is kept and only a reload loses the text. */
+export function drafts(ballot: string | null, storage: () => Storage): Drafts {
+  const key = `complaint/${ballot ?? ""}`;
+  const quietly = <Result>(act: () => Result, otherwise: Result): Result => {
+    try {
+      return act();
+    } catch {
+      return otherwise;
+    }
+  };
+  return {
+    read: () => quietly(() => understood(JSON.parse(storage().getItem(key) ?? "null")), NOTHING),
+    keep: (draft) => quietly(() => storage().setItem(key, JSON.stringify(draft)), undefined),
+    forget: () => quietly(() => storage().removeItem(key), undefined),
+  };
+}
+
+function understood(value: unknown): Draft {
+  const [text, contact, body] = [member(value, "text"), member(value, "contact"), member(value, "body")];
+  if (typeof text !== "string" || typeof contact !== "string") return NOTHING;
+  return typeof body === "string" ? { text, contact, body } : { text, contact };
+}
+
+/** What came of one try. */
+export type Lodged = { is: "receipt"; receipt: string } | { is: "refused"; refusal: Refusal } | Again;
+
+const NUMBER = /^[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){2}$/;
+
+/** Sends `body`; the receipt is the complaint's number. The same body has the same number, so sending again is safe. */
+export async function lodge(body: string, line: Line): Promise<Lodged> {
+  const answer = await ask(line, "/api/v1/complaints", body, CAST_MILLISECONDS);
+  if ("is" in answer) return answer;
+  const number = answer.status === 200 || answer.status === 201 ? member(answer.value, "number") : null;
+  if (typeof number === "string" && NUMBER.test(number)) return { is: "receipt", receipt: number };
+  return refusedOrAgain(answer, line.clock);
+}
