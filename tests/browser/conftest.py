@@ -10,9 +10,12 @@ from loadtests.stage import Stage
 from runtime.home import Home
 from runtime.servers import servers
 from tests.browser.chromium import Driven, build_page, chromium
-from tests.browser.station import OpenBallot, Station
+from tests.browser.notes import Notes
+from tests.browser.sitting import Sit, Sitting
+from tests.browser.station import Letter, OpenBallot, Station
 from tests.browser.voter import Voter
 from tests.browser.watch import Watch
+from tests.browser.wire import Wire
 
 PHONE = {"width": 360, "height": 740}
 ACTION_MS_MAX = 15_000
@@ -118,6 +121,33 @@ def multiple(station: Station) -> OpenBallot:
 def ranked(station: Station) -> OpenBallot:
     """The ballot on which four options are put in order."""
     return _marked(station, "ranked")
+
+
+@pytest.fixture
+def wire(station: Station) -> Iterator[Wire]:
+    """A way from the browser to the edge that keeps every byte, and breaks when told to."""
+    with Wire(station.stage.port).running() as relay:
+        yield relay
+
+
+@pytest.fixture
+def sit(visit: Visit, wire: Wire, watches: list[Watch], single: OpenBallot) -> Sit:
+    """Voters on that way, with the ballot of one question."""
+
+    def another(letter: Letter | None = None) -> Sitting:
+        page = visit(origin=wire.url)
+        watches[-1].may_lose_connection = True
+        return Sitting(Voter(page), wire, Notes(page.context), single, letter or single.letter())
+
+    return another
+
+
+@pytest.fixture
+def sitting(sit: Sit) -> Sitting:
+    """One of them, at the check screen."""
+    found = sit()
+    found.to_check()
+    return found
 
 
 def _marked(station: Station, form: str) -> OpenBallot:
