@@ -117,6 +117,5 @@ def unreachable() -> Rejected:
 def not_open(*, opens_us: int, closes_us: int, state: str) -> Answer:
     """The ballot is not open, with the times that say since when or until when."""
     sentence = "This ballot is closed." if state == "closed" else "This ballot is not open yet."
-    return refusal(
-        Rejected(Rejection.NOT_OPEN, sentence), opens=format_time(opens_us), closes=format_time(closes_us)
-    )
+    times = {"opens": format_time(opens_us), "closes": format_time(closes_us)}
+    return refusal(Rejected(Rejection.NOT_OPEN, sentence), **times, state=state)

@@ -48,4 +48,5 @@ def test_not_open_says_when() -> None:
 
     assert orjson.loads(early.body)["opens"] == "1970-01-01T00:00:00Z"
     assert orjson.loads(late.body)["closes"] == "1970-01-01T01:00:00Z"
+    assert (orjson.loads(early.body)["state"], orjson.loads(late.body)["state"]) == ("scheduled", "closed")
     assert orjson.loads(early.body)["message"] != orjson.loads(late.body)["message"]
