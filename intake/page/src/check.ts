@@ -31,10 +31,20 @@ const line = { fetch: (url: string, request: RequestInit) => fetch(url, request)
 function start(main: HTMLElement, ballot: string): void {
   const ask = (typed: string, problem: string | undefined): void => {
     const problems: Problem[] = problem === undefined ? [] : [{ field: INPUT, message: problem }];
-    show(main, { name: "form", title: text("check.title"), problems, content: form(typed, problem) });
+    show(main, {
+      name: "form",
+      title: text("check.title"),
+      problems,
+      content: [
+        h("h1", {}, text("check.title")),
+        h("p", {}, text("check.what")),
+        form(typed, problem),
+        h("p", {}, text("check.never")),
+      ],
+    });
   };
 
-  const form = (typed: string, problem: string | undefined): HTMLElement[] => {
+  const form = (typed: string, problem: string | undefined): HTMLElement => {
     const input = h("input", {
       id: INPUT,
       class: "code",
@@ -57,18 +67,13 @@ function start(main: HTMLElement, ballot: string): void {
         void standing(ballot, found.reference, line).then((known) => tell(found.reference, known));
       }
     };
-    return [
-      h("h1", {}, text("check.title")),
-      h("p", {}, text("check.what")),
-      h(
-        "form",
-        { novalidate: true, onsubmit: submit },
-        field(input, { label: text("check.label"), hint: text("check.hint"), error: problem }),
-        button(text("check.button")),
-        status,
-      ),
-      h("p", {}, text("check.never")),
-    ];
+    return h(
+      "form",
+      { novalidate: true, onsubmit: submit },
+      field(input, { label: text("check.label"), hint: text("check.hint"), error: problem }),
+      button(text("check.ask")),
+      status,
+    );
   };
 
   const tell = (reference: string, known: Standing): void => {
@@ -82,13 +87,10 @@ function start(main: HTMLElement, ballot: string): void {
         h("p", {}, `${text("check.label")}: `, spelled(reference)),
         ...paragraphs.map((key) => h("p", {}, text(key))),
         contact && h("p", {}, `${text("contact.ask")}: `, footerContact()),
-        h("p", {}, text("check.never")),
-        button(
-          text(again ? "check.again" : "check.another"),
-          () => ask(again ? reference : "", undefined),
-          "second",
-        ),
         contact && h("p", {}, h("a", { href: here(`/b/${ballot}/complaint`) }, text("complaint.nav"))),
+        h("p", {}, text("check.never")),
+        h("h2", {}, text(again ? "check.again" : "check.another")),
+        form(again ? reference : "", undefined),
       ],
     });
   };
