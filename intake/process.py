@@ -30,6 +30,7 @@ from intake.settings import Settings
 from intake.votes import Intake
 from runtime import logs, valkey
 from runtime.clock import Clock, SystemClock
+from runtime.home import Home
 from runtime.lifecycle import Fatal, Stop
 from runtime.nodes import Nodes
 from runtime.servers import Servers
@@ -61,16 +62,7 @@ async def serve(
     reads = Reads(valkey.connect(servers, USER, timeout_s=READ_S))
     ballots = Ballots(reads, desk_key_file=home.public_key_file, clock=clock)
     batcher = _batcher(servers, settings=settings, clock=clock, receipts_key=receipts_key)
-    intake = Intake(
-        settings=settings,
-        ballots=ballots,
-        batcher=batcher,
-        failures=Failures(per_minute=settings.failures_per_minute, clock=clock),
-        queue_key=AeadKey(home.secret("queue")),
-        digest_key=home.secret("credential-digest"),
-        clock=clock,
-        random=Entropy(),
-    )
+    intake = _intake(home, settings=settings, ballots=ballots, batcher=batcher, clock=clock)
     complaints = _complaints(servers, settings=settings, clock=clock)
     built, renderer = pages.load()
     edge = Edge(
@@ -171,6 +163,20 @@ def _batcher(servers: Servers, *, settings: Settings, clock: Clock, receipts_key
         settings=settings,
         clock=clock,
         issue_receipts=partial(receipt.issue_bodies, key=receipts_key),
+    )
+
+
+def _intake(home: Home, *, settings: Settings, ballots: Ballots, batcher: Batcher, clock: Clock) -> Intake:
+    """Votes and access requests, with the keys that they are wrapped and looked up with."""
+    return Intake(
+        settings=settings,
+        ballots=ballots,
+        batcher=batcher,
+        failures=Failures(per_minute=settings.failures_per_minute, clock=clock),
+        queue_key=AeadKey(home.secret("queue")),
+        digest_key=home.secret("credential-digest"),
+        clock=clock,
+        random=Entropy(),
     )
 
 

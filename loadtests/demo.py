@@ -145,7 +145,7 @@ def _stay(stage: Stage, life: Life, telling: Telling) -> None:
         tryout.open(now_us=time.time_ns() // 1000)
     telling.say(f"\nAPI      {stage.url}/api/v1/ballots/{tryout.ballot}")
     telling.say(f"keys     {stage.url}/api/v1/keys")
-    for what, port in (("intake", 0), ("workers", 1), ("monitor", 2)):
+    for what, port in (("intake", 0), ("workers", 1), ("monitor", 2), ("complaints", 3)):
         telling.say(f"metrics  http://127.0.0.1:{stage.metrics_port + port}/metrics  ({what})")
     telling.say(f"result   {life.result}")
     telling.say(f"\nTo cast a vote with an unused code:\n  {tryout.line()}\n\nCtrl-C stops everything.")

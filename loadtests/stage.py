@@ -19,7 +19,7 @@ COMMAND_SECONDS_MAX = 180.0
 READY_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
-METRICS_PORTS = 3
+METRICS_PORTS = 4
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PORTS = range(21_000, 32_000, 7)
 # Neighbouring processes begin this many places apart: one with several stages never meets another's.

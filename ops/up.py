@@ -17,7 +17,9 @@ from runtime.home import Home
 from runtime.lifecycle import child_of_parent
 from runtime.servers import servers
 
-METRICS_PORTS = 3
+METRICS = ("intake", "worker", "monitor", "complaints")
+METRICS_PORTS = len(METRICS)
+STORING = ("worker", "complaints")
 WORKER_NICE = 10
 """Storing can wait while voters press Submit: the queue holds what is accepted."""
 
@@ -28,7 +30,7 @@ PORTS = 65536
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where voters and dashboards connect. Metrics: edges, then workers, then the monitor."""
+    """Where voters and dashboards connect. Metrics: edges, then workers, the monitor, the complaints."""
 
     host: str
     port: int
@@ -56,8 +58,8 @@ class Addresses:
     "--metrics-port",
     default=9100,
     show_default=True,
-    type=click.IntRange(0, 65533),
-    help="Edges' metrics; workers' on the next, the monitor's on the one after. 0 takes free ones.",
+    type=click.IntRange(0, 65532),
+    help="Edges' metrics; then one each for workers, monitor and complaints. 0 takes free ones.",
 )
 @click.option(
     "--processes", type=click.IntRange(1, 64), help="Edge processes; as `ballot intake` decides if not given."
@@ -66,7 +68,7 @@ class Addresses:
     "--monitor/--no-monitor", "with_monitor", default=True, show_default=True, help="Probe votes every 5 s."
 )
 def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_monitor: bool) -> None:
-    """Run servers, intake, worker and monitor until Ctrl-C or SIGTERM; print `ready` once votes are taken."""
+    """Run all that takes votes and complaints until Ctrl-C or SIGTERM; print `ready` once votes are taken."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
@@ -78,10 +80,9 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
     with servers(home, supervise=True) as running:
         click.echo(f"BALLOT_HOME {home.path}")
         click.echo(f"api         {addresses.url}")
-        for offset, name in enumerate(
-            ("intake", "worker", "monitor")[: METRICS_PORTS if with_monitor else 2]
-        ):
-            click.echo(f"metrics     http://127.0.0.1:{addresses.metrics_port + offset}/metrics ({name})")
+        for offset, name in enumerate(METRICS):
+            if with_monitor or name != "monitor":
+                click.echo(f"metrics     http://127.0.0.1:{addresses.metrics_port + offset}/metrics ({name})")
         announcer = threading.Thread(
             target=_announce, args=(addresses, front, announced := threading.Event(), stop), daemon=True
         )
@@ -108,7 +109,11 @@ def _children(
     edge = ["intake", "--host", addresses.host, "--port", str(addresses.port), "--metrics-port", str(metrics)]
     if processes is not None:
         edge += ["--processes", str(processes)]
-    commands = [edge, ["worker", "--metrics-port", str(metrics + 1)]]
+    commands = [
+        edge,
+        ["worker", "--metrics-port", str(metrics + 1)],
+        ["complaints", "serve", "--metrics-port", str(metrics + 3)],
+    ]
     if with_monitor:
         commands.insert(0, ["monitor", *front.monitored(addresses.url), "--metrics-port", str(metrics + 2)])
     logs = home.logs
@@ -117,7 +122,7 @@ def _children(
             name=command[0],
             command=ballot_command(*command),
             output=logs / f"{command[0]}.out",
-            nice=WORKER_NICE if command[0] == "worker" else 0,
+            nice=WORKER_NICE if command[0] in STORING else 0,
         )
         for command in commands
     ]

@@ -8,19 +8,19 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 import click
 
-from ballot.encoding import b64encode, format_time
-from ballot.suite import SigningKey, key_id
+from ballot.encoding import format_time
+from ballot.suite import SigningKey
 from runtime import postgres, valkey
 from runtime.home import Home
 from runtime.lifecycle import run_async
 from runtime.servers import Servers, servers
-from scrutineer.files import write_public
+from scrutineer.complaints_key import publish
+from scrutineer.desk_key import desk_key
 from scrutineer.replicated import Replicated, replicated
 
 T = TypeVar("T")
@@ -82,6 +82,7 @@ async def _with_desk(
     home: Home, running: Servers, body: Callable[[Desk], Awaitable[T]], *, people: bool
 ) -> T:
     key = desk_key(home)
+    publish(home, key)
     votes = await postgres.connect(running, "voterdb", "ballot_desk")
     try:
         userdb = await postgres.connect(running, "userdb", "ballot_people") if people else None
@@ -116,28 +117,3 @@ async def changing(desk: Desk, ballot: str, part: str = "voters and codes") -> A
     finally:
         if not desk.votes.is_closed():
             await desk.votes.execute("SELECT pg_advisory_unlock($1, hashtext($2))", LOCK_CLASS, name)
-
-
-def desk_key(home: Home) -> SigningKey:
-    """Give the desk's signing key and see that its public half is published as `public/desk.json`.
-
-    What is published there is pinned by others: another key's file is never replaced.
-    """
-    key = SigningKey.from_seed(home.secret("desk"))
-    published = home.public_key_file
-    entry = {"id": key_id(key.public), "use": "desk", "alg": "Ed25519", "public_key": b64encode(key.public)}
-    if not published.exists():
-        write_public(published, json.dumps(entry, indent=2).encode() + b"\n")
-    elif _published(published) != entry:
-        raise click.ClickException(
-            f"{published} does not hold the public half of {home.secrets / 'desk.key'}; neither is replaced: "
-            "put the right one back from a copy"
-        )
-    return key
-
-
-def _published(path: Path) -> object:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None

@@ -22,7 +22,7 @@ from ballot.code import Code
 from ballot.encoding import b64encode, canonical_json
 from ballot.vote import CastVote
 from runtime import postgres, valkey
-from scrutineer import session
+from scrutineer.desk_key import desk_key
 from scrutineer.session import Desk
 from tests.conftest import RunBallot, Stack, ballot_command
 
@@ -196,7 +196,7 @@ async def desk_of(stack: Stack) -> AsyncIterator[Desk]:
     people = await postgres.connect(stack.servers, "userdb", "ballot_people")
     gate = valkey.connect(stack.servers, "desk", timeout_s=30.0)
     try:
-        yield Desk(stack.home, stack.servers, votes, people, gate, session.desk_key(stack.home))
+        yield Desk(stack.home, stack.servers, votes, people, gate, desk_key(stack.home))
     finally:
         await gate.aclose()
         await people.close()

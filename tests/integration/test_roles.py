@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROLES: dict[Cluster, tuple[str, ...]] = {
     "voterdb": ("ballot_worker", "ballot_desk", "ballot_monitor", "ballot_checker"),
-    "userdb": ("ballot_people",),
+    "userdb": ("ballot_people", "ballot_complaints"),
 }
 Verb = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"]
 STATEMENTS: dict[Verb, str] = {
