@@ -47,8 +47,8 @@ class Voter:
         self.button(key, **values).click()
 
     def sees(self, key: str, **values: object) -> None:
-        """Wait until this text is on the screen."""
-        expect(self.page.locator("body")).to_contain_text(self.text(key, **values))
+        """Wait until this text is on the screen, as it is shown: also what stands there for want of scripts."""
+        expect(self.page.locator("body")).to_contain_text(self.text(key, **values), use_inner_text=True)
 
     def visit(self, address: str, screen: str = "start") -> None:
         """Open an address, and wait for its first screen."""
