@@ -3,19 +3,20 @@
 The page's own modules run in Node, all the work of a test in one process (intake/page/tests/batch.ts).
 """
 
+import itertools
 import json
 import random
 import secrets
 import string
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from click.testing import CliRunner
 
-from ballot import complaint, document, receipt, vote
+from ballot import complaint, document, methods, receipt, vote
 from ballot.answers import pad, plaintext
 from ballot.code import Code
 from ballot.complaint import Complaint
@@ -210,10 +211,22 @@ def drawn_definition(draw: random.Random, number: int) -> Definition:
         options = [{"id": option, "text": text()} for option in ids(draw.randint(1, 9))]
         most = {"max": draw.randint(1, len(options))} if form == "multiple" else {}
         questions.append({"id": name, "text": text(), "form": form, "options": options, **most})
-    head = {"kind": "election", "methods": ["electronic"], "union": text(), "contact": text()}
+    kind = draw.choice(sorted(methods.LEGAL_METHODS))
+    allowed = [some for some in combinations(methods.LEGAL_METHODS[kind]) if not methods.fault(kind, some)]
+    used = draw.choice(allowed)
+    head = {"kind": kind, "methods": list(used), "contact": text()}
+    head |= {"precedence": "first-recorded"} if len(used) > 1 else {}
+    head |= {} if kind in methods.WITHOUT_UNION else {"union": text()}
+    head |= {} if kind in methods.WITHOUT_EMPLOYER else {"employer": text()}
     head |= {"id": f"drawn-{number}", "title": text(), "scrutineer": text()}
     head |= {"opens": "2025-07-01T08:00:00Z", "closes": "2025-07-29T11:00:00Z"}
     return from_canonical(canonical_json({"ballot": head, "question": questions}))
+
+
+def combinations(items: Iterable[str]) -> list[tuple[str, ...]]:
+    """Every way to take one or more of `items`."""
+    ordered = sorted(items)
+    return [some for count in range(1, len(ordered) + 1) for some in itertools.combinations(ordered, count)]
 
 
 def drawn_answers(draw: random.Random, definition: Definition) -> dict[str, list[str]]:

@@ -37,6 +37,7 @@ const { Point } = ed25519;
 const PKCS8_HEAD = fromHex("302e020100300506032b657004220420");
 // RFC 8032, 7.1, test 2.
 const KNOWN_SEED = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb";
+const KNOWN_KEY = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
 const KNOWN_SIGNATURE =
   "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da" +
   "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
@@ -89,7 +90,10 @@ let known: Promise<boolean> | undefined;
 /** Whether the browser's Ed25519 gives the bytes of RFC 8032; found out once. */
 function browserSigns(): Promise<boolean> {
   known ??= browserKey(fromHex(KNOWN_SEED))
-    .then(async (key) => hex(await key.sign(fromHex("72"))) === KNOWN_SIGNATURE)
+    .then(async ({ publicKey, sign }) => {
+      const signature = await sign(fromHex("72"));
+      return hex(publicKey) === KNOWN_KEY && hex(signature) === KNOWN_SIGNATURE;
+    })
     .catch(() => false);
   return known;
 }

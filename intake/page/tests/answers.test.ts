@@ -1,3 +1,5 @@
+// Answers become the bytes that Python makes of them, and never become a spoilt vote.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { choicesMax, pad, paddedSize, plaintext } from "../src/answers.ts";

@@ -1,3 +1,5 @@
+// Only what the desk signed, in its one form, becomes a ballot.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openDocument, shown } from "../src/ballot.ts";

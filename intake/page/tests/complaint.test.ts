@@ -1,3 +1,5 @@
+// A complaint is sealed to the desk's key alone, always at one length.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { COMPLAINT_BYTES_MAX, complaintBytes, sealComplaint } from "../src/complaint.ts";

@@ -1,3 +1,5 @@
+// Credentials and signatures are those of ballot/, whoever makes them; odd signatures are refused as strictly.
+
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { Code } from "../src/code.ts";

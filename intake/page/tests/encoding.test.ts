@@ -1,3 +1,5 @@
+// Bytes and JSON have one spelling each, the same as in ballot/encoding.py.
+
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";

@@ -1,3 +1,5 @@
+// A receipt that Python signed verifies; one that was changed, or is for another vote, does not.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { nobleKey } from "../src/credential.ts";

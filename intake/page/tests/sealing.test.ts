@@ -1,3 +1,5 @@
+// A vote is bound, sealed and signed as ballot/sealing.py does it; lengths tell nothing.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Answers } from "../src/answers.ts";
