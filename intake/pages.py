@@ -30,7 +30,7 @@ KEPT_MAX: Final = 512
 """Pages kept at once, some 20 kB each with their compressed form; the one longest unused makes room."""
 
 STALE_S: Final = 5.0
-"""A window that was read so long ago still tells the times, and no more whether the ballot is open."""
+"""A window that was read so long ago still tells the times, and no longer whether the ballot is open."""
 
 LAST_RESORT: Final = (
     b'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Not available</title>\n'
@@ -201,21 +201,21 @@ class Pages:
             "page_version": self._version,
         }
 
-    async def _window(self, published: Published) -> dict[str, str] | None:
-        """Times and state as last read; the state is `unknown` when that is long ago, None if never."""
+    async def _window(self, published: Published) -> dict[str, str]:
+        """Times and state as last read; without the queue the state is `unknown`, the times perhaps old."""
+        definition, state = published.document.definition, "unknown"
+        opens_us, closes_us = definition.opens_us, definition.closes_us
         try:
             window = await self._ballots.window(published)
         except Rejected as rejected:
-            if rejected.rejection is Rejection.NOT_CONFIRMED:
-                return None
-            raise
-        now_s = self._clock.monotonic()
-        state = window.state_at(now_s) if now_s - window.read_s < STALE_S else "unknown"
-        return {
-            "opens": format_time(window.opens_us),
-            "closes": format_time(window.closes_us),
-            "state": state,
-        }
+            if rejected.rejection is not Rejection.NOT_CONFIRMED:
+                raise
+        else:
+            opens_us, closes_us = window.opens_us, window.closes_us
+            now_s = self._clock.monotonic()
+            if now_s - window.read_s < STALE_S:
+                state = window.state_at(now_s)
+        return {"opens": format_time(opens_us), "closes": format_time(closes_us), "state": state}
 
     def _note_description(self, renderer: Renderer, published: Published) -> None:
         """Say once which description voters of a ballot can read here."""

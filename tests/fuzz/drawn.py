@@ -86,14 +86,21 @@ def targets(ground: Ground) -> st.SearchStrategy[bytes]:
         "/livez",
         "/readyz",
         "/api/v1/openapi.json",
+        f"/b/{ground.ballot}",
+        f"/b/{ground.ballot}/about?lang=cy",
     ]
     bad = st.one_of(
         st.sampled_from(
             [b"*", b"", b"//", b"http://vote.example/livez", b"vote.example:443", b"/%00", b"/%ff%fe"]
         ),
-        st.sampled_from([f"{base}/../{MARKER}", f"{base}/receipts/{MARKER}", f"{base}/votes?{MARKER}"]).map(
-            str.encode
-        ),
+        st.sampled_from(
+            [
+                f"{base}/../{MARKER}",
+                f"{base}/receipts/{MARKER}",
+                f"{base}/votes?{MARKER}",
+                f"/b/{MARKER}?lang={MARKER}",
+            ]
+        ).map(str.encode),
         st.integers(1, 9_000).map(lambda length: b"/" + b"a" * length),
         st.binary(max_size=30).map(lambda tail: b"/" + tail),
     )

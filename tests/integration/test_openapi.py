@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.conftest import Stack
 
 DOCUMENT = "/api/v1/openapi.json"
+HASHES = "/assets/hashes.json"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -99,13 +100,19 @@ class Description:
                 if found["schema"].get("type") == "integer":
                     value = int(value)
                 self.valid(found["schema"], value)
-        self.valid(answer["content"]["application/json"]["schema"], orjson.loads(body))
+        content = answer["content"][response.content_type]
+        self.valid(content["schema"], parsed(response.content_type, body))
         self.seen.add((method, self.path_of(path), str(response.status)))
 
     def valid(self, schema: dict[str, Any], value: Any) -> None:
         """Raise unless `value` is as the schema says."""
         whole = {"$ref": "#/schema", "schema": schema, "components": self.document["components"]}
         jsonschema_rs.validator_for(whole).validate(value)
+
+
+def parsed(kind: str, body: bytes) -> Any:
+    """Return a body as its type says it is."""
+    return orjson.loads(body) if kind == "application/json" else body.decode()
 
 
 @pytest.fixture
@@ -129,9 +136,20 @@ async def call(
         method, path, data=body, headers=headers if body is not None else None
     ) as response:
         data = await response.read()
-        description.check(method, path, response, data)
-        found: dict[str, Any] = orjson.loads(data)
+        description.check(method, response.url.path, response, data)
+        found: dict[str, Any] = parsed(response.content_type, data)
         return found
+
+
+async def call_pages(web: aiohttp.ClientSession, description: Description, known: str) -> None:
+    """Ask for every page and file there is, and for some that there are not."""
+    for path in ("", "/about", "/check", "/complaint"):
+        for ballot in (known, "no-such-ballot"):
+            await call(web, description, "GET", f"/b/{ballot}{path}?lang=cy")
+    files = (await call(web, description, "GET", HASHES))["files"]
+    names = [*(file["path"] for file in files.values()), "vote-000000000000.js"]
+    for path in ("/", "/complaint", *(f"/assets/{name}" for name in names)):
+        await call(web, description, "GET", path)
 
 
 async def test_every_answer_is_as_described(
@@ -157,6 +175,7 @@ async def test_every_answer_is_as_described(
             await poll.desk.hset(handoff.references_key(poll.id, 0), receipt["reference"], state)
         await call(web, description, "GET", poll.path(f"receipts/{receipt['reference']}"))
     await call(web, description, "GET", poll.path("receipts/0000-0000-0000-0000"))
+    await call_pages(web, description, poll.id)
     for path in (votes, access):
         await call(web, description, "POST", path, b"{}")
         await call(web, description, "POST", path, b"x" * (REQUEST_BYTES_MAX + 1))
@@ -195,26 +214,30 @@ async def test_every_answer_is_as_described(
     }
     away = {each for each in described if each[2] == "503"}
     unreadable = {each for each in described if each[0] == "GET" and each[2] == "400"}
-    assert described - away - unreadable == description.seen - away - unreadable
+    unbuilt = {("GET", HASHES, "404")}
+    assert described - away - unreadable - unbuilt == description.seen - away - unreadable
 
 
 async def test_what_every_address_answers_alike(
     web: aiohttp.ClientSession, poll: Booth, description: Description
 ) -> None:
     """HEAD is GET without the body; another method is 405 and says which are there."""
-    allowed = description.document["components"]["responses"]["MethodNotAllowed"]
+    allowed = description.document["components"]["responses"]
     for template, item in description.document["paths"].items():
         path = template.replace("{ballot}", poll.id).replace("{reference}", "0000-0000-0000-0000")
+        path = path.replace("{file}", "vote-000000000000.js")
         async with web.request("PUT", path) as response:
-            body = await response.json()
+            body, kind = await response.read(), response.content_type
             assert response.status == 405
-            description.valid(allowed["content"]["application/json"]["schema"], body)
+            named = "MethodNotAllowed" if kind == "application/json" else "PageMethodNotAllowed"
+            assert named.startswith("Page") == (not path.startswith(("/api/", "/livez", "/readyz")))
+            description.valid(allowed[named]["content"][kind]["schema"], parsed(kind, body))
             given = response.headers["Allow"]
             assert given == ("POST" if "post" in item else "GET, HEAD")
         if "get" in item:
             async with web.head(path) as response:
                 assert (await response.read(), response.status in {200, 404}) == (b"", True)
-    async with web.get("/no/such/address") as response:
+    async with web.get("/api/no/such/address") as response:
         description.valid({"$ref": "#/components/schemas/NotFound"}, await response.json())
 
 
@@ -223,7 +246,8 @@ def test_the_description_and_the_code_know_the_same() -> None:
     document = orjson.loads(OPENAPI)
     schemas = document["components"]["schemas"]
     for template in document["paths"]:
-        assert route(template.replace("{ballot}", "a").replace("{reference}", "b")).name
+        path = template.replace("{ballot}", "a").replace("{reference}", "b")
+        assert route(path.replace("{file}", "vote-000000000000.js")).name
     errors = {
         schema["properties"]["error"]["const"]: schema["properties"]["retry"].get("const")
         for schema in schemas.values()

@@ -4,7 +4,7 @@ import pytest
 
 from ballot.rejection import Rejected, Rejection
 from intake.admission import check_method
-from intake.route import Route, route
+from intake.route import NOWHERE, Route, for_people, route
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,14 @@ from intake.route import Route, route
         ("/api/v1/ballots/a-1/access", Route("access", "a-1")),
         ("/api/v1/ballots/a-1/votes", Route("votes", "a-1")),
         ("/api/v1/ballots/a-1/receipts/0123-4567", Route("receipt", "a-1", "0123-4567")),
+        ("/", Route("home page")),
+        ("/b/a-1", Route("vote page", "a-1")),
+        ("/b/a-1/about", Route("about page", "a-1")),
+        ("/b/a-1/check", Route("check page", "a-1")),
+        ("/b/a-1/complaint", Route("complaint page", "a-1")),
+        ("/complaint", Route("complaint page")),
+        ("/assets/hashes.json", Route("hashes")),
+        ("/assets/vote-0123456789ab.js", Route("asset", file="vote-0123456789ab.js")),
     ],
 )
 def test_addresses_that_exist(path: str, expected: Route) -> None:
@@ -29,8 +37,22 @@ def test_addresses_that_exist(path: str, expected: Route) -> None:
     "path",
     [
         "",
-        "/",
         "/livez/",
+        "/b",
+        "/b/",
+        "/b/A",
+        "/b/a/",
+        "/b/a/About",
+        "/b/a/about/",
+        "/b/" + "a" * 41,
+        "/complaint/",
+        "/assets/",
+        "/assets/vote.js",
+        "/assets/manifest.json",
+        "/assets/../assets/vote-0123456789ab.js",
+        "/assets/vote-0123456789ab.js.gz",
+        "/assets/vote-0123456789ab.js\n",
+        "/assets/vote-0123456789AB.js",
         "/api/v1/ballots",
         "/api/v1/ballots/",
         "/api/v1/ballots/A",
@@ -47,6 +69,35 @@ def test_addresses_that_do_not_exist(path: str) -> None:
     with pytest.raises(Rejected) as caught:
         route(path)
     assert caught.value.rejection is Rejection.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/nope", True),
+        ("/b/A", True),
+        ("", True),
+        ("*", True),
+        ("/metrics", True),
+        ("/apiary", True),
+        ("/api", False),
+        ("/api/nope", False),
+        ("/api/\n", False),
+        ("/livez/", False),
+        ("/readyz/x", False),
+    ],
+)
+def test_who_reads_an_error(path: str, *, shown: bool) -> None:
+    """A person wherever there is nothing for programs."""
+    assert for_people(NOWHERE, path) is shown
+
+
+def test_errors_of_pages_are_pages() -> None:
+    """And those of the API are JSON, whatever their address looks like."""
+    assert for_people(Route("vote page", "a"), "/api/x")
+    assert for_people(Route("asset", file="vote-0123456789ab.js"), "")
+    assert not for_people(Route("votes", "a"), "/b/a")
+    assert not for_people(Route("readyz"), "/")
 
 
 def test_methods_follow_the_resource() -> None:
