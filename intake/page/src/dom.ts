@@ -1,7 +1,8 @@
 // Screens, made node by node: there is no way through here for a text to become markup.
 //
 // A screen replaces what <main> shows, sets the document's title and moves the focus to its heading, or, where something
-// needs mending, to the error summary, whose links lead to the fields. The line that says whether the vote has been sent
+// needs mending, to the error summary, whose links lead to the fields; the first screen leaves it where the browser
+// has it, so that a page that opens is read from its beginning. The line that says whether the vote has been sent
 // stays in place between screens, so that a screen reader announces its change.
 
 import { text } from "./language.ts";
@@ -57,6 +58,7 @@ export function show(main: HTMLElement, screen: Screen): void {
   const problems = screen.problems ?? [];
   const summary = problems.length > 0 ? errorSummary(problems) : null;
   const state = stateLine(main, screen.state);
+  const first = main.dataset["screen"] === "loading";
   main.dataset["screen"] = screen.name;
   if (screen.question === undefined) {
     delete main.dataset["question"];
@@ -72,6 +74,9 @@ export function show(main: HTMLElement, screen: Screen): void {
   document.title = pageTitle(screen.title, problems.length > 0);
   const heading = main.querySelector<HTMLElement>(FIRST_HEADING);
   heading?.setAttribute("tabindex", "-1");
+  if (first && summary === null) {
+    return;
+  }
   (summary ?? heading)?.focus();
   if (summary === null) {
     window.scrollTo(0, 0);

@@ -27,6 +27,7 @@ export function startScreen(screen: Start, view: View): Shown<Start> {
       h("h1", {}, own(ballot.title)),
       said(screen, view),
       ...about(view),
+      recorded(view),
       form(
         go,
         screen.held
@@ -40,7 +41,6 @@ export function startScreen(screen: Start, view: View): Shown<Start> {
         ),
         screen.held ? h("p", { class: "hint" }, text("start.another_hint")) : null,
       ),
-      recorded(view),
       genuine(view),
       contact(view),
     ],
@@ -101,6 +101,7 @@ function about(view: View): Child[] {
       ? null
       : h("div", { class: "note" }, h("p", {}, text("start.moved")), h("p", {}, moved)),
     h("p", {}, text("notice.short")),
+    h("p", { class: "note" }, text("notice.device")),
   ];
 }
 
