@@ -20,7 +20,6 @@ _RULES: Final = (
 _SWITCHED_OFF: Final = (
     "accelerometer",
     "autoplay",
-    "bluetooth",
     "camera",
     "clipboard-read",
     "clipboard-write",
