@@ -41,7 +41,8 @@ export function refusedScreen(screen: Refused, view: View): Shown<Refused> {
     page: {
       name: "refused",
       title,
-      state: "not-sent",
+      // A vote that was sent may have arrived, and an earlier one too: of that the line says nothing.
+      ...(screen.sent ? {} : { state: "not-sent" as const }),
       content: [
         h("h1", {}, title),
         when(screen),
