@@ -57,6 +57,10 @@ class Watch:
             one for one in self.requests if one.method == method and urlsplit(one.url).path.endswith(ending)
         ]
 
+    def asked(self) -> list[Request]:
+        """The requests to the interface that votes go to: everything but the page's own files."""
+        return [one for one in self.requests if urlsplit(one.url).path.startswith("/api/")]
+
     def finish(self) -> None:
         """Look at what the pages left behind, and fail if anything was ever wrong."""
         self.context.remove_listener("request", self._request)
