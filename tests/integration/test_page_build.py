@@ -73,3 +73,13 @@ def test_another_source_is_another_build(moved: Path, tmp_path: Path) -> None:
     style.write_text(style.read_text() + "\n.new { color: red }\n")
 
     assert built(tmp_path / "two", moved)["manifest.json"] != before
+
+
+def test_no_curve_is_loaded_that_no_vote_uses(tmp_path: Path) -> None:
+    """The script has the generator of the curve that signs and not P-256's: the bundler left it out."""
+    files = built(tmp_path / "one")
+    manifest = json.loads(files["manifest.json"])["files"]
+    script = files[manifest["vote.js"]["path"]].decode()
+
+    assert "216936d3cd6e53fec0a4e231fdd6dc5c692cc7609525a7b2c9562d608f25d51a" in script
+    assert "6b17d1f2e12c4247f8bce6e563a440f2" not in script
