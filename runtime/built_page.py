@@ -15,8 +15,14 @@ from typing import Any, Final
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "intake" / "page" / "built"
 MANIFEST: Final = "manifest.json"
+COMPRESSED: Final = "compressed.json"
+"""Digests of the compressed forms; apart, because a processor of another kind may compress differently."""
+
 NEEDED: Final = frozenset({"vote.js", "check.js", "complain.js", "style.css", "icon.svg"})
 """What the pages refer to; a manifest may list more."""
+
+SOURCES: Final = ("src", "text", "templates")
+"""Of these folders the manifest has one digest."""
 
 VERSION_DIGITS: Final = 16
 _PATH: Final = re.compile(r"[a-z]+-([0-9a-f]{12})\.(?:js|css|svg)")
@@ -59,26 +65,50 @@ class BuiltPage:
 def read(folder: Path = FOLDER) -> BuiltPage:
     """Return the page in `folder`, every file checked; PageFault with what is missing or differs."""
     manifest = _bytes(folder / MANIFEST)
+    compressed = _bytes(folder / COMPRESSED)
     try:
-        listed = json.loads(manifest)["files"]
-        entries = {str(name): _entry(folder, entry) for name, entry in listed.items()}
+        listed, forms = json.loads(manifest)["files"], json.loads(compressed)
+        entries = {str(name): _entry(folder, entry, forms[entry["path"]]) for name, entry in listed.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise PageFault(f"{MANIFEST} is not as the build writes it") from None
+        raise PageFault(f"{MANIFEST} or {COMPRESSED} is not as the build writes it") from None
     missing = NEEDED - entries.keys()
     if missing:
         raise PageFault(f"{MANIFEST} does not list {', '.join(sorted(missing))}")
     return BuiltPage(manifest, entries)
 
 
-def _entry(folder: Path, entry: dict[str, Any]) -> BuiltFile:
+def digest_of_sources(page: Path) -> str | None:
+    """Return what the build wrote of its sources, as they are now in `page`; None where they are not kept."""
+    if not all((page / folder).is_dir() for folder in SOURCES):
+        return None
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(page).as_posix()}\n"
+        for folder in SOURCES
+        for path in (page / folder).rglob("*")
+        if path.is_file()
+    ]
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def _entry(folder: Path, entry: dict[str, Any], forms: dict[str, Any]) -> BuiltFile:
     path, sha256 = str(entry["path"]), str(entry["sha256"])
     named = _PATH.fullmatch(path)
     if named is None or named[1] != sha256[:12]:
         raise PageFault(f"{MANIFEST} lists a file that no build has: {path!r}")
-    identity, gzip, brotli = (_bytes(folder / f"{path}{ending}") for ending in ("", ".gz", ".br"))
-    if hashlib.sha256(identity).hexdigest() != sha256:
-        raise PageFault(f"{path} is not the file that was built")
-    return BuiltFile(path, sha256, identity, gzip, brotli)
+    return BuiltFile(
+        path,
+        sha256,
+        _checked(folder / path, sha256),
+        _checked(folder / f"{path}.gz", str(forms["gzip"])),
+        _checked(folder / f"{path}.br", str(forms["br"])),
+    )
+
+
+def _checked(path: Path, sha256: str) -> bytes:
+    data = _bytes(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise PageFault(f"{path.name} is not the file that was built")
+    return data
 
 
 def _bytes(path: Path) -> bytes:

@@ -72,6 +72,7 @@ function digestOfSources() {
 
 function write(folder, assets) {
   const files = {};
+  const compressed = {};
   for (const { name, data } of assets) {
     const digest = sha256(data);
     const [stem, kind] = name.split(".");
@@ -82,8 +83,10 @@ function write(folder, assets) {
     writeFileSync(join(folder, `${path}.gz`), gzip);
     writeFileSync(join(folder, `${path}.br`), brotli);
     files[name] = { path, sha256: digest, bytes: data.length };
+    compressed[path] = { gzip: sha256(gzip), br: sha256(brotli) };
     console.log(`${path}  ${data.length} bytes, gzip ${gzip.length}, brotli ${brotli.length}`);
   }
+  writeFileSync(join(folder, "compressed.json"), `${JSON.stringify(compressed, null, 2)}\n`);
   return files;
 }
 

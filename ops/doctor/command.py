@@ -1,0 +1,42 @@
+"""`ballot doctor`: runs every check, prints a line each, exit 0 only when nothing must change."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+
+from ops.doctor.home import home, secrets
+from ops.doctor.keys import desk_key
+from ops.doctor.page import page
+
+if TYPE_CHECKING:
+    from ops.doctor.finding import Check
+
+CHECKS: tuple[Check, ...] = (page, home, secrets, desk_key)
+"""In the order in which they are printed. Each changes nothing, here or on a server."""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list of all findings.")
+def doctor(*, as_json: bool) -> None:
+    """Say whether this installation is ready, and what to change where it is not.
+
+    Looked at so far: the voter's page (built, whole, each file's SHA-256, its version), BALLOT_HOME and its
+    secrets (there, their owner's alone), the desk's and the complaints key (published and genuine). Not yet:
+    settings, servers and their durability, disks, clocks, versions.
+
+    Nothing is made, started or changed. The exit code is 0 when nothing must change, else 1.
+    """
+    folder = Path(os.environ.get("BALLOT_HOME") or "~/.ballot").expanduser().resolve()
+    findings = [finding for check in CHECKS for finding in check(folder)]
+    if as_json:
+        click.echo(orjson.dumps([finding.to_dict() for finding in findings], option=orjson.OPT_INDENT_2))
+    else:
+        for finding in findings:
+            click.echo(finding.line())
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
