@@ -4,10 +4,10 @@ import about from "../text/about.en.json" with { type: "json" };
 import en from "../text/en.json" with { type: "json" };
 import { grade, syllables } from "./reading.ts";
 
-/** The project's threshold for the plain-English description: grade 7, a reading age of about 12. */
-const GRADE_MAX = 7;
+/** The project's threshold for the plain-English description: grade 6, a reading age of about 11. */
+const GRADE_MAX = 6;
 /** No part of it may be hard to read between easy ones. */
-const PART_GRADE_MAX = 9;
+const PART_GRADE_MAX = 8;
 
 type Part = { heading: string; paragraphs: string[]; list?: string[] };
 

@@ -1,8 +1,8 @@
 // How hard an English text is to read: the Flesch-Kincaid grade, with syllables counted by the usual rule of thumb.
 
-/** Sentences of `text`, by their final marks; a colon before a list ends one as well. */
+/** Sentences of `text`, by their final marks. */
 function sentences(text: string): string[] {
-  return text.split(/[.!?:;]+(?=\s|$)/).filter((sentence) => words(sentence).length > 0);
+  return text.split(/[.!?]+(?=\s|$)/).filter((sentence) => words(sentence).length > 0);
 }
 
 function words(text: string): string[] {
