@@ -1,0 +1,101 @@
+"""The desk's side of complaints: its key, what opens, and what a terminal is shown."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from ballot import complaint
+from ballot.complaint import Complaint
+from runtime.home import Home
+from scrutineer.complaints import printable
+from scrutineer.complaints_key import complaints_key, publish
+from scrutineer.desk_key import desk_key
+from scrutineer.serving import parse
+from scrutineer.unsealing import ComplaintsKey, Unreadable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = ComplaintsKey(b"k" * 32)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home of a test's own."""
+    found = Home(tmp_path / "home")
+    found.make()
+    return found
+
+
+def test_what_is_sealed_to_the_key_opens_and_nothing_else_does() -> None:
+    """Another key, altered bytes, junk, a note taken for a complaint or the other way round: unreadable."""
+    sealed = complaint.seal(Complaint("text", "contact"), KEY.public_key)
+    note = complaint.seal(Complaint("note"), KEY.public_key, info=complaint.NOTE_INFO)
+    assert KEY.open(sealed) == Complaint("text", "contact")
+    assert KEY.open_note(note) == "note"
+    for each in (sealed[:-1] + bytes([sealed[-1] ^ 1]), bytes(len(sealed)), b"\xff" * len(sealed), b"", note):
+        with pytest.raises(Unreadable):
+            KEY.open(each)
+    with pytest.raises(Unreadable):
+        KEY.open_note(sealed)
+    with pytest.raises(Unreadable):
+        ComplaintsKey(b"o" * 32).open(sealed)
+
+
+def test_the_key_neither_shows_nor_travels() -> None:
+    """Its repr is its name, and it cannot be pickled."""
+    assert repr(KEY) == "<ComplaintsKey>"
+    with pytest.raises(TypeError):
+        pickle.dumps(KEY)
+
+
+def test_the_published_key_is_never_replaced(home: Home) -> None:
+    """Made once and signed by the desk; another one in its place is an error, and stays as it is."""
+    desk = desk_key(home)
+    key = complaints_key(home, desk)
+    entry = json.loads(home.complaints_key_file.read_bytes())
+    assert complaint.verify_key(entry, desk.public) == key.public_key
+    assert complaints_key(home, desk).public_key == key.public_key
+    (home.secrets / "complaints.key").write_text("11" * 32 + "\n")
+    with pytest.raises(click.ClickException, match="neither is replaced"):
+        complaints_key(home, desk)
+    assert json.loads(home.complaints_key_file.read_bytes()) == entry
+
+
+def test_a_lost_key_keeps_no_ballot_from_being_closed(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another command says so in a line and goes on; a command about complaints does not."""
+    desk = desk_key(home)
+    publish(home, desk)
+    assert capsys.readouterr().err == ""
+    (home.secrets / "complaints.key").unlink()
+    publish(home, desk)
+    assert "is missing" in capsys.readouterr().err
+    with pytest.raises(click.ClickException, match="is missing"):
+        complaints_key(home, desk)
+    publish(Home(home.path, embedded=False), desk)  # where nothing is made up, there may be none
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_is_shown_nothing_that_it_would_obey() -> None:
+    """Escapes, other controls and marks that turn the order round are replaced; lines and Welsh stay."""
+    assert printable("Tŷ\n\tdŵr") == "Tŷ\n\tdŵr"
+    for sign in ("\x1b", "\x07", "\r", "\x9b", "\u202e", "\u2066", "\u2028", "\ud800"):
+        assert printable(f"a{sign}b") == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_only_what_the_function_writes_is_taken_for_a_complaint() -> None:
+    """Length and id are looked at again before the store sees them; the time is the entry's own."""
+    sealed = bytes(complaint.SEALED_BYTES)
+    entry = parse("1700000000123-4", {b"s": sealed, b"b": b""})
+    assert entry is not None
+    assert (entry.lodged.ballot, entry.lodged.sealed, entry.received_ms) == (None, sealed, 1_700_000_000_123)
+    named = parse("1-0", {b"s": sealed, b"b": b"tube-2025"})
+    assert named is not None
+    assert named.lodged.ballot == "tube-2025"
+    for fields in ({}, {b"s": sealed[1:]}, {b"s": sealed, b"b": b"A"}, {b"s": sealed, b"b": b"\xff"}):
+        assert parse("1-0", fields) is None
