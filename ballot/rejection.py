@@ -16,7 +16,7 @@ class Rejection(enum.Enum):
     NOT_OPEN = "not_open"
     NOT_ACCEPTED = "not_accepted"
     SLOW_DOWN = "slow_down"
-    """Only ever in place of NOT_ACCEPTED."""
+    """Of votes only ever in place of NOT_ACCEPTED; of complaints after many from one address."""
     NOT_CONFIRMED = "not_confirmed"
     # By a worker: the entry goes to quarantine with this reason.
     UNREADABLE = "unreadable"
