@@ -109,6 +109,16 @@ test("where the browser can sign, it is asked to, and its key cannot be read aga
   mock.restoreAll();
 });
 
+test("what was made of the code and the seed on the way is zero afterwards", async () => {
+  const asked = mock.method(crypto.subtle, "importKey");
+  const seed = await seedOf(Code.parse(code.codes[0]?.code ?? ""), "tube-2025");
+  await signer(seed);
+  const given = asked.mock.calls.map((call) => call.arguments[1] as unknown as Uint8Array);
+  mock.restoreAll();
+  assert.ok(given.length >= 3);
+  for (const bytes of given) assert.ok(bytes.every((byte) => byte === 0));
+});
+
 test("the seed is left as it was, and a seed of another length is our own mistake", async () => {
   const seed = new Drawn(5).bytes(32);
   const before = hex(seed);

@@ -1,7 +1,7 @@
 // A vote is bound, sealed and signed as ballot/sealing.py does it; lengths tell nothing.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import type { Answers } from "../src/answers.ts";
 import { Code } from "../src/code.ts";
 import { seedOf, signer, verify } from "../src/credential.ts";
@@ -61,6 +61,19 @@ test("sealed twice, nothing is the same but the credential and the lengths", asy
     assert.equal(new Set(requests.map((request) => request[name])).size, choices.length);
     assert.equal(new Set(requests.map((request) => request[name].length)).size, 1);
   }
+});
+
+test("the answers are zero in memory once they are sealed", async () => {
+  const [ballot, own] = [await vectorBallot(), await voter()];
+  const given = mock.method(crypto.subtle, "encrypt");
+  await seal(ballot, own, vote.answers);
+  const plain = given.mock.calls.map((call) => call.arguments[2] as Uint8Array);
+  mock.restoreAll();
+  assert.deepEqual(
+    plain.map((bytes) => bytes.length),
+    [ballot.paddedSize],
+  );
+  for (const bytes of plain) assert.ok(bytes.every((byte) => byte === 0));
 });
 
 test("answers that would be spoilt are never sealed", async () => {
