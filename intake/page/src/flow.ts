@@ -17,7 +17,7 @@ import type { Refusal } from "./server.ts";
 export class Flow {
   readonly #world: World;
   readonly #draft: Draft;
-  #screen: Screen = { is: "start", held: false, slip: null, access: "idle", opens: null };
+  #screen: Screen = { is: "start", held: false, slip: null, typed: "", access: "idle", opens: null };
   #changing = false;
   #sending: Sending | null = null;
   /** Counts what makes an answer that is still awaited meaningless. */
@@ -35,7 +35,7 @@ export class Flow {
     const kept = memory.read();
     if (kept?.is === "sealed") {
       places.replace({ at: "sent" });
-      return this.#send(kept);
+      return this.#send(kept, true);
     }
     if (kept?.is === "ended") memory.forget(); // it was only carried into the other language
     const end = kept?.is === "ended" ? kept.end : place?.at === "done" ? place.end : null;
@@ -104,14 +104,14 @@ export class Flow {
     const { seed, answers } = this.#draft;
     if (this.#screen.is !== "check" || seed === null) return;
     const { ballot, crypto, memory, places } = this.#world;
-    this.#show({ is: "sending", progress: null });
+    this.#show({ is: "sending", progress: null, kept: true });
     try {
       const { body, sealedSha256 } = await crypto.seal(ballot, await crypto.signer(seed), answers);
       const sealed: Sealed = { is: "sealed", body, sealedSha256 };
-      memory.keep(sealed);
+      const kept = memory.keep(sealed);
       this.#draft.drop();
       places.push({ at: "sent" });
-      this.#send(sealed);
+      this.#send(sealed, kept);
     } catch {
       this.#show({ is: "stopped", why: "device" }); // nothing was sent, and a reload finds the answers
     }
@@ -183,17 +183,17 @@ export class Flow {
       this.#draft.take(await crypto.seedOf(Code.parse(text), ballot.id));
       return true;
     } catch (error) {
-      if (error instanceof CodeMistyped) this.#showStart({ slip: error });
+      if (error instanceof CodeMistyped) this.#showStart({ slip: error, typed: text });
       else this.#show({ is: "stopped", why: "device" });
       return false;
     }
   }
 
-  #send({ body, sealedSha256 }: Sealed): void {
+  #send({ body, sealedSha256 }: Sealed, kept: boolean): void {
     const { server, clock, random } = this.#world;
     const means = { cast: server.cast, clock, random };
     this.#sending = new Sending(body, means, {
-      told: (progress) => this.#show({ is: "sending", progress }),
+      told: (progress) => this.#show({ is: "sending", progress, kept }),
       ended: (end) => void this.#finish(end, sealedSha256),
     });
     this.#sending.start();
@@ -243,7 +243,7 @@ export class Flow {
 
   #showStart(more: Partial<Start>): void {
     const held = this.#draft.seed !== null;
-    this.#show({ is: "start", held, slip: null, access: "idle", opens: null, ...more });
+    this.#show({ is: "start", held, slip: null, typed: "", access: "idle", opens: null, ...more });
   }
 
   #show(screen: Screen): void {

@@ -39,7 +39,8 @@ export type Kept = Answering | Sealed | Ended;
 /** One ballot's memory. */
 export interface Memory {
   read(): Kept | null;
-  keep(kept: Kept): void;
+  /** Whether it would be there after a reload. */
+  keep(kept: Kept): boolean;
   forget(): void;
 }
 
@@ -61,9 +62,11 @@ export function memory(ballot: string, storage: () => Storage): Memory {
       try {
         storage().setItem(key, JSON.stringify(kept));
         refused = null;
+        return true;
       } catch {
         drop(storage, key); // an older entry would come back with a reload: answers after Submit
         refused = kept;
+        return false;
       }
     },
     forget() {

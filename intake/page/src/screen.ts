@@ -19,6 +19,8 @@ export interface Start {
   /** Whether a code is held already: from the link, or typed before. */
   held: boolean;
   slip: CodeMistyped | null;
+  /** What was typed with that slip: on the screen alone, never kept. */
+  typed: string;
   /** `asking` now; `unsure`: no answer, the voter may go on; `early`: the ballot opens at `opens`. */
   access: "idle" | "asking" | "unsure" | "early";
   opens: string | null;
@@ -42,6 +44,8 @@ export interface Check {
 export interface OnItsWay {
   is: "sending";
   progress: Progress | null;
+  /** Whether a page that is loaded again would go on sending. */
+  kept: boolean;
 }
 
 /** Received; `verified` if the receipt is signed by the pinned key and about this vote. */

@@ -19,10 +19,9 @@ import { sendingScreen } from "./screens/sending.ts";
 import { startScreen } from "./screens/start.ts";
 import { stoppedScreen } from "./screens/stopped.ts";
 import { contact, type Shown, type View } from "./screens/view.ts";
+import { Untrue } from "./encoding.ts";
 import { seal } from "./sealing.ts";
 import { server } from "./server.ts";
-
-void begin(takenFromAddress());
 
 /** What stands behind the # of the address, which is taken away at once; null if that is a place on this page. */
 function takenFromAddress(): string | null {
@@ -59,8 +58,8 @@ async function begin(link: string | null): Promise<void> {
     const draw = drawing(main, view, stop);
     listen(flow);
     await flow.begin(link, placeIn(window.history.state));
-  } catch {
-    stop("ballot");
+  } catch (error) {
+    stop(error instanceof Untrue ? "ballot" : "device");
   }
 }
 
@@ -78,10 +77,7 @@ function world(island: Island, ballot: World["ballot"], draw: World["show"]): Wo
     },
     memory: memory(ballot.id, () => window.sessionStorage),
     server: server(ballot.id, { fetch: (url, request) => window.fetch(url, request), clock: deviceClock }),
-    places: {
-      push: (place: Place) => window.history.pushState(place, ""),
-      replace: (place: Place) => window.history.replaceState(place, ""),
-    },
+    places,
     clock: deviceClock,
     random: Math.random,
     show: draw,
@@ -124,6 +120,27 @@ function shownFor(screen: Exclude<Screen, Stopped>, view: View): Shown<never> {
   }
 }
 
+/** The browser's history; one that takes no more entries (some limit them) is done without. */
+const places = {
+  now: null as Place | null,
+  push(place: Place): void {
+    places.now = place;
+    try {
+      window.history.pushState(place, "");
+    } catch {
+      // Back leads further than it should, and nothing else is wrong.
+    }
+  },
+  replace(place: Place): void {
+    places.now = place;
+    try {
+      window.history.replaceState(place, "");
+    } catch {
+      // As above.
+    }
+  },
+};
+
 function listen(flow: Flow): void {
   window.addEventListener("popstate", () => {
     const place = placeIn(window.history.state);
@@ -132,12 +149,18 @@ function listen(flow: Flow): void {
   window.addEventListener("hashchange", () => {
     const link = takenFromAddress();
     if (link !== null) void flow.opened(link);
+    else if (window.history.state === null && places.now !== null) places.replace(places.now); // a jump on the page
   });
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) void flow.woken(placeIn(window.history.state));
   });
   window.addEventListener("online", () => flow.online());
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") flow.online(); // timers of a hidden page are slow
+  });
   document.addEventListener("click", ({ target }) => {
     if (target instanceof Element && target.closest("a[hreflang]") !== null) flow.translated();
   });
 }
+
+void begin(takenFromAddress());

@@ -15,7 +15,14 @@ const ALL = { strike: ["yes"], committee: ["a", "c"], order: ["constructor", "x"
 test("from the link to the receipt", async () => {
   const voter = new Traveller();
   await voter.load(CODE);
-  assert.deepEqual(voter.screen, { is: "start", held: true, slip: null, access: "idle", opens: null });
+  assert.deepEqual(voter.screen, {
+    is: "start",
+    held: true,
+    slip: null,
+    typed: "",
+    access: "idle",
+    opens: null,
+  });
   await voter.answers();
   await voter.flow.submit();
   await settle();
@@ -59,7 +66,7 @@ test("a typed code: each slip is told, and nothing is asked", async () => {
     await voter.flow.start(typed);
     const { screen } = voter;
     assert.ok(screen.is === "start" && screen.slip !== null && !screen.held);
-    assert.deepEqual([screen.slip.slip, screen.slip.count], [slip, count]);
+    assert.deepEqual([screen.slip.slip, screen.slip.count, screen.typed], [slip, count, typed]);
   }
   assert.deepEqual(voter.credentials, []);
   await voter.flow.start(" o123 4567 89ab cdef ghj4 ");
@@ -108,7 +115,7 @@ test("too early: the code is kept for when the ballot opens", async () => {
   voter.access = () => ({ is: "refused", refusal: { name: "not_open", opens, early: true } });
   await voter.load(CODE);
   await voter.flow.start(null);
-  assert.deepEqual(voter.screen, { is: "start", held: true, slip: null, access: "early", opens });
+  assert.deepEqual(voter.screen, { is: "start", held: true, slip: null, typed: "", access: "early", opens });
   await voter.load();
   assert.ok(voter.start().held);
   voter.access = () => ({ is: "ready" });
@@ -260,7 +267,7 @@ test("however often Submit is pressed, one vote is sealed and sent", async () =>
   voter.sealing = () => sealing.promise;
   await voter.answers();
   const presses = [voter.flow.submit(), voter.flow.submit()];
-  assert.deepEqual(voter.screen, { is: "sending", progress: null });
+  assert.deepEqual(voter.screen, { is: "sending", progress: null, kept: true });
   voter.go(-1);
   await voter.flow.opened(OTHER_CODE);
   assert.equal(voter.where, "sending");

@@ -5,7 +5,7 @@ import { type Child, h } from "../dom.ts";
 import { answerOf, chosenFor } from "../fields.ts";
 import { text } from "../language.ts";
 import type { Check } from "../screen.ts";
-import { back, button, buttons, contact, form, own, type Shown, type View } from "./view.ts";
+import { back, button, buttons, form, own, type Shown, type View } from "./view.ts";
 
 /** The check screen. */
 export function checkScreen(screen: Check, view: View): Shown<Check> {
@@ -40,7 +40,6 @@ export function checkScreen(screen: Check, view: View): Shown<Check> {
           h("p", {}, text("check.final")),
           buttons(button(text("check.submit"))),
         ),
-        contact(view),
       ],
     },
   };

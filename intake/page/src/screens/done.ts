@@ -44,7 +44,6 @@ export function doneScreen({ receipt, verified }: Done, view: View): Shown<Done>
           h("summary", {}, text("done.digest_heading")),
           h("div", {}, h("p", {}, text("done.digest")), h("p", { class: "digits" }, digest)),
         ),
-        contact(view),
       ],
     },
   };

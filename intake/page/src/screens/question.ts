@@ -8,7 +8,7 @@ import { type Chosen, CHOSEN, entryOf, type Slip } from "../fields.ts";
 import { button, choice, group } from "../form.ts";
 import { text } from "../language.ts";
 import type { Asked } from "../screen.ts";
-import { back, buttons, contact, form, own, type Shown, type View } from "./view.ts";
+import { back, buttons, form, own, type Shown, type View } from "./view.ts";
 
 const GROUP = "question";
 
@@ -61,7 +61,6 @@ export function questionScreen(screen: Asked, view: View): Shown<Asked> {
         button(text(question.form === "single" ? "question.clear" : "question.clear_all"), clear, "second"),
       ),
     ),
-    contact(view),
   ];
   const problems = slips.map((slip): Problem => ({ field: idOf(slip.option), message: slipText(slip) }));
   const title = text("question.number", place);

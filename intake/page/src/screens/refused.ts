@@ -41,8 +41,7 @@ export function refusedScreen(screen: Refused, view: View): Shown<Refused> {
     page: {
       name: "refused",
       title,
-      // A vote that was sent may have arrived, and an earlier one too: of that the line says nothing.
-      ...(screen.sent ? {} : { state: "not-sent" as const }),
+      // A vote that was sent may have arrived, and so may one of last week: there is no line that says where it is.
       content: [
         h("h1", {}, title),
         when(screen),

@@ -24,7 +24,8 @@ export function sendingScreen(screen: OnItsWay, view: View): Shown<OnItsWay> {
     { hidden: true },
     buttons(button(text("sending.now"), () => view.flow.tryNow(), "second")),
   );
-  const update = ({ progress }: OnItsWay): boolean => {
+  const update = ({ progress, kept }: OnItsWay): boolean => {
+    if (kept !== screen.kept) return false;
     say(status, progress);
     const again = progress !== null && progress.cause !== null;
     tries.textContent = again ? text("sending.tries", { tries: progress.tries }) : "";
@@ -41,7 +42,7 @@ export function sendingScreen(screen: OnItsWay, view: View): Shown<OnItsWay> {
         h("h1", {}, title),
         status,
         h("div", { class: "busy", "aria-hidden": "true" }),
-        h("p", {}, text("sending.stay")),
+        h("p", {}, text(screen.kept ? "sending.stay" : "sending.only_here")),
         h("p", {}, text("sending.once")),
         now,
         tries,

@@ -6,7 +6,7 @@ import { button, field } from "../form.ts";
 import { text } from "../language.ts";
 import type { Start } from "../screen.ts";
 import { inLondon } from "../times.ts";
-import { buttons, contact, form, link, own, type Shown, type View } from "./view.ts";
+import { buttons, form, link, own, type Shown, type View } from "./view.ts";
 
 const FIELD = "code";
 
@@ -15,7 +15,7 @@ export function startScreen(screen: Start, view: View): Shown<Start> {
   const { ballot, flow } = view;
   const error = screen.slip === null ? undefined : slipText(screen.slip);
   const status = h("p", { role: "status" }, screen.access === "asking" ? text("start.asking") : null);
-  const input = codeInput();
+  const input = codeInput(screen.typed);
   const unsure = screen.access === "unsure";
   const go = (): void => void flow.start(screen.held ? null : input.value);
   const page = {
@@ -42,21 +42,22 @@ export function startScreen(screen: Start, view: View): Shown<Start> {
         screen.held ? h("p", { class: "hint" }, text("start.another_hint")) : null,
       ),
       genuine(view),
-      contact(view),
     ],
   };
   return {
     page,
     update(next) {
-      if (next.access !== "asking" || next.held !== screen.held) return false;
+      if (next.access !== "asking") return false;
       status.textContent = text("start.asking");
       return true;
     },
   };
 }
 
-function codeInput(): HTMLInputElement {
+/** One field for the whole code; after a slip it holds what was typed, to be put right. */
+function codeInput(typed: string): HTMLInputElement {
   return h("input", {
+    value: typed,
     id: FIELD,
     class: "code",
     type: "text",
@@ -81,22 +82,13 @@ function said({ access, opens }: Start, view: View): Child {
 function about(view: View): Child[] {
   const { ballot, window } = view;
   const { union, employer } = ballot;
-  const rows: [string, string | undefined][] = [
-    [text("start.union"), union && own(union)],
-    [text("start.employer"), employer && own(employer)],
-    [text("start.scrutineer"), own(ballot.scrutineer)],
-    [window.state === "scheduled" ? text("start.opens") : "", inLondon(window.opens)],
-    [text("start.closes"), inLondon(window.closes)],
-  ];
+  const who = [union, employer].flatMap((words) => (words === undefined ? [] : [own(words)]));
+  const closes = text("start.closes", { closes: inLondon(window.closes) });
   const moved = text("start.moved_from", { signed: inLondon(ballot.closes), now: inLondon(window.closes) });
   return [
-    h(
-      "dl",
-      { class: "summary" },
-      ...rows
-        .filter(([term, words]) => term !== "" && words !== undefined)
-        .map(([term, words]) => h("div", {}, h("dt", {}, term), h("dd", {}, words))),
-    ),
+    who.length > 0 && h("p", { class: "quiet" }, who.join(" · ")),
+    window.state === "scheduled" && h("p", {}, text("start.early_when", { opens: inLondon(window.opens) })),
+    h("p", {}, closes),
     Date.parse(ballot.closes) === Date.parse(window.closes)
       ? null
       : h("div", { class: "note" }, h("p", {}, text("start.moved")), h("p", {}, moved)),
