@@ -62,7 +62,10 @@ export function questionScreen(screen: Asked, view: View): Shown<Asked> {
       ),
     ),
   ];
-  const problems = slips.map((slip): Problem => ({ field: idOf(slip.option), message: slipText(slip) }));
+  const problems = slips.map((slip): Problem => ({
+    field: idOf(slip.option),
+    message: named(question, slip) + slipText(slip),
+  }));
   const title = text("question.number", place);
   return {
     page: { name: "question", question: question.id, title, state: "not-sent", problems, content },
@@ -109,6 +112,12 @@ function slipText(slip: Slip): string {
     case "gap":
       return text("question.gap", { place: slip.place });
   }
+}
+
+/** In a ranking, which option a slip is at: the links of the summary are told apart by it. */
+function named(question: Question, slip: Slip): string {
+  const option = question.options.find(({ id }) => id === slip.option);
+  return question.form === "ranked" && option !== undefined ? `${own(option.text)}: ` : "";
 }
 
 /** What stands in the form. */
