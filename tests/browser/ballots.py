@@ -85,6 +85,11 @@ _FORMS: Final = {
         _RANKED,
     ),
 }
+_FORMS["every"] = (
+    "election",
+    '{en = "Branch 41: strike, committee and secretary", cy = "Cangen 41: streic, pwyllgor ac ysgrifennydd"}',
+    f"{_SINGLE}\n{_MULTIPLE}\n{_RANKED}",
+)
 FORMS: Final = tuple(_FORMS)
 
 

@@ -6,13 +6,10 @@ from typing import Any, Protocol
 import pytest
 from playwright.sync_api import Browser, Page
 
-from loadtests.stage import Stage
-from runtime.home import Home
-from runtime.servers import servers
 from tests.browser.chromium import Driven, build_page, chromium
 from tests.browser.notes import Notes
 from tests.browser.sitting import Sit, Sitting
-from tests.browser.station import Letter, OpenBallot, Station
+from tests.browser.station import Letter, OpenBallot, Station, polling_station
 from tests.browser.voter import Voter
 from tests.browser.watch import Watch
 from tests.browser.wire import Wire
@@ -47,11 +44,8 @@ def browser(driven: Driven) -> Iterator[Browser]:
 def station(driven: Driven) -> Iterator[Station]:
     """`ballot up` with the page's files as they are now; ballots are made when a test asks for them."""
     build_page()
-    with Stage() as stage:
-        stage.up()
-        home = Home.from_environment(stage.env)
-        with servers(home, stage.env) as running:
-            yield Station(stage, running, home)
+    with polling_station() as running:
+        yield running
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from loadtests.door import HttpDoor
 from loadtests.stage import COMMAND_SECONDS_MAX, Stage, wait_until
 from runtime import postgres, valkey
 from runtime.home import Home
-from runtime.servers import Servers
+from runtime.servers import Servers, servers
 from tally import keys
 from tally.answers import read_answers
 from tests.browser import ballots
@@ -248,6 +249,16 @@ class Station:
         ballot = f"{form}-{self._made}"
         text = ballots.definition(form, ballot, opens_in=opens_in, closes_in=closes_in)
         return OpenBallot(self, ballot, text)
+
+
+@contextmanager
+def polling_station() -> Iterator[Station]:
+    """`ballot up` in a directory of its own; ballots are made when somebody asks for them."""
+    with Stage() as stage:
+        stage.up()
+        home = Home.from_environment(stage.env)
+        with servers(home, stage.env) as running:
+            yield Station(stage, running, home)
 
 
 def letters_in(path: Path) -> list[Letter]:

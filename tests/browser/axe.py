@@ -1,0 +1,76 @@
+"""axe-core on the page as it is served: what it finds and what it could not decide, with the advice."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+from playwright.sync_api import Page
+
+from tests import page as tools
+
+TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+SHOWN_MAX: Final = 400
+_RUN: Final = "(options) => axe.run(document, options)"
+_THERE: Final = "() => typeof axe === 'object'"
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One way of looking at a page: the device's width, and what its owner has set."""
+
+    name: str
+    width: int = 360
+    height: int = 740
+    media: dict[str, Any] = field(default_factory=dict)
+
+
+PLAIN: Final[dict[str, Any]] = {
+    "color_scheme": "light",
+    "forced_colors": "none",
+    "reduced_motion": "no-preference",
+}
+FORCED: Final[dict[str, Any]] = PLAIN | {"forced_colors": "active", "reduced_motion": "reduce"}
+DARK: Final[dict[str, Any]] = PLAIN | {"color_scheme": "dark"}
+PHONE: Final = Mode("phone", media=PLAIN)
+MODES: Final = (PHONE, Mode("desktop, forced colours, reduced motion", 1280, 800, FORCED))
+MODES_LONG: Final = (
+    Mode("desktop", 1280, 800, PLAIN),
+    Mode("phone, forced colours", media=FORCED),
+    Mode("phone, dark forced colours", media=FORCED | {"color_scheme": "dark"}),
+    Mode("desktop, dark", 1280, 800, DARK),
+)
+
+
+@cache
+def _source() -> str:
+    tools.install_tools()
+    return (tools.PAGE / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+def look(page: Page, mode: Mode) -> None:
+    """Show the page as `mode` would have it."""
+    page.emulate_media(**mode.media)
+    page.set_viewport_size({"width": mode.width, "height": mode.height})
+
+
+def findings(page: Page) -> list[str]:
+    """Each element that breaks a rule, or that axe could not judge, with the advice; none is right."""
+    # Through the debugger, so that the Content-Security-Policy stays as it is served.
+    if not page.evaluate(_THERE):
+        page.evaluate(_source())
+    options = {
+        "runOnly": {"type": "tag", "values": list(TAGS)},
+        "resultTypes": ["violations", "incomplete"],
+    }
+    result = page.evaluate(_RUN, options)
+    told = [_told(rule, node) for rule in result["violations"] for node in rule["nodes"]]
+    return told + [
+        f"undecided: {_told(rule, node)}" for rule in result["incomplete"] for node in rule["nodes"]
+    ]
+
+
+def _told(rule: dict[str, Any], node: dict[str, Any]) -> str:
+    checks = [check["message"] for kind in ("any", "all", "none") for check in node[kind]]
+    where, advice = json.dumps(node["target"]), "; ".join(checks)[:SHOWN_MAX]
+    return f"{rule['id']} at {where}: {advice}\n    {node['html'][:SHOWN_MAX]}\n    {rule['helpUrl']}"
