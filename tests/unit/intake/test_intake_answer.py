@@ -2,7 +2,7 @@
 
 import pytest
 
-from intake.answer import Answer
+from intake.answer import Answer, Typed, lines
 
 
 def lines_of(
@@ -56,6 +56,25 @@ def test_whether_the_connection_goes_on(*, persistent: bool, keep_alive: bool, s
         lines = lines_of(persistent=persistent, keep_alive=keep_alive, allow=allow)
 
         assert [line for line in lines if line.startswith(b"Connection")] == ([] if said is None else [said])
+
+
+def test_another_kind_of_body_has_only_its_own_lines() -> None:
+    """Nothing of what a JSON answer says about itself, the rest as ever; HEAD has no body."""
+    answer = Typed(b"<p>", lines({"Content-Type": "text/html", "Cache-Control": "no-store"}), status=404)
+    answer.headers["Allow"] = "GET"
+
+    for bodiless, body in ((False, b"<p>"), (True, b"")):
+        head, _, rest = answer.rendered(keep_alive=False, bodiless=bodiless).partition(b"\r\n\r\n")
+        found = head.split(b"\r\n")
+        assert found[:4] == [
+            b"HTTP/1.1 404 Not Found",
+            b"Content-Type: text/html",
+            b"Cache-Control: no-store",
+            b"Allow: GET",
+        ]
+        assert found[4:6] == [b"Connection: close", b"Server: ballot"]
+        assert found[6].startswith(b"Date: ")
+        assert (found[7:], rest) == ([b"Content-Length: 3"], body)
 
 
 def test_the_date_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
