@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from ballot import complaint
 from ballot.code import Code
+from ballot.complaint import Complaint
+from ballot.encoding import b64decode
 from ballot.suite import hkdf
-from loadtests.stage import Stage
+from loadtests.stage import Stage, wait_until
 from runtime import postgres, valkey
 from runtime.addresses import OWNER, Cluster
 from runtime.home import Home
@@ -18,6 +23,7 @@ from tests.acceptance.small_ballot import MEMBERS, SmallBallot, yes
 from tests.acceptance.traces import Search, forms
 
 ANSWERS = b'"answers":{'
+COMPLAINT = Complaint("I asked for large print twice and had neither", "night.sister@example.org")
 TABLES = """SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
             WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"""
 CLUSTERS: tuple[Cluster, ...] = ("voterdb", "userdb")
@@ -31,7 +37,8 @@ def seed_of(code: Code, ballot: str) -> bytes:
 
 def planted(ballot: SmallBallot, codes: dict[str, Code]) -> dict[str, bytes]:
     """Everything that must not be found, by what it is."""
-    secrets = {"an answer": ANSWERS}
+    secrets = {"an answer": ANSWERS, "a complaint": COMPLAINT.text.encode()}
+    secrets["how its writer is reached"] = COMPLAINT.contact.encode()
     for who in MEMBERS:
         secrets[f"the name of {who.member_id}"] = who.name.encode()
         secrets[f"the address of {who.member_id}"] = who.address.encode()
@@ -71,9 +78,27 @@ def run_a_ballot(stage: Stage) -> tuple[SmallBallot, dict[str, Code]]:
         stage.attempt("codes", "reissue", ballot.ballot, "A-1", "--out", stage.files / "x.csv").returncode
         == 1
     )
+    complain(stage, ballot)
     stage.run("close", ballot.ballot)
     ballot.tally()
     return ballot, codes
+
+
+def complain(stage: Stage, ballot: SmallBallot) -> None:
+    """A complaint, sealed to the key that the edge shows, until the desk has read it and noted the same."""
+    keys = orjson.loads(ballot.door.send("GET", "/api/v1/keys").body)["keys"]
+    desk = orjson.loads(stage.desk_key.read_bytes())["public_key"]
+    (entry,) = [each for each in keys if each["use"] == complaint.USE]
+    public_key = complaint.verify_key(entry, b64decode(desk))
+    lodged = complaint.Lodged(ballot.ballot, complaint.seal(COMPLAINT, public_key))
+    assert ballot.door.send("POST", "/api/v1/complaints", complaint.request_body(lodged)).status == 201
+    wait_until(
+        lambda: lodged.number in stage.run("complaints", "list", ballot.ballot), seconds=20, what="storing"
+    )
+    assert COMPLAINT.contact in stage.run("complaints", "show", lodged.number)
+    note = stage.files / "note.txt"
+    note.write_text(COMPLAINT.text)
+    stage.run("complaints", "status", lodged.number, "in-hand", "--note", note)
 
 
 async def dump(running: Servers) -> bytes:
