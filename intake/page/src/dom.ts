@@ -135,10 +135,13 @@ export function spelled(grouped: string): HTMLElement {
     .split("-")
     .map((symbols) => [...symbols].join(" "))
     .join(", ");
+  const written = grouped
+    .split("-")
+    .flatMap((symbols, index) => (index === 0 ? [symbols] : ["-", h("wbr"), symbols]));
   return h(
     "span",
     { class: "reference" },
-    h("span", { "aria-hidden": "true" }, grouped),
+    h("span", { "aria-hidden": "true" }, ...written),
     h("span", { class: "unseen" }, aloud),
   );
 }
