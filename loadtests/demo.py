@@ -148,7 +148,8 @@ def _stay(stage: Stage, life: Life, telling: Telling) -> None:
     for what, port in (("intake", 0), ("workers", 1), ("monitor", 2), ("complaints", 3)):
         telling.say(f"metrics  http://127.0.0.1:{stage.metrics_port + port}/metrics  ({what})")
     telling.say(f"result   {life.result}")
-    telling.say(f"\nTo cast a vote with an unused code:\n  {tryout.line()}\n\nCtrl-C stops everything.")
+    telling.say(f"\nTo vote on the page, open the link of a voter's letter:\n  {tryout.link()}")
+    telling.say(f"\nTo cast a vote with another unused code:\n  {tryout.line()}\n\nCtrl-C stops everything.")
     try:
         while stage.running:
             time.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""A small second ballot that stays open after the demo, with an unused code to try `ballot cast`."""
+"""A small second ballot that stays open after the demo, with unused codes to try the page and `ballot cast`."""
 
 import shlex
 
@@ -20,17 +20,22 @@ class Tryout:
         paper = scenario.load(PAPER)
         self._life = Life(stage, scenario.renamed(paper, BALLOT), plan.draw(paper))
         self._code_file = stage.files / BALLOT / "code"
+        self._linked = ""
 
     def open(self, *, now_us: int) -> None:
-        """Set the ballot up and open it; keep the first voter's code in a file of its own."""
+        """Set the ballot up and open it; keep the first voter's code in a file of its own, and the next one's link."""
         self._life.create(now_us=now_us)
         self._life.keys()
         self._life.roll()
         self._life.issue()
         self._life.open()
-        code = next(iter(dispatched_codes(self._life.codes).values()))
+        code, self._linked = list(dispatched_codes(self._life.codes).values())[:2]
         self._code_file.touch(mode=0o600)
         self._code_file.write_text(f"{code}\n", encoding="ascii")
+
+    def link(self) -> str:
+        """The link of another voter's letter; nobody but who runs the demo has it, and it is worth nothing."""
+        return f"{self._stage.url}/b/{BALLOT}#{self._linked}"
 
     def line(self) -> str:
         """The command that casts a vote with that code."""
