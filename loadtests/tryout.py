@@ -1,4 +1,4 @@
-"""A small second ballot that stays open after the demo, with unused codes to try the page and `ballot cast`."""
+"""A small second ballot that stays open after the demo, with unused codes for the page and `ballot cast`."""
 
 import shlex
 
@@ -23,7 +23,7 @@ class Tryout:
         self._linked = ""
 
     def open(self, *, now_us: int) -> None:
-        """Set the ballot up and open it; keep the first voter's code in a file of its own, and the next one's link."""
+        """Set the ballot up and open it; keep one code in a file of its own and another for its link."""
         self._life.create(now_us=now_us)
         self._life.keys()
         self._life.roll()
@@ -34,7 +34,7 @@ class Tryout:
         self._code_file.write_text(f"{code}\n", encoding="ascii")
 
     def link(self) -> str:
-        """The link of another voter's letter; nobody but who runs the demo has it, and it is worth nothing."""
+        """The link in another voter's letter; whoever runs the demo has every code anyway."""
         return f"{self._stage.url}/b/{BALLOT}#{self._linked}"
 
     def line(self) -> str:
