@@ -11,6 +11,9 @@ TRUST_KEY: Final = "ballot:trust"
 COMPLAINTS_KEY: Final = "ballot:complaints"
 """Stream: complaints that are not stored yet. No ballot's pattern fits its name, so few users reach it."""
 
+COMPLAINTS_BYTES: Final = 64 * 1024 * 1024
+"""The memory that the stream takes at most; the function keeps to it."""
+
 COMPLAINTS_GROUP: Final = "desk"
 COMPLAIN: Final = "ballot_complain"
 """The function that appends to it (ops/valkey/complaints.lua)."""

@@ -3,8 +3,9 @@
 Counted are all open ballots and the one to be opened: for each voter who may still vote online the entry in
 the stream, the mark and the reference; for each shard what is left of the budgets of the logs of tries, which
 a flood fills and never exceeds. A small electorate cannot fill them: each code has so many tries that get an
-entry. Returns by other methods are not counted: one takes less than a tenth of a vote, at the desk's pace. On
-a Cluster each primary must have room for its own shards.
+entry. Returns by other methods are not counted: one takes less than a tenth of a vote, at the desk's pace.
+The complaints' budget is asked for whole, whatever waits there now. On a Cluster each primary must have room
+for what it holds.
 """
 
 from collections import Counter
@@ -82,6 +83,8 @@ async def require(desk: Desk, stored: StoredBallot) -> None:
                 key = handoff.gate_key(ballot.id, shard)
                 needed[next(each.place for each in primaries if each.holds(key))] += needs
         for primary in primaries:
+            if primary.holds(handoff.COMPLAINTS_KEY):
+                needed[primary.place] += handoff.COMPLAINTS_BYTES
             if primary.place in needed:
                 memory = Memory.told(await primary.client.info("memory"))
                 _require(stored, primary.place, memory, needed[primary.place])
@@ -133,6 +136,6 @@ def _require(stored: StoredBallot, place: Place, memory: Memory, needed: int) ->
     )
     raise click.ClickException(
         f"ballot {stored.id!r} is not opened: the queue at {host}:{port} uses {memory.used:,} bytes, the "
-        f"votes still to come in all open ballots and the logs of tries may take {needed:,} more, and {what} "
-        f"has {memory.bound:,}; {cure}"
+        f"votes still to come in all open ballots, the logs of tries and complaints may take {needed:,} "
+        f"more, and {what} has {memory.bound:,}; {cure}"
     )

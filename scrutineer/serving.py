@@ -100,10 +100,11 @@ class Storing:
         try:
             client = await self._nodes.holder(handoff.COMPLAINTS_KEY)
             given = await self._given(client)
-            await self._store(given)
-            if given:
-                await self._take_out(client, [entry_id for entry_id, _ in given])
             self._metrics.waiting.set(await client.xlen(handoff.COMPLAINTS_KEY))
+            if given:
+                await self._store(given)
+                await self._take_out(client, [entry_id for entry_id, _ in given])
+                self._metrics.waiting.set(await client.xlen(handoff.COMPLAINTS_KEY))
         except (RedisError, OSError, TimeoutError) as error:
             self._nodes.forget()
             self._left = True

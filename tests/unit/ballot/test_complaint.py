@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import orjson
 import pytest
 
-from ballot import complaint
+from ballot import complaint, handoff
 from ballot.complaint import Complaint, Lodged
 from ballot.encoding import Malformed, b64decode, b64encode
-from ballot.limits import COMPLAINT_BYTES_MAX, REQUEST_BYTES_MAX
+from ballot.limits import COMPLAINT_BYTES_MAX, ID_CHARS_MAX, REQUEST_BYTES_MAX
 from ballot.rejection import Rejected, Rejection
 from ballot.suite import SignatureInvalid
 from tests.vectors import make
@@ -116,6 +119,16 @@ def test_the_published_key_is_vouched_for_by_the_desk() -> None:
     for other in (None, [], {}, entry | {"more": ""}, entry | {"id": 1}, entry | {"public_key": "AA"}):
         with pytest.raises(Malformed):
             complaint.verify_key(other, make.DESK.public)
+
+
+def test_the_function_has_the_same_numbers() -> None:
+    """What the queue's function repeats is what stands here."""
+    source = (Path(__file__).parents[3] / "ops" / "valkey" / "complaints.lua").read_text()
+    constants = dict(re.findall(r"^local ([A-Z_]+) = (\d+)", source, re.MULTILINE))
+    assert int(constants["BUDGET_BYTES"]) == handoff.COMPLAINTS_BYTES
+    assert int(constants["SEALED_BYTES"]) == complaint.SEALED_BYTES
+    assert int(constants["BALLOT_BYTES_MAX"]) == ID_CHARS_MAX
+    assert f"'{handoff.COMPLAIN}'" in source
 
 
 def test_nothing_of_a_complaint_shows_in_its_repr() -> None:
