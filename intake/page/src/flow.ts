@@ -105,16 +105,17 @@ export class Flow {
     if (this.#screen.is !== "check" || seed === null) return;
     const { ballot, crypto, memory, places } = this.#world;
     this.#show({ is: "sending", progress: null, kept: true });
+    let sealed: Sealed;
     try {
       const { body, sealedSha256 } = await crypto.seal(ballot, await crypto.signer(seed), answers);
-      const sealed: Sealed = { is: "sealed", body, sealedSha256 };
-      const kept = memory.keep(sealed);
-      this.#draft.drop();
-      places.push({ at: "sent" });
-      this.#send(sealed, kept);
+      sealed = { is: "sealed", body, sealedSha256 };
     } catch {
-      this.#show({ is: "stopped", why: "device" }); // nothing was sent, and a reload finds the answers
+      return this.#show({ is: "stopped", why: "device" }); // nothing was sent, and a reload finds the answers
     }
+    const kept = memory.keep(sealed);
+    this.#draft.drop();
+    places.push({ at: "sent" });
+    this.#send(sealed, kept);
   }
 
   /** The voter asks for a try now. */

@@ -4,7 +4,7 @@
 import { openDocument } from "./ballot.ts";
 import { deviceClock } from "./clock.ts";
 import { keyId, seedOf, signer } from "./credential.ts";
-import { type Child, show } from "./dom.ts";
+import { show } from "./dom.ts";
 import { Flow } from "./flow.ts";
 import { type Island, islandIn } from "./island.ts";
 import { memory } from "./memory.ts";
@@ -18,7 +18,7 @@ import { refusedScreen } from "./screens/refused.ts";
 import { sendingScreen } from "./screens/sending.ts";
 import { startScreen } from "./screens/start.ts";
 import { stoppedScreen } from "./screens/stopped.ts";
-import { contact, type Shown, type View } from "./screens/view.ts";
+import { type Shown, type View } from "./screens/view.ts";
 import { Untrue } from "./encoding.ts";
 import { seal } from "./sealing.ts";
 import { server } from "./server.ts";
@@ -39,8 +39,7 @@ function takenFromAddress(): string | null {
 async function begin(link: string | null): Promise<void> {
   const main = document.getElementById("main");
   if (main === null) return;
-  const stop = (why: Stopped["why"], ask: Child = null): void =>
-    show(main, stoppedScreen({ is: "stopped", why }, ask));
+  const stop = (why: Stopped["why"]): void => show(main, stoppedScreen({ is: "stopped", why }, submitted()));
   if (globalThis.crypto?.subtle === undefined) return stop("device");
   let island: Island;
   try {
@@ -61,6 +60,12 @@ async function begin(link: string | null): Promise<void> {
   } catch (error) {
     stop(error instanceof Untrue ? "ballot" : "device");
   }
+}
+
+/** Whether this tab still has a sealed vote to send: the ballot's id is in the address. */
+function submitted(): boolean {
+  const ballot = window.location.pathname.split("/")[2] ?? "";
+  return memory(ballot, () => window.sessionStorage).read()?.is === "sealed";
 }
 
 function world(island: Island, ballot: World["ballot"], draw: World["show"]): World {
@@ -88,7 +93,7 @@ function world(island: Island, ballot: World["ballot"], draw: World["show"]): Wo
 function drawing(
   main: HTMLElement,
   view: View,
-  stop: (why: Stopped["why"], ask: Child) => void,
+  stop: (why: Stopped["why"]) => void,
 ): (screen: Screen) => void {
   let before: Screen["is"] | null = null;
   let update: (next: Screen) => boolean = () => false;
@@ -96,7 +101,7 @@ function drawing(
     if (screen.is === before && update(screen)) return;
     before = screen.is;
     update = () => false;
-    if (screen.is === "stopped") return stop(screen.why, contact(view));
+    if (screen.is === "stopped") return stop(screen.why);
     const shown = shownFor(screen, view);
     show(main, shown.page);
     update = (next) => next.is === screen.is && (shown.update?.(next as never) ?? false);
