@@ -1,4 +1,4 @@
-"""The only door to the cryptographic primitives; opening sealed votes has its own, in the tally.
+"""The only door to the primitives; opening votes has its own in the tally, opening complaints at the desk.
 
 Signatures are Ed25519 by libsodium, for every signer and verifier of ours, so that no two disagree. It is
 RFC 8032 read strictly: `s` below the group order, no point of small order in whatever spelling, the

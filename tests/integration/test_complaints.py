@@ -24,12 +24,14 @@ from scrutineer.desk_key import desk_key
 from tests.acceptance.traces import Search
 from tests.integration.complaint_rig import JSON, as_role, caller, lodge, rows, sealed, stored, storing
 from tests.integration.cutting_proxy import cutting_proxy
+from tests.integration.deskwork import refusal
 from tests.integration.intake_rig import (
     EdgeProcess,
     booth,
     edge,
     now_us,
     served_booth,
+    sha256,
     until,
 )
 
@@ -140,6 +142,43 @@ async def nothing_tells(stack: Stack) -> None:
     assert search.in_bytes(out.getvalue()) == set()
     files = [*stack.home.logs.iterdir(), *(stack.home.data / "valkey").rglob("*.aof")]
     assert list(search.in_files(path for path in files if path.is_file())) == []
+
+
+async def test_two_complaints_with_one_number_are_both_kept(stack: Stack, run_ballot: RunBallot) -> None:
+    """Its 60 bits can be aimed at: both are shown, and a state is set for the one whose digest is named."""
+    first, second = sealed(stack.home, "the first of two"), sealed(stack.home, "the second of two")
+    async with as_role(stack.servers, "ballot_people") as connection:
+        both = [first.sealed, second.sealed]
+        await connection.execute(
+            "SELECT complaints.store('post', $1, $2, $3, $4)", [first.number] * 2, both, [None, None], [1, 2]
+        )
+    shown = run_ballot("complaints", "show", first.number).stdout
+    assert "the first of two" in shown
+    assert "the second of two" in shown
+    told = refusal(run_ballot, "complaints", "status", first.number, "closed")
+    digest = sha256(second.sealed).hex()
+    assert digest in told
+    run_ballot("complaints", "status", digest, "closed")
+    listed = json.loads(run_ballot("complaints", "list", "--json").stdout)["complaints"]
+    assert {each["sha256"]: each["state"] for each in listed if each["number"] == first.number} == {
+        sha256(first.sealed).hex(): "received",
+        digest: "closed",
+    }
+
+
+def test_slips_at_the_desk_are_one_plain_line(run_ballot: RunBallot) -> None:
+    """A number that nobody has or that is none, an id that is none, a text that is too long."""
+    for command, expected in (
+        (("show", "0000-0000-0000"), "there is no complaint"),
+        (("status", "nonsense", "closed"), "letters and digits"),
+        (("list", "No Such"), "not the id of a ballot"),
+        (("status", "0000-0000-0000", "closed", "--by", "\x1b[2J"), "--by"),
+    ):
+        assert expected in refusal(run_ballot, "complaints", *command)
+    long = run_ballot(
+        "complaints", "record", "--file", "-", "--route", "post", input="x" * 5_000, check=False
+    )
+    assert (long.returncode, long.stderr.count("\n"), "too long" in long.stderr) == (1, 1, True)
 
 
 async def test_a_flood_from_one_address_slows_that_address_down(
