@@ -153,7 +153,6 @@ function wait(main: HTMLElement, progress: Progress | null, tryNow?: () => void)
     });
   }
   const cause = progress?.cause ?? null;
-  const waiting = progress?.is === "waiting" && tryNow !== undefined;
   const said = cause === null ? text("complaint.sending") : text(CAUSES[cause]);
   const status = document.getElementById("progress");
   if (status !== null && status.textContent !== said) status.replaceChildren(said);
@@ -161,7 +160,6 @@ function wait(main: HTMLElement, progress: Progress | null, tryNow?: () => void)
   if (now !== null && tryNow !== undefined && cause !== null && now.firstChild === null) {
     now.append(button(text("complaint.try_now"), tryNow, "second"));
   }
-  main.toggleAttribute("data-waiting", waiting);
 }
 
 function done(main: HTMLElement, number: string): void {
