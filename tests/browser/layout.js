@@ -73,10 +73,6 @@
   }
 
   // Targets: all large enough for a finger, and nothing in front of them once they are scrolled to.
-  const inSentence = (one) => {
-    const around = one.closest("p, li, dd, span.contact, td") ?? one.parentElement;
-    return one.localName === "a" && getComputedStyle(one).display === "inline" && around.innerText.trim() !== one.innerText.trim();
-  };
   const before = scrollY;
   for (const control of controls) {
     control.scrollIntoView({ block: "center", behavior: "instant" });
@@ -85,8 +81,7 @@
     const boxes = [box, ...labels.map((label) => label.getBoundingClientRect())];
     const wide = Math.max(...boxes.map((one) => one.right)) - Math.min(...boxes.map((one) => one.left));
     const high = Math.max(...boxes.map((one) => one.bottom)) - Math.min(...boxes.map((one) => one.top));
-    const least = ["a", "summary"].includes(control.localName) ? smallest.link : smallest.control;
-    if (!inSentence(control) && (wide < smallest.link || high < least))
+    if (control.localName !== "a" && (wide < smallest || high < smallest))
       problems.push(`small target, ${Math.round(wide)} by ${Math.round(high)} px: ${told(control)}`);
     const [first] = control.getClientRects();
     const hit = document.elementFromPoint(first.left + first.width / 2, first.top + first.height / 2);

@@ -6,7 +6,8 @@ from typing import Final
 
 from playwright.sync_api import Page
 
-TARGETS: Final = {"link": 24, "control": 44}
+TARGET_PX: Final = 44
+"""Of controls; links in text may be smaller, if they lie far enough apart, which axe judges."""
 # WCAG 2.2, 1.4.12: what a reader may set without losing anything.
 SPACING: Final = """
 * { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important; }
@@ -14,11 +15,9 @@ p { margin-bottom: 2em !important; }
 """
 LARGE: Final = "html { font-size: 200% !important; }"
 ROOMS: Final = (
-    ("320 px", 320, 740, ""),
-    ("1280 by 1024 at 400 %", 320, 256, ""),
+    ("320 px, or 1280 by 1024 at 400 %", 320, 256, ""),
     ("text spacing", 320, 740, SPACING),
-    ("letters of twice the size", 640, 740, LARGE),
-    ("a phone, letters of twice the size", 360, 740, LARGE),
+    ("letters of twice the size", 360, 740, LARGE),
     ("desktop", 1280, 800, ""),
 )
 # A sheet made by script is not markup: the Content-Security-Policy stays as it is served.
@@ -41,6 +40,6 @@ def problems(page: Page) -> list[str]:
     for room, width, height, sheet in ROOMS:
         page.set_viewport_size({"width": width, "height": height})
         page.evaluate(_WEAR, sheet)
-        found += [f"{room}: {problem}" for problem in page.evaluate(_check(), TARGETS)]
+        found += [f"{room}: {problem}" for problem in page.evaluate(_check(), TARGET_PX)]
     page.evaluate(_WEAR, "")
     return found

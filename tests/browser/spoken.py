@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from playwright.sync_api import Page
 
+from tests.browser.words import catalogue
+
 SYMBOLS: Final = "[0-9A-HJKMNP-TV-Z]"
-_TIME: Final = r"\d{1,2}:\d\d(?::\d\d)? ?(?:am|pm|yb|yh)?"
 _VOLATILE: Final = (
     (rf"\b{SYMBOLS}{{4}}(?:-{SYMBOLS}{{4}}){{4}}\b", "<code>"),
     (rf"\b{SYMBOLS}{{4}}(?:-{SYMBOLS}{{4}}){{3}}\b", "<reference>"),
@@ -27,11 +28,25 @@ _VOLATILE: Final = (
 )
 
 
+def _times() -> str:
+    """A pattern of the times that the page writes, in either language."""
+    whole = []
+    for language in ("en", "cy"):
+        texts = catalogue(language)
+        patterns = {"day": r"\d+", "year": r"\d{4}", "clock": r"\d\d:\d\d(?::\d\d)?"}
+        words = "|".join(re.escape(words) for key, words in texts.items() if key.startswith("time."))
+        pattern = re.escape(texts["time.whole"])
+        for name in ("weekday", "day", "month", "year", "clock"):
+            pattern = pattern.replace(re.escape(f"{{{name}}}"), patterns.get(name, f"(?:{words})"))
+        whole.append(pattern)
+    return "|".join(whole)
+
+
 def spoken(page: Page) -> str:
     """The page as text, the same from run to run."""
     tree = page.locator("body").aria_snapshot()
     lines = [f"# title: {page.title()}", tree, *_beside(page)]
-    text = "\n".join(lines) + "\n"
+    text = re.sub(_times(), "<time>", "\n".join(lines) + "\n")
     for pattern, name in _VOLATILE:
         text = re.sub(pattern, name, text)
     return text

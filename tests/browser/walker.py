@@ -3,16 +3,18 @@
 import json
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from playwright.sync_api import Page, Route, expect
 
-from intake.preferences import Language
 from intake.rendering import Renderer, shown_in
 from loadtests.stage import wait_until
 from runtime import built_page
 from tests.browser.station import Letter, OpenBallot, Station
 from tests.browser.voter import SCREEN_MS_MAX, Voter
+
+if TYPE_CHECKING:
+    from intake.preferences import Language
 
 UNISSUED: Final = "0123-4567-89AB-CDEF-GHJ4"
 """A code that is well formed, and that nobody was sent."""
@@ -126,8 +128,8 @@ class Walker(Voter):
         language: Language | None = ("cy" if self.language == "cy" else "en") if language_known else None
         definition = self.ballot().document.definition
         html = Renderer(built_page.read()).problem(status, language, shown_in(definition, language or "en"))
-        served = {"status": status, "content_type": "text/html; charset=utf-8", "body": html}
-        self._route(self.address(), lambda route: route.fulfill(**served))
+        served = {"Content-Type": "text/html; charset=utf-8"}
+        self._route(self.address(), lambda route: route.fulfill(status=status, headers=served, body=html))
         self.go(self.address())
 
     # What the voter does
