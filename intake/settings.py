@@ -46,7 +46,7 @@ class Settings:
     failures_per_minute: int = 1_000
     """Refusals from one address in a minute, by all processes, after which the answer is `slow_down`."""
 
-    complaints_per_minute: int = 30
+    complaints_per_minute: int = 60
     """Complaints from one address in a minute, by all processes, after which the answer is `slow_down`."""
 
     proxy_hops: int = 0
