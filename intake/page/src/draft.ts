@@ -5,8 +5,9 @@ import type { Answers } from "./answers.ts";
 import type { Question } from "./ballot.ts";
 import { SEED_BYTES } from "./credential.ts";
 import { b64url, type Bytes, fromB64url } from "./encoding.ts";
-import { answersOf, type Chosen, chosenFor, type Fields, slipsOf } from "./fields.ts";
+import { answersOf, type Chosen, chosenFor, type Fields, type Slip, slipsOf } from "./fields.ts";
 import type { Answering, Memory } from "./memory.ts";
+import type { Asked, Check } from "./screen.ts";
 
 /** One vote being made. Steps: 0 the start, then the questions, then the check. */
 export class Draft {
@@ -26,10 +27,6 @@ export class Draft {
     return this.#seed;
   }
 
-  get fields(): Fields {
-    return this.#fields;
-  }
-
   /** How far the voter has come: a question not reached yet has not been left blank. */
   get reached(): number {
     return this.#reached;
@@ -45,9 +42,14 @@ export class Draft {
     return answersOf(this.#questions, this.#fields);
   }
 
-  /** The first question with something to put right; -1 if there is none. */
-  get wrong(): number {
-    return this.#questions.findIndex((one) => slipsOf(one, chosenFor(this.#fields, one)).length > 0);
+  /** What is shown at `step`, which is not the start: the check only once there is nothing to put right. */
+  screen(step: number): Asked | Check {
+    const wrong = step === this.last ? this.#questions.findIndex((one) => this.#slips(one).length > 0) : -1;
+    const index = wrong === -1 ? step - 1 : wrong;
+    const question = this.#questions[index];
+    if (question === undefined) return { is: "check", fields: this.#fields };
+    const slips = wrong === -1 ? [] : this.#slips(question);
+    return { is: "question", index, chosen: chosenFor(this.#fields, question), slips };
   }
 
   /** Takes up what was remembered; false if it is not what this page wrote. */
@@ -92,6 +94,10 @@ export class Draft {
     if (this.#seed === null) return;
     const seed = b64url(this.#seed);
     this.#memory.keep({ is: "answering", seed, fields: this.#fields, step, reached: this.#reached });
+  }
+
+  #slips(question: Question): Slip[] {
+    return slipsOf(question, chosenFor(this.#fields, question));
   }
 
   /** Drops code and answers; what is remembered stays. */

@@ -2,13 +2,13 @@
 //
 // Until Submit the voter may go back and forth; Submit seals once, and from then on there is only the sealed request.
 
-import { askAccess } from "./access.ts";
-import type { Question } from "./ballot.ts";
+import { type Access, askAccess } from "./access.ts";
 import { Code, CodeMistyped } from "./code.ts";
 import { Draft } from "./draft.ts";
-import { type Chosen, chosenFor, slipsOf } from "./fields.ts";
+import type { Bytes } from "./encoding.ts";
+import { type Chosen, slipsOf } from "./fields.ts";
 import type { Sealed } from "./memory.ts";
-import type { Place } from "./places.ts";
+import { endOf, type Place } from "./places.ts";
 import type { Screen, Start, World } from "./screen.ts";
 import { type End, Sending } from "./sending.ts";
 import type { Refusal } from "./server.ts";
@@ -38,7 +38,7 @@ export class Flow {
       return this.#send(kept, true);
     }
     if (kept?.is === "ended") memory.forget(); // it was only carried into the other language
-    const end = kept?.is === "ended" ? kept.end : place?.at === "done" ? place.end : null;
+    const end = endOf(kept, place);
     if (link === null && end?.is === "done") places.replace({ at: "done", end });
     if (link === null && end !== null) return this.#show(end);
     if (closed !== null) return this.#refuse({ name: "not_open", closes: closed, early: false }, false);
@@ -73,13 +73,13 @@ export class Flow {
 
   /** Remembers what stands in a question's form, before Continue is pressed. */
   fill(index: number, chosen: Chosen): void {
-    const question = this.#question(index);
+    const question = this.#world.ballot.questions[index];
     if (question !== undefined && this.#screen.is === "question") this.#draft.fill(question, chosen);
   }
 
   /** Continue on a question. */
   answer(index: number, chosen: Chosen): void {
-    const question = this.#question(index);
+    const question = this.#world.ballot.questions[index];
     if (question === undefined || this.#screen.is !== "question" || this.#screen.index !== index) return;
     this.#draft.fill(question, chosen);
     const slips = slipsOf(question, chosen);
@@ -135,7 +135,8 @@ export class Flow {
     if (screen.is === "done") this.#world.places.replace({ at: "done", end: screen });
     if (screen.is === "done" || screen.is === "sending" || screen.is === "refused") return this.#show(screen);
     this.#turn += 1;
-    if (place.at === "done") return this.#show(place.end);
+    // The receipt of another voter who used this tab before is shown to nobody who has begun to vote.
+    if (place.at === "done" && this.#draft.seed === null) return this.#show(place.end);
     this.#arrive(place.at === "step" ? place.step : 0, place.at === "step" && place.changing);
   }
 
@@ -160,21 +161,17 @@ export class Flow {
     }
   }
 
-  async #ask(seed: NonNullable<Draft["seed"]>, turn: number): Promise<void> {
-    const { crypto, server, clock, ballot } = this.#world;
-    let credential: string;
+  async #ask(seed: Bytes, turn: number): Promise<void> {
+    let access: Access;
     try {
-      credential = (await crypto.signer(seed)).credentialSha256;
+      access = await askAccess(this.#world, seed);
     } catch {
       return this.#show({ is: "stopped", why: "device" });
     }
-    const access = await askAccess(server, clock, credential);
     if (turn !== this.#turn) return;
     if (access.is === "ready") return this.#goTo(1);
-    if (access.is === "unsure") return this.#showStart({ access: "unsure" });
-    const { refusal } = access;
-    if (refusal.name !== "not_open" || refusal.early !== true) return this.#refuse(refusal, false);
-    this.#showStart({ access: "early", opens: refusal.opens ?? ballot.opens });
+    if (access.is === "refused") return this.#refuse(access.refusal, false);
+    this.#showStart({ access: access.is, opens: access.is === "early" ? access.opens : null });
   }
 
   /** Whether `text` is a code, which is then held in place of any other; if not, the start screen says why. */
@@ -233,13 +230,7 @@ export class Flow {
     draft.keep(at);
     this.#world.places.replace({ at: "step", step: at, changing: this.#changing });
     if (at === 0) return this.#showStart({});
-    const { wrong } = draft;
-    if (at === draft.last && wrong === -1) return this.#show({ is: "check", fields: draft.fields });
-    const index = at === draft.last ? wrong : at - 1;
-    const question = this.#question(index);
-    if (question === undefined) return;
-    const chosen = chosenFor(draft.fields, question);
-    this.#show({ is: "question", index, chosen, slips: at === draft.last ? slipsOf(question, chosen) : [] });
+    this.#show(draft.screen(at));
   }
 
   #showStart(more: Partial<Start>): void {
@@ -257,9 +248,5 @@ export class Flow {
     this.#draft.drop();
     this.#sending = null;
     this.#world.memory.forget();
-  }
-
-  #question(index: number): Question | undefined {
-    return this.#world.ballot.questions[index];
   }
 }

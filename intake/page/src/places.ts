@@ -1,6 +1,7 @@
 // Where the voter is, in the browser's history: a step's number or, at the end, the receipt. Never a choice or a code.
 
-import type { Done } from "./screen.ts";
+import type { Kept } from "./memory.ts";
+import type { Done, Refused } from "./screen.ts";
 import { received } from "./server.ts";
 
 /** One entry of the history. Steps: 0 the start, then the questions, then the check. */
@@ -28,6 +29,12 @@ export function placeIn(state: unknown): Place | null {
   }
   const end = state.at === "done" && "end" in state ? doneIn(state.end) : null;
   return end && { at: "done", end };
+}
+
+/** How the voter's way ended, if it did: carried into another language, or in the history and nothing begun since. */
+export function endOf(kept: Kept | null, place: Place | null): Done | Refused | null {
+  if (kept?.is === "ended") return kept.end;
+  return kept === null && place?.at === "done" ? place.end : null;
 }
 
 /** The last screen in `value`, if it is one. */

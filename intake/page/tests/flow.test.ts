@@ -372,6 +372,22 @@ test("the receipt is there after a reload and in the other language, and nothing
   assert.ok(voter.start().held);
 });
 
+test("who votes next in the same tab is shown no receipt of another, and goes on with an own vote", async () => {
+  const voter = new Traveller();
+  await voter.answers();
+  await voter.flow.submit();
+  await settle();
+  await voter.follow(OTHER_CODE);
+  await voter.flow.start(null);
+  assert.equal(voter.where, "question 0");
+  voter.go(-2);
+  assert.ok(voter.start().held);
+  await voter.load();
+  assert.ok(voter.start().held);
+  voter.go(2);
+  assert.equal(voter.where, "question 0");
+});
+
 test("a receipt that is not true is shown with that doubt", async () => {
   const voter = new Traveller();
   voter.trusted = false;
