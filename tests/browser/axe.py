@@ -13,8 +13,8 @@ from tests import page as tools
 TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 SHOWN_MAX: Final = 400
 _RUN: Final = "(options) => axe.run(document, options)"
-# axe takes the colour of letters from -webkit-text-fill-color, which browsers do not force: in forced colours it
-# reckons with colours that nobody sees. What is seen is reckoned here instead.
+# axe takes the colour of letters from -webkit-text-fill-color, which browsers do not force: in forced colours
+# it reckons with colours that nobody sees. What is seen is reckoned here instead.
 _CONTRASTS: Final = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 _THERE: Final = "() => typeof axe === 'object'"
 
@@ -27,6 +27,8 @@ class Mode:
     width: int = 360
     height: int = 740
     media: dict[str, Any] = field(default_factory=dict)
+    rules: tuple[str, ...] = ()
+    """Only these, where nothing else can differ from another mode that was looked at; none means all."""
 
 
 PLAIN: Final[dict[str, Any]] = {
@@ -36,14 +38,19 @@ PLAIN: Final[dict[str, Any]] = {
 }
 FORCED: Final[dict[str, Any]] = PLAIN | {"forced_colors": "active", "reduced_motion": "reduce"}
 DARK: Final[dict[str, Any]] = PLAIN | {"color_scheme": "dark"}
+COLOURS: Final = ("color-contrast", "link-in-text-block")
 PHONE: Final = Mode("phone", media=PLAIN)
-MODES: Final = (PHONE, Mode("desktop, forced colours, reduced motion", 1280, 800, FORCED))
+FORCED_DESKTOP: Final = Mode("desktop, forced colours, reduced motion", 1280, 800, FORCED)
+MODES: Final = {
+    "en": (PHONE, FORCED_DESKTOP, Mode("phone, dark", media=DARK, rules=COLOURS)),
+    "cy": (PHONE,),
+}
 MODES_LONG: Final = (
-    *MODES,
+    FORCED_DESKTOP,
     Mode("desktop", 1280, 800, PLAIN),
+    Mode("desktop, dark", 1280, 800, DARK),
     Mode("phone, forced colours", media=FORCED),
     Mode("phone, dark forced colours", media=FORCED | {"color_scheme": "dark"}),
-    Mode("desktop, dark", 1280, 800, DARK),
 )
 
 
@@ -59,14 +66,18 @@ def look(page: Page, mode: Mode) -> None:
     page.set_viewport_size({"width": mode.width, "height": mode.height})
 
 
-def findings(page: Page) -> list[str]:
+def findings(page: Page, mode: Mode) -> list[str]:
     """Each element that breaks a rule, or that axe could not judge, with the advice; none is right."""
+    look(page, mode)
     # Through the debugger, so that the Content-Security-Policy stays as it is served.
     if not page.evaluate(_THERE):
         page.evaluate(_source())
-    forced = page.evaluate("() => matchMedia('(forced-colors: active)').matches")
+    forced = mode.media["forced_colors"] == "active"
+    only = (
+        {"type": "rule", "values": list(mode.rules)} if mode.rules else {"type": "tag", "values": list(TAGS)}
+    )
     options = {
-        "runOnly": {"type": "tag", "values": list(TAGS)},
+        "runOnly": only,
         "rules": {"color-contrast": {"enabled": not forced}},
         "resultTypes": ["violations", "incomplete"],
     }

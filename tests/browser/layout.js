@@ -83,8 +83,9 @@
     const high = Math.max(...boxes.map((one) => one.bottom)) - Math.min(...boxes.map((one) => one.top));
     if (control.localName !== "a" && (wide < smallest || high < smallest))
       problems.push(`small target, ${Math.round(wide)} by ${Math.round(high)} px: ${told(control)}`);
-    const [first] = control.getClientRects();
-    const hit = document.elementFromPoint(first.left + first.width / 2, first.top + first.height / 2);
+    const middles = [...control.getClientRects()].map((one) => [one.left + one.width / 2, one.top + one.height / 2]);
+    const [across, down] = middles.find(([, down]) => down > 0 && down < innerHeight) ?? [-1, -1];
+    const hit = document.elementFromPoint(across, down);
     const reached = hit !== null && (control.contains(hit) || hit.contains(control) || labels.some((label) => label.contains(hit)));
     if (!reached) problems.push(`cannot be reached: ${told(control)}, behind ${hit === null ? "nothing" : told(hit)}`);
   }

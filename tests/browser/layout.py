@@ -15,11 +15,13 @@ p { margin-bottom: 2em !important; }
 """
 LARGE: Final = "html { font-size: 200% !important; }"
 ROOMS: Final = (
-    ("320 px, or 1280 by 1024 at 400 %", 320, 256, ""),
     ("text spacing", 320, 740, SPACING),
     ("letters of twice the size", 360, 740, LARGE),
+    ("320 px, or 1280 by 1024 at 400 %", 320, 256, ""),
     ("desktop", 1280, 800, ""),
 )
+NARROWEST: Final = ROOMS[:2]
+"""What is right in these is seldom wrong in the others: enough for the second language."""
 # A sheet made by script is not markup: the Content-Security-Policy stays as it is served.
 _WEAR: Final = """(text) => {
   const sheet = new CSSStyleSheet();
@@ -34,10 +36,10 @@ def _check() -> str:
     return text[text.index("(smallest)") :]
 
 
-def problems(page: Page) -> list[str]:
+def problems(page: Page, rooms: tuple[tuple[str, int, int, str], ...] = ROOMS) -> list[str]:
     """What is cut, overlaps, is too small or out of reach, in any of the rooms."""
     found = []
-    for room, width, height, sheet in ROOMS:
+    for room, width, height, sheet in rooms:
         page.set_viewport_size({"width": width, "height": height})
         page.evaluate(_WEAR, sheet)
         found += [f"{room}: {problem}" for problem in page.evaluate(_check(), TARGET_PX)]

@@ -63,8 +63,12 @@ def visits(**options: Any) -> Iterator[tuple[Station, OpenPage]]:
 def states(station: Station, open_page: OpenPage, walk: Walk, language: str) -> Iterator[tuple[str, Page]]:
     """Each state of a walk, when the page is in it."""
     page = open_page(locale=f"{language}-GB")
-    for state in walk(Walker(station, page, language)):
-        yield state, page
+    walker = Walker(station, page, language)
+    try:
+        for state in walk(walker):
+            yield state, page
+    finally:
+        walker.let_go()
 
 
 def main() -> int:
