@@ -123,6 +123,10 @@ class Wire:
         """Hold the answers to the next `times` requests whose path has this ending."""
         self._plans.append(_Plan(ending, None, times, seconds))
 
+    def heal(self) -> None:
+        """Forget what was planned."""
+        self._plans = []
+
     def to(self, ending: str) -> list[Exchange]:
         """The exchanges whose path has this ending."""
         return [one for one in self.exchanges if one.path.partition("?")[0].endswith(ending)]
