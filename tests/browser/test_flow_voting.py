@@ -3,13 +3,15 @@
 import json
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.station import OpenBallot
+from tests.browser.station import OpenBallot, Station
 from tests.browser.voter import Voter
 from tests.browser.watch import Watch
 
+REST_MS = 600
 TWO = {"strike": ["yes"], "short-of-strike": ["no"]}
 
 
@@ -200,6 +202,39 @@ def test_a_double_tap_is_one_vote(voter: Voter, watch: Watch, single: OpenBallot
     voter.reference()
     assert len(watch.sent("/votes")) == 1
     assert single.added() == [{"strike": ["yes"]}]
+
+
+@pytest.mark.parametrize("finger", [False, True], ids=["mouse", "finger"])
+@pytest.mark.parametrize("form", ["single", "two"])
+def test_a_double_tap_goes_one_step(station: Station, visit: Visit, form: str, finger: bool) -> None:
+    """Continue pressed twice in a moment is one step: no question is skipped, and nothing is sent unseen."""
+    ballot = station.shared(form)
+    ballot.mark()
+    voter = Voter(visit(has_touch=finger))
+    voter.visit(ballot.letter().link)
+    twice(voter, "start.continue", finger=finger)
+    for question in ballot.document.definition.questions:
+        voter.at("question", question.id)
+        twice(voter, "question.continue", finger=finger)
+    voter.at("check")
+    voter.submit()
+    voter.reference()
+    assert len(ballot.added()) == 1
+
+
+def twice(voter: Voter, key: str, *, finger: bool) -> None:
+    """Two presses at one place, whatever stands there for the second; then a moment's rest."""
+    voter.button(key).scroll_into_view_if_needed()
+    box = voter.button(key).bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    screen, pointer = voter.page.touchscreen, voter.page.mouse
+    if finger:
+        screen.tap(x, y)
+        screen.tap(x, y)
+    else:
+        pointer.dblclick(x, y)
+    voter.page.wait_for_timeout(REST_MS)
 
 
 def test_a_reload_loses_nothing(voter: Voter, watch: Watch, two: OpenBallot) -> None:

@@ -22,6 +22,7 @@ import { type Shown, type View } from "./screens/view.ts";
 import { Untrue } from "./encoding.ts";
 import { seal } from "./sealing.ts";
 import { server } from "./server.ts";
+import { oneTapOnePress } from "./taps.ts";
 
 /** What stands behind the # of the address, which is taken away at once; null if that is a place on this page. */
 function takenFromAddress(): string | null {
@@ -169,3 +170,4 @@ function listen(flow: Flow): void {
 }
 
 void begin(takenFromAddress());
+oneTapOnePress();
