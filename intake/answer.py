@@ -1,4 +1,7 @@
-"""One whole answer, written in one piece: what every answer says stands ready, only the date changes."""
+"""One whole answer: what every answer says of itself stands ready, only the date changes.
+
+It is written in one piece, but for large bodies that do not change: those are shared by all who wait for one.
+"""
 
 import time
 from collections.abc import Mapping
@@ -7,27 +10,24 @@ from http import HTTPStatus
 from typing import Final
 
 JSON: Final = "application/json"
-_FIXED: Final = (
-    f"Content-Type: {JSON}\r\n"
-    "Cache-Control: no-store\r\n"
-    "X-Content-Type-Options: nosniff\r\n"
-    "Server: ballot\r\n"
-)
+_SERVER: Final = b"Server: ballot\r\n"
 CLOSE: Final = b"Connection: close\r\n"
 KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
-
-
-_SERVER: Final = b"Server: ballot\r\n"
-_STATUS: Final = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
-_HEAD: Final = {status: line + _FIXED.encode() for status, line in _STATUS.items()}
-"""The status line and the headers that every JSON answer has."""
 
 
 def lines(headers: Mapping[str, str]) -> bytes:
     """`headers` as they stand in a head."""
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
+
+JSON_LINES: Final = lines(
+    {"Content-Type": JSON, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+)
+_STATUS: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_HEAD: Final = {status: line + JSON_LINES + _SERVER for status, line in _STATUS.items()}
+"""The status line and the headers that every JSON answer has."""
 
 
 class _Dates:
@@ -65,6 +65,9 @@ class Answer:
     """A JSON body with its status, not to be kept by any cache; `headers` are those that only it has."""
 
     __slots__ = ("body", "headers", "keep_alive", "status")
+
+    tail: bytes = b""
+    """What `rendered` leaves out, to be written right behind it."""
 
     def __init__(self, body: bytes, *, status: int = 200) -> None:
         self.body = body
@@ -113,3 +116,14 @@ class Typed(Answer):
             len(self.body),
         )
         return head if bodiless else head + self.body
+
+
+class Shared(Typed):
+    """A large body that many answers have: each connection waits with the same bytes, not with a copy."""
+
+    __slots__ = ("tail",)
+
+    def rendered(self, *, persistent: bool = True, keep_alive: bool = True, bodiless: bool = False) -> bytes:
+        """The head alone; the body follows as the tail."""
+        self.tail = b"" if bodiless else self.body
+        return super().rendered(persistent=persistent, keep_alive=keep_alive, bodiless=True)

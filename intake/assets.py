@@ -3,7 +3,7 @@
 from typing import Final
 
 from intake import replies
-from intake.answer import Answer, Typed, lines
+from intake.answer import Answer, Shared, Typed, lines
 from intake.preferences import accepts
 from runtime.built_page import BuiltFile, BuiltPage
 
@@ -38,8 +38,8 @@ class Assets:
             raise replies.not_found()
         for encoding in ("br", "gzip"):
             if accepts(accepted, encoding):
-                return Typed(*forms[encoding])
-        return Typed(*forms[""])
+                return Shared(*forms[encoding])
+        return Shared(*forms[""])
 
     def hashes(self) -> Answer:
         """The manifest, for whoever compares the files with their own build."""

@@ -271,6 +271,8 @@ class Connection(asyncio.BufferedProtocol):
                 persistent=request.persistent, keep_alive=keep_alive, bodiless=request.method == "HEAD"
             )
         )
+        if answer.tail:
+            self._transport.write(answer.tail)
         self._request = self._payload = None
         if not keep_alive:
             self._linger()

@@ -9,7 +9,7 @@ from ballot.encoding import b64encode
 from ballot.rejection import Rejected, Rejection
 from ballot.suite import key_id
 from intake import admission, metrics, replies
-from intake.answer import Answer
+from intake.answer import JSON_LINES, Answer, Shared
 from intake.ballots import Ballots, Published, description
 from intake.batch import Batcher
 from intake.complaints import Complaints
@@ -181,7 +181,7 @@ class Edge:
 
     async def _openapi(self, _route: Route) -> Answer:
         """How to call all this."""
-        return Answer(OPENAPI)
+        return Shared(OPENAPI, JSON_LINES)
 
     async def _live(self, _route: Route) -> Answer:
         return replies.json_response({"state": "live"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from intake.answer import Answer, Typed, lines
+from intake.answer import Answer, Shared, Typed, lines
 
 
 def lines_of(
@@ -75,6 +75,17 @@ def test_another_kind_of_body_has_only_its_own_lines() -> None:
         assert found[4:6] == [b"Connection: close", b"Server: ballot"]
         assert found[6].startswith(b"Date: ")
         assert (found[7:], rest) == ([b"Content-Length: 3"], body)
+
+
+def test_a_shared_body_follows_its_head() -> None:
+    """The very same bytes, never a copy; and nothing follows the head that HEAD asked for."""
+    body, fixed = b"x" * 100_000, lines({"Content-Type": "text/css"})
+    answer, whole = Shared(body, fixed), Typed(body, fixed)
+
+    assert answer.rendered() + answer.tail == whole.rendered()
+    assert answer.tail is body
+    assert (answer.rendered(bodiless=True), answer.tail) == (whole.rendered(bodiless=True), b"")
+    assert (Answer(b"{}").tail, whole.tail) == (b"", b"")
 
 
 def test_the_date_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
