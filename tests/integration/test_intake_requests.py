@@ -113,8 +113,8 @@ async def test_a_vote_of_the_wrong_shape_is_malformed(
         ("PUT", "/api/v1/ballots/{id}/votes", 405, "method_not_allowed"),
         ("POST", "/api/v1/ballots/{id}", 405, "method_not_allowed"),
         ("DELETE", "/livez", 405, "method_not_allowed"),
-        ("GET", "/", 404, "not_found"),
-        ("GET", "/b/{id}", 404, "not_found"),
+        ("GET", "/api", 404, "not_found"),
+        ("GET", "/api/v1", 404, "not_found"),
         ("GET", "/api/v1/ballots/{id}/", 404, "not_found"),
         ("GET", "/api/v1/ballots/no-such-ballot", 404, "not_found"),
         ("GET", "/api/v1/ballots/No%20Such%20Ballot", 404, "not_found"),
@@ -236,7 +236,7 @@ async def test_a_refusal_after_the_body_keeps_the_connection(edges: EdgeProcess)
 
     async with asyncio.timeout(5):
         for _ in range(2):
-            writer.write(b"POST /nowhere HTTP/1.1\r\nHost: vote\r\nContent-Length: 2\r\n\r\n{}")
+            writer.write(b"POST /api/nowhere HTTP/1.1\r\nHost: vote\r\nContent-Length: 2\r\n\r\n{}")
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 404 ")
             assert b"Connection" not in head
