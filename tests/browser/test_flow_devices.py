@@ -6,8 +6,8 @@ import re
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.ballots import CONTACT
-from tests.browser.station import OpenBallot
+from tests.browser.ballots import CONTACT, definition
+from tests.browser.station import OpenBallot, Station
 from tests.browser.voter import Voter
 from tests.browser.watch import Watch
 
@@ -42,6 +42,30 @@ for (const name of ["importKey", "generateKey", "sign", "verify"]) {
 }
 """
 NO_CRYPTO = 'Object.defineProperty(Crypto.prototype, "subtle", { get: () => undefined });'
+ODD_WORDS = "</script><img src=x onerror=alert(1)><b>Pay</b> &amp; {title} ${1}"
+ODD = (
+    definition("ranked", "odd-words").partition("[[question]]")[0].replace("General secretary", ODD_WORDS)
+    + f"""
+[[question]]
+id = "2"
+text = "{ODD_WORDS}"
+form = "single"
+options = [ {{id = "constructor", text = "{ODD_WORDS}"}}, {{id = "no", text = "No"}} ]
+
+[[question]]
+id = "1"
+text = "One"
+form = "multiple"
+max = 1
+options = [ {{id = "1", text = "One"}}, {{id = "0", text = "Nought"}} ]
+
+[[question]]
+id = "constructor"
+text = "Three"
+form = "ranked"
+options = [ {{id = "9", text = "9"}}, {{id = "10", text = "10"}}, {{id = "valueof", text = "ValueOf"}} ]
+"""
+)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +127,22 @@ def test_another_link_in_the_middle(voter: Voter, single: OpenBallot) -> None:
     voter.submit()
     voter.reference()
     assert single.added() == [{"strike": ["no"]}] == single.votes_of(second)
+
+
+def test_words_and_names_are_only_that(voter: Voter, station: Station) -> None:
+    """Texts that look like markup are shown as they are; ids that mean something to a script are only ids."""
+    ballot = OpenBallot(station, "odd-words", ODD)
+    answers = {"2": ["constructor"], "1": ["0"], "constructor": ["valueof", "10", "9"]}
+    voter.visit(ballot.letter().link)
+    expect(voter.page.get_by_role("heading", level=1)).to_contain_text(ODD_WORDS)
+    voter.begin()
+    voter.at("question", "2")
+    expect(voter.main).to_contain_text(ODD_WORDS)
+    voter.answer(answers)
+    expect(voter.main).to_contain_text(ODD_WORDS)
+    assert not voter.main.locator("img, script, b").count()
+    voter.submit()
+    assert ballot.opened(voter.reference()) == answers
 
 
 def test_another_code_is_typed_instead(voter: Voter, single: OpenBallot) -> None:

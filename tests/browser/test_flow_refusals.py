@@ -133,12 +133,20 @@ def test_a_tampered_document_stops_the_page(
 
 
 def test_an_unknown_code_is_refused(voter: Voter, single: OpenBallot, two: OpenBallot) -> None:
-    """A good code of another ballot is no code here, and says nothing of the other."""
+    """A good code of another ballot is no code here; with the right one the voter goes on from there."""
     voter.visit(f"{single.url}#{two.letter().code}")
     voter.begin()
     voter.at("refused")
     expect(voter.main).to_contain_text(MAIL)
     assert single.added() == []
+    voter.press("refused.again")
+    voter.at("start")
+    voter.type_code(single.letter().code)
+    voter.begin()
+    voter.answer({"strike": ["no"]})
+    voter.submit()
+    voter.reference()
+    assert single.added() == [{"strike": ["no"]}]
 
 
 def test_no_such_ballot(page: Page, station: Station) -> None:

@@ -306,6 +306,21 @@ def test_the_language_may_change_in_the_middle(voter: Voter, ranked: OpenBallot)
     assert len(ranked.added()) == 1
 
 
+def test_the_language_may_change_at_the_end(voter: Voter, watch: Watch, single: OpenBallot) -> None:
+    """The reference can be read in Welsh as well, and after a reload: the vote is not sent again."""
+    page = voter.page
+    reference = voter.votes(single.letter().link, {"strike": ["no"]})
+    page.get_by_role("link", name="Cymraeg").click()
+    expect(page.locator("html")).to_have_attribute("lang", "cy")
+    welsh = Voter(page, "cy")
+    assert welsh.reference() == reference
+    page.reload()
+    assert welsh.reference() == reference
+    assert len(watch.sent("/votes")) == 1
+    assert kept(page) == "{}"
+    assert single.added() == [{"strike": ["no"]}]
+
+
 def test_the_vote_that_was_sent_is_the_one_in_the_document(
     voter: Voter, watch: Watch, single: OpenBallot
 ) -> None:
