@@ -13,11 +13,12 @@ NOTE: Final = "noteOfTheTests"
 _WATCH: Final = f"""
 (() => {{
   const note = window.{NOTE};
+  const now = Date.now.bind(Date); // a test may set the page's clock later
   let last = null;
   const look = () => {{
     const line = document.querySelector("[data-state]");
     const state = line === null ? null : line.dataset.state;
-    if (state !== null && state !== last) note({{ state, at: Date.now() / 1000 }});
+    if (state !== null && state !== last) note({{ state, at: now() / 1000 }});
     last = state ?? last;
   }};
   const all = {{ subtree: true, childList: true, attributes: true, attributeFilter: ["data-state"] }};

@@ -1,6 +1,7 @@
 """A vote over networks that break: one sealed request, sent until it is received, and never a wrong word."""
 
 import time
+from typing import Final
 
 import pytest
 from playwright.sync_api import expect
@@ -11,20 +12,27 @@ from tests.browser.sitting import ANSWERS, Sit, Sitting
 from tests.browser.weather import Weather
 from tests.browser.wire import Fault
 
+SOON_SECONDS_MAX: Final = 2.0
+"""What a busy machine may take to do a thing at once."""
 
-def test_offline_before_submit(sitting: Sitting) -> None:
+
+def test_offline_before_submit(sit: Sit) -> None:
     """A vote submitted without a network waits on the device, and leaves at once when the network is back."""
-    context = sitting.voter.page.context
-    context.set_offline(offline=True)
+    sitting = sit()
+    page = sitting.voter.page
+    page.clock.install()
+    sitting.to_check()
+    page.context.set_offline(offline=True)
     sitting.voter.submit()
-    sitting.voter.at("sending")
-    sitting.voter.page.wait_for_timeout(500)
+    for _ in range(6):  # by now the next try is half a minute away
+        sitting.voter.sees("sending.lost")
+        page.clock.fast_forward(30_000)
     assert not sitting.votes
     back = time.time()
-    context.set_offline(offline=False)
+    page.context.set_offline(offline=False)
     sitting.received()
     assert len(sitting.votes) == 1
-    assert sitting.votes[0].sent_at - back < 1.0  # by the `online` event, not by the next delay
+    assert sitting.votes[0].sent_at - back < SOON_SECONDS_MAX
 
 
 def test_offline_before_the_answer(sitting: Sitting) -> None:
@@ -150,9 +158,11 @@ def test_script_lost_while_sending(sitting: Sitting) -> None:
     sitting.wire.fail("/votes", "mute")
     sitting.voter.submit()
     sitting.sent(1)
-    sitting.wire.fail(".js", "refuse", times=2)
+    sitting.wire.fail(".js", "refuse", times=10)
     page = sitting.voter.page
-    page.context.new_cdp_session(page).send("Network.clearBrowserCache")
+    browser = page.context.new_cdp_session(page)
+    browser.send("Network.enable")
+    browser.send("Network.setCacheDisabled", {"cacheDisabled": True})
     page.reload()
     words = page.locator("body").text_content() or ""
     assert sitting.voter.text("loading.stuck_detail") in words
@@ -174,13 +184,11 @@ def test_delays_grow(sit: Sit) -> None:
     sitting.voter.press("sending.now")
     sitting.received()
     # A connection that had been used before is replaced by the browser itself, at once.
-    first, second, third, now = gaps(sitting.votes)
-    assert first < 0.5
-    assert [round(gap, 1) for gap in (second, third)] == [
-        pytest.approx(0.9, abs=0.4),
-        pytest.approx(1.8, abs=0.4),
-    ]
-    assert now < 3.0  # instead of 3.6
+    replaced, first, second, now = gaps(sitting.votes)
+    assert replaced < 0.85
+    assert 0.85 <= first < 0.9 + SOON_SECONDS_MAX
+    assert 1.75 <= second < 1.8 + SOON_SECONDS_MAX
+    assert now < 3.5  # instead of 3.6
 
 
 @pytest.mark.long
@@ -195,4 +203,5 @@ def test_a_network_that_is_gone_for_a_while(sit: Sit) -> None:
     sitting.received()
     waited = gaps(sitting.votes)[1:]
     wanted = [0.9, 1.8, 3.6, 7.2, 14.4, 27.0, 27.0]
-    assert waited == [pytest.approx(seconds, abs=1.0) for seconds in wanted]
+    for seconds, least in zip(waited, wanted, strict=True):
+        assert least - 0.05 <= seconds < least + SOON_SECONDS_MAX, waited
