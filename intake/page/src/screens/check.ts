@@ -15,7 +15,7 @@ export function checkScreen(screen: Check, view: View): Shown<Check> {
       "button",
       { type: "button", class: "back", onclick: () => flow.change(index) },
       text("check.change"),
-      h("span", { class: "unseen" }, `: ${own(question.text)}`),
+      h("span", { class: "unseen" }, ` ${own(question.text)}`),
     );
     return h(
       "div",

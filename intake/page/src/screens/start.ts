@@ -9,6 +9,7 @@ import { inLondon } from "../times.ts";
 import { buttons, form, link, own, type Shown, type View } from "./view.ts";
 
 const FIELD = "code";
+const ANOTHER_HINT = "another-hint";
 
 /** The start screen. */
 export function startScreen(screen: Start, view: View): Shown<Start> {
@@ -18,6 +19,8 @@ export function startScreen(screen: Start, view: View): Shown<Start> {
   const input = codeInput(screen.typed);
   const unsure = screen.access === "unsure";
   const go = (): void => void flow.start(screen.held ? null : input.value);
+  const another = button(text("start.another"), () => flow.useAnotherCode(), "second");
+  another.setAttribute("aria-describedby", ANOTHER_HINT);
   const page = {
     name: "start",
     title: own(ballot.title),
@@ -37,9 +40,9 @@ export function startScreen(screen: Start, view: View): Shown<Start> {
         buttons(
           unsure ? button(text("start.go_on"), () => flow.goOn()) : null,
           unsure ? button(text("start.again"), go, "second") : button(text("start.continue")),
-          screen.held ? button(text("start.another"), () => flow.useAnotherCode(), "second") : null,
+          screen.held ? another : null,
         ),
-        screen.held ? h("p", { class: "hint" }, text("start.another_hint")) : null,
+        screen.held ? h("p", { class: "hint", id: ANOTHER_HINT }, text("start.another_hint")) : null,
       ),
       genuine(view),
     ],
