@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.browser.ballots import HOUR
 from tests.browser.station import OpenBallot, Station
-from tests.browser.walker import UNISSUED, Walker, falsified, misprinted, mistyped, without_island
+from tests.browser.walker import UNISSUED, Walker, falsified, misprinted, mistyped, scriptless, without_island
 
 Walk = Callable[[Walker], Iterator[str]]
 
@@ -187,7 +187,8 @@ def before_the_script(w: Walker) -> Iterator[str]:
     w.let_go()
     w.at("start")
     for page in ("", "/check", "/complaint"):
-        w.without_scripts(w.address(page))
+        w.change_answer(w.address(page), scriptless)
+        w.go(w.address(page))
         yield f"no-scripts{page.replace('/', '-')}"
 
 

@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Error, Page, Route, expect
 
 from intake.rendering import Renderer, shown_in
 from loadtests.stage import wait_until
@@ -82,8 +83,11 @@ class Walker(Voter):
 
     def let_go(self) -> None:
         """Everything that is held goes its way, and whatever comes later too."""
+        for route in self._held:
+            with suppress(Error):  # the page may have gone on without it
+                route.continue_()
         self._held.clear()
-        self.page.unroute_all()  # which sends on what nobody has answered
+        self.page.unroute_all()
 
     def lose(self, ending: str) -> None:
         """From now on requests to a path with this ending are lost."""
@@ -110,14 +114,6 @@ class Walker(Voter):
     def without_cryptography(self) -> None:
         """A browser that is too old, or an address without https."""
         self.page.add_init_script(_NO_CRYPTOGRAPHY)
-
-    def without_scripts(self, path: str) -> None:
-        """Open a path with scripts switched off; on again for whoever looks at what was made of it."""
-        session = self.page.context.new_cdp_session(self.page)
-        session.send("Emulation.setScriptExecutionDisabled", {"value": True})
-        self.go(path)
-        session.send("Emulation.setScriptExecutionDisabled", {"value": False})
-        session.detach()
 
     def loads_for_long(self) -> None:
         """As much time passes as it takes for the page to say what to do if it stays like this."""
@@ -181,6 +177,13 @@ def falsified(body: str) -> str:
         "AAAA" if receipt["signature"][-4:] != "AAAA" else "BBBA"
     )
     return json.dumps(receipt)
+
+
+def scriptless(body: str) -> str:
+    """The page as a browser with scripts switched off shows it, for tools that need scripts to look at it."""
+    body = re.sub(r'<script type="module".*?</script>', "", body, flags=re.DOTALL)
+    body = re.sub(r'<div class="loading">.*?</main>', "</main>", body, flags=re.DOTALL)
+    return body.replace("<noscript>", "<div>").replace("</noscript>", "</div>")
 
 
 def without_island(body: str) -> str:
