@@ -57,7 +57,7 @@ def running() -> list[Process]:
     return found
 
 
-NICE = {"ballot worker": 10, "ballot intake": 0}
+NICE = {"ballot worker": 10, "ballot complaints": 10, "ballot intake": 0}
 
 
 class Up:
@@ -151,13 +151,13 @@ def alive(processes: list[Process]) -> list[str]:
 
 
 def test_whatever_dies_comes_back(up: Up) -> None:
-    """Worker, edge, monitor and queue, killed one by one: each is back, and votes are taken again.
+    """Worker, complaints, edge, monitor and queue, killed one by one: each is back, and votes are taken again.
 
-    What comes after the answer gives way to it: the worker runs at a lower priority than the edge.
+    What comes after the answer gives way to it: what stores runs at a lower priority than the edge.
     """
     nice = {name: {os.getpriority(os.PRIO_PROCESS, pid) for pid in up.children(name)} for name in NICE}
     assert nice == {name: {value + os.getpriority(os.PRIO_PROCESS, 0)} for name, value in NICE.items()}
-    for name in ("ballot worker", "ballot intake", "ballot monitor", "valkey-server"):
+    for name in (*NICE, "ballot monitor", "valkey-server"):
         before = up.children(name)
         assert before, name
 
