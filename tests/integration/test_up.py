@@ -151,7 +151,7 @@ def alive(processes: list[Process]) -> list[str]:
 
 
 def test_whatever_dies_comes_back(up: Up) -> None:
-    """Worker, complaints, edge, monitor and queue, killed one by one: each is back, and votes are taken again.
+    """Worker, complaints, edge, monitor and queue, killed one by one: each is back, and votes are taken.
 
     What comes after the answer gives way to it: what stores runs at a lower priority than the edge.
     """
