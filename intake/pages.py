@@ -7,15 +7,16 @@ import gzip
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from ballot.encoding import b64encode, format_time
-from ballot.rejection import Rejected, Rejection
+from ballot.rejection import Rejected
 from intake import metrics, page_headers, replies
 from intake.answer import Answer, Typed
 from intake.assets import Assets
 from intake.ballots import Ballots, Published
 from intake.complaints import Complaints
+from intake.faults import place
+from intake.islands import Islands
 from intake.preferences import Language, accepts, preferred_language
 from intake.rendering import Renderer, shown_in
 from intake.request import Request
@@ -26,11 +27,8 @@ from runtime.clock import Clock
 
 log = logs.get("pages")
 
-KEPT_MAX: Final = 512
-"""Pages kept at once, some 20 kB each with their compressed form; the one longest unused makes room."""
-
-STALE_S: Final = 5.0
-"""A window that was read so long ago still tells the times, and no longer whether the ballot is open."""
+KEPT_BYTES_MAX: Final = 16 * 2**20
+"""Of pages kept at once, some 10 kB each with their compressed form; the one longest unused makes room."""
 
 LAST_RESORT: Final = (
     b'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Not available</title>\n'
@@ -58,6 +56,11 @@ class _Kept:
     html: bytes
     compressed: bytes
 
+    @property
+    def size(self) -> int:
+        """Its bytes in memory."""
+        return len(self.html) + len(self.compressed)
+
 
 class Pages:
     """Everything for people; `tls` says that this process itself ends it."""
@@ -74,15 +77,16 @@ class Pages:
         tls: bool,
     ) -> None:
         self._ballots = ballots
-        self._complaints = complaints
         self._version = "" if built is None else built.version
         self._whole = built is not None and renderer is not None
         self._renderer = renderer
         self._assets = Assets(built)
-        self._receipts_public = receipts_public
-        self._clock = clock
+        self._islands = Islands(
+            ballots, complaints, receipts_public=receipts_public, version=self._version, clock=clock
+        )
         self._tls = tls
         self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
+        self._kept_bytes = 0
         self._described: set[str] = set()
 
     async def answer(self, request: Request) -> Answer:
@@ -93,7 +97,7 @@ class Pages:
         if route.name == "hashes":
             return self._assets.hashes()
         published = await self._ballots.find(route.ballot) if route.ballot else None
-        window = await self._window(published) if published and route.name == "vote page" else None
+        window = await self._islands.window(published) if published and route.name == "vote page" else None
         if not self._whole or self._renderer is None:
             raise replies.unreachable()
         if published is not None:
@@ -127,7 +131,7 @@ class Pages:
         window: dict[str, str] | None,
     ) -> _Kept:
         """The page as kept, or made now."""
-        island = self._island(name, language, published, window)
+        island = self._islands.island(name, language, published, window)
         ballot = "" if published is None else published.id
         key = (name, ballot, language)
         kept = self._found(key, island)
@@ -151,11 +155,18 @@ class Pages:
         kept = self._found(key, None)
         if kept is not None:
             return kept
-        html = LAST_RESORT
-        if self._renderer is not None:
-            shown = None if published is None else shown_in(published.document.definition, language or "en")
-            html = self._renderer.problem(status, language, shown)
-        return self._keep(key, None, html)
+        return self._keep(key, None, self._said(status, language, published))
+
+    def _said(self, status: int, language: Language | None, published: Published | None) -> bytes:
+        """What went wrong, as a page; there is always one."""
+        if self._renderer is None:
+            return LAST_RESORT
+        shown = None if published is None else shown_in(published.document.definition, language or "en")
+        try:
+            return self._renderer.problem(status, language, shown)
+        except Exception as error:  # noqa: BLE001  # a bug there must not leave a request without an answer
+            log.alarm("error page not made", status=status, error=type(error).__name__, place=place(error))
+            return LAST_RESORT
 
     def _found(self, key: tuple[object, ...], made_from: object) -> _Kept | None:
         kept = self._kept.get(key)
@@ -165,57 +176,13 @@ class Pages:
         return kept
 
     def _keep(self, key: tuple[object, ...], made_from: object, html: bytes) -> _Kept:
+        before = self._kept.pop(key, None)
         kept = self._kept[key] = _Kept(made_from, html, gzip.compress(html, mtime=0))
-        self._kept.move_to_end(key)
-        if len(self._kept) > KEPT_MAX:
-            self._kept.popitem(last=False)
+        self._kept_bytes += kept.size - (0 if before is None else before.size)
+        while self._kept_bytes > KEPT_BYTES_MAX and len(self._kept) > 1:
+            _, gone = self._kept.popitem(last=False)
+            self._kept_bytes -= gone.size
         return kept
-
-    def _island(
-        self, name: str, language: Language, published: Published | None, window: dict[str, str] | None
-    ) -> dict[str, Any] | None:
-        """What the page's script is told; None for pages without one."""
-        ballot = None if published is None else published.id
-        if name == "check page":
-            return {"ballot": ballot, "lang": language}
-        if name == "complaint page":
-            desk = self._ballots.desk_key() if published is None else published.desk_key
-            entry = self._complaints.key(desk)
-            shown = None if entry is None else {each: entry[each] for each in ("public_key", "signature")}
-            return {
-                "ballot": ballot,
-                "lang": language,
-                "desk_key": None if desk is None else b64encode(desk),
-                "complaints_key": shown,
-            }
-        if name != "vote page" or published is None:
-            return None
-        return {
-            "ballot": published.id,
-            "lang": language,
-            "document": b64encode(published.document.canonical),
-            "document_signature": b64encode(published.signature),
-            "desk_key": b64encode(published.desk_key),
-            "receipts_key": b64encode(self._receipts_public),
-            "window": window,
-            "page_version": self._version,
-        }
-
-    async def _window(self, published: Published) -> dict[str, str]:
-        """Times and state as last read; without the queue the state is `unknown`, the times perhaps old."""
-        definition, state = published.document.definition, "unknown"
-        opens_us, closes_us = definition.opens_us, definition.closes_us
-        try:
-            window = await self._ballots.window(published)
-        except Rejected as rejected:
-            if rejected.rejection is not Rejection.NOT_CONFIRMED:
-                raise
-        else:
-            opens_us, closes_us = window.opens_us, window.closes_us
-            now_s = self._clock.monotonic()
-            if now_s - window.read_s < STALE_S:
-                state = window.state_at(now_s)
-        return {"opens": format_time(opens_us), "closes": format_time(closes_us), "state": state}
 
     def _note_description(self, renderer: Renderer, published: Published) -> None:
         """Say once which description voters of a ballot can read here."""

@@ -5,15 +5,19 @@ from typing import Final, Literal
 
 Language = Literal["en", "cy"]
 LANGUAGES: Final[tuple[Language, ...]] = ("en", "cy")
-ENTRIES_MAX: Final = 32
-"""Further ones of a longer list are not looked at."""
+CHARACTERS_MAX: Final = 256
+"""What stands behind them in a longer header is not looked at, and none is kept."""
+
+
+def weights(header: str) -> tuple[tuple[str, float], ...]:
+    """What a header such as `cy, en-GB;q=0.8` names, in lower case, best first; equals in its own order."""
+    return _weights(header[:CHARACTERS_MAX])
 
 
 @lru_cache(maxsize=1_024)
-def weights(header: str) -> tuple[tuple[str, float], ...]:
-    """What a header such as `cy, en-GB;q=0.8` names, in lower case, best first; equals in its own order."""
+def _weights(header: str) -> tuple[tuple[str, float], ...]:
     found = []
-    for entry in header.split(",", ENTRIES_MAX)[:ENTRIES_MAX]:
+    for entry in header.split(","):
         name, _, rest = entry.partition(";")
         name = name.strip().lower()
         if name:

@@ -19,6 +19,7 @@ from intake import pages as module
 from intake import rendering, replies
 from intake.answer import Answer
 from intake.ballots import Published
+from intake.islands import STALE_S
 from intake.pages import LAST_RESORT, Pages, load
 from intake.rendering import Renderer
 from intake.route import NOWHERE, Route, route
@@ -221,13 +222,15 @@ async def test_a_page_is_made_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_what_is_kept_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many ballots, pages and errors: the one longest unused makes room."""
-    monkeypatch.setattr(module, "KEPT_MAX", 8)
+    monkeypatch.setattr(module, "KEPT_BYTES_MAX", 60_000)
     for number in range(12):
         desk.ballots.add(f"b-{number}", desk.clock)
         for path in ("", "/about", "/check", "/nothing"):
             await desk.get(f"/b/b-{number}{path}")
         await desk.get("/b/a-1", language="en")
-        assert len(desk.pages._kept) <= 8
+        sizes = [kept.size for kept in desk.pages._kept.values()]
+        assert sum(sizes) == desk.pages._kept_bytes <= 60_000
+    assert ("about page", "b-1", "en") not in desk.pages._kept
     assert ("vote page", "a-1", "en") in desk.pages._kept
 
 
@@ -255,7 +258,7 @@ async def test_the_queue_is_away(desk: Desk) -> None:
     """What is known is served: times as last read and no state; what is not known is an honest 503."""
     desk.ballots.away = True
     assert (await desk.island("/b/a-1"))["window"]["state"] == "open"
-    desk.clock.advance(module.STALE_S)
+    desk.clock.advance(STALE_S)
     window = (await desk.island("/b/a-1"))["window"]
     assert window["state"] == "unknown"
 
@@ -295,6 +298,21 @@ async def test_not_even_an_error_can_be_made() -> None:
     for path, status in (("/b/a-1", 503), ("/nothing", 404)):
         answer = await desk.get(path)
         assert (answer.status, answer.body) == (status, LAST_RESORT)
+
+
+async def test_a_bug_in_an_error_page_leaves_no_request_unanswered(
+    built: BuiltPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is alarmed once, and the last resort is shown."""
+    alarms: list[str] = []
+    monkeypatch.setattr(module.log, "alarm", lambda what, **_: alarms.append(what))
+    renderer = Renderer(built)
+    monkeypatch.setattr(Renderer, "problem", lambda *_: 1 // 0)
+    desk = desk_of(built, renderer)
+
+    for _ in range(2):
+        assert (await desk.get("/nothing")).body == LAST_RESORT
+    assert alarms == ["error page not made"]
 
 
 @pytest.mark.parametrize("broken", ["built", "template", "text"])
