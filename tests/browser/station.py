@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -26,6 +27,7 @@ from runtime.home import Home
 from runtime.servers import Servers, servers
 from tally import keys
 from tally.answers import read_answers
+from tally.opening import OpeningKey
 from tests.browser import ballots
 
 T = TypeVar("T")
@@ -116,6 +118,12 @@ class OpenBallot:
 
     def _definition(self) -> Definition:
         return parse_toml((self.files / "definition.toml").read_text(encoding="utf-8"))
+
+    @cached_property
+    def _opening_key(self) -> OpeningKey:
+        """What the key holders' shares make."""
+        found, _ = keys.recover(tuple(self.shares()), ballot=self.id, public_key=self.document.public_key)
+        return found.opening.key()
 
     @property
     def url(self) -> str:
@@ -218,9 +226,8 @@ class OpenBallot:
         self, reference: str, credential: bytes, nonce: bytes, sealed: bytes, digest: bytes
     ) -> StoredVote:
         paper = self.document
-        found, _ = keys.recover(tuple(self.shares()), ballot=self.id, public_key=paper.public_key)
         info = sealing.hpke_info(self.id, paper.definition.sha256, sealing.bind(nonce, credential))
-        plaintext = found.opening.key().open(sealed, info=info)
+        plaintext = self._opening_key.open(sealed, info=info)
         answers = read_answers(plaintext, questions=paper.definition.questions, padded_size=paper.padded_size)
         return StoredVote(reference, credential, digest.hex(), answers)
 
@@ -255,7 +262,7 @@ class Station:
 def polling_station() -> Iterator[Station]:
     """`ballot up` in a directory of its own; ballots are made when somebody asks for them."""
     with Stage() as stage:
-        stage.up()
+        stage.up(extra=("--no-monitor",))  # its probes cast and count a ballot of their own
         home = Home.from_environment(stage.env)
         with servers(home, stage.env) as running:
             yield Station(stage, running, home)
