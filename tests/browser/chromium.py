@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests import page
 
 BUILD_SECONDS_MAX: Final = 60
+EXPECT_MS_MAX: Final = 15_000
 FLAGS: Final = (
     "--no-sandbox",  # CI runs as root
     "--disable-gpu",
@@ -72,6 +73,7 @@ def chromium() -> Iterator[Driven]:
     if found is None:
         reason = "no browser here, and none can be installed: no browser tests"
         (pytest.fail if page.must_have_browser() else pytest.skip)(reason)
+    expect.set_options(timeout=EXPECT_MS_MAX)
     with sync_playwright() as driver:
         driven = Driven(driver.chromium.launch(executable_path=found, args=list(FLAGS)))
         try:

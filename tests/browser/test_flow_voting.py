@@ -78,6 +78,7 @@ def test_each_slip_in_a_code_is_told_for_what_it_is(voter: Voter, watch: Watch, 
         field = voter.page.get_by_role("textbox")
         expect(field).to_be_focused()
         assert field.get_attribute("aria-invalid") == "true"
+        expect(field).to_have_value(typed)
         assert voter.page.title().startswith(voter.text("errors.prefix"))
     assert len(told) == len(slips), told
     assert not watch.asked()
@@ -87,6 +88,22 @@ def test_each_slip_in_a_code_is_told_for_what_it_is(voter: Voter, watch: Watch, 
     voter.submit()
     voter.reference()
     assert single.added() == [{"strike": ["yes"]}]
+
+
+def test_a_link_that_was_cut_short(voter: Voter, watch: Watch, single: OpenBallot) -> None:
+    """Some mail programs break links: the error comes at once, and what is left of the code can be mended."""
+    letter = single.letter()
+    voter.visit(letter.link[:-1])
+    assert voter.page.url == single.url
+    expect(voter.page.get_by_role("alert")).to_be_focused()
+    expect(voter.page.get_by_role("textbox")).to_have_value(letter.code[:-1])
+    assert not watch.asked()
+    voter.type_code(letter.code)
+    voter.begin()
+    voter.answer({"strike": ["yes"]})
+    voter.submit()
+    voter.reference()
+    assert single.added() == [{"strike": ["yes"]}] == single.votes_of(letter)
 
 
 def test_two_questions(voter: Voter, two: OpenBallot) -> None:
