@@ -52,7 +52,8 @@ def create(ballot: str, threshold: int, shares: int, directory: Path) -> None:
     click.echo("rehearsed: a test vote was opened with shares read back from these files")
     if shares == 1:
         click.echo(
-            "warning: with one share, whoever holds it can open every vote, and losing it loses them all",
+            "warning: with one share, whoever holds it can open every vote, and losing it loses them all; "
+            "the voter's page says that it takes several people",
             err=True,
         )
 
