@@ -182,6 +182,31 @@ def test_reading_about_it_in_the_middle(voter: Voter, two: OpenBallot) -> None:
     assert two.added() == [{"strike": ["yes"], "short-of-strike": ["no"]}]
 
 
+def test_reading_on_while_it_is_sent(voter: Voter, watch: Watch, two: OpenBallot) -> None:
+    """Another language or another page while the vote is on its way: it stays that very vote."""
+    page = voter.page
+    answers = {"strike": ["yes"], "short-of-strike": ["no"]}
+    later = {"error": "not_confirmed", "message": "Try again.", "retry": True}
+    page.route("**/votes", lambda route: route.fulfill(status=503, headers={"Retry-After": "1"}, json=later))
+    voter.visit(two.letter().link)
+    voter.begin()
+    voter.answer(answers)
+    voter.submit()
+    voter.at("sending")
+    page.get_by_role("link", name="Cymraeg").click()
+    expect(page.locator("html")).to_have_attribute("lang", "cy")
+    welsh = Voter(page, "cy")
+    welsh.at("sending")
+    welsh.sees("state.sending")
+    page.get_by_role("link", name=welsh.text("about.nav")).click()
+    welsh.sees("about.title")
+    page.unroute("**/votes")
+    page.get_by_role("link", name=welsh.text("about.vote")).click()
+    assert two.opened(welsh.reference()) == answers
+    assert two.added() == [answers]
+    assert len({request.post_data for request in watch.sent("/votes")}) == 1
+
+
 def test_a_receipt_that_is_not_true(voter: Voter, single: OpenBallot) -> None:
     """A receipt whose signature does not verify: keep the reference, ask the scrutineer."""
 
