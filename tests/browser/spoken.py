@@ -46,7 +46,12 @@ def spoken(page: Page) -> str:
     """The page as text, the same from run to run."""
     tree = page.locator("body").aria_snapshot()
     lines = [f"# title: {page.title()}", tree, *_beside(page)]
-    text = re.sub(_times(), "<time>", "\n".join(lines) + "\n")
+    return normal("\n".join(lines) + "\n")
+
+
+def normal(text: str) -> str:
+    """The text with the name of a thing where the thing differs from run to run."""
+    text = re.sub(_times(), "<time>", text)
     for pattern, name in _VOLATILE:
         text = re.sub(pattern, name, text)
     return text

@@ -11,7 +11,16 @@ from typing import Final
 
 from tests.browser.ballots import HOUR
 from tests.browser.station import OpenBallot, Station
-from tests.browser.walker import UNISSUED, Walker, falsified, misprinted, mistyped, scriptless, without_island
+from tests.browser.walker import (
+    UNISSUED,
+    Walker,
+    falsified,
+    misprinted,
+    mistyped,
+    scriptless,
+    with_complaints_key,
+    without_island,
+)
 
 Walk = Callable[[Walker], Iterator[str]]
 
@@ -92,6 +101,9 @@ def a_typed_code(w: Walker) -> Iterator[str]:
         w.type_and_begin(typed)
         w.told()
         yield f"start-{slip}"
+    w.visit(f"{w.ballot().url}#ABCD-EFGH")
+    w.told()
+    yield "start-link-cut"
     w.hold("/access")
     w.type_and_begin(w.letter().code)
     w.wait_for_held()
@@ -132,6 +144,11 @@ def sending_that_lasts(w: Walker) -> Iterator[str]:
     w.press("sending.now")
     w.at("done")
     yield "done-unverified"
+    w.without_memory()
+    w.hold("/votes")
+    w.vote_to("sending")
+    w.wait_for_held()
+    yield "sending-only-here"
 
 
 def refusals_of_a_code(w: Walker) -> Iterator[str]:
@@ -186,6 +203,13 @@ def before_the_script(w: Walker) -> Iterator[str]:
     yield "loading-stuck"
     w.let_go()
     w.at("start")
+    w.hold(".js")
+    w.page.goto(f"{w.ballot().url}/complaint", wait_until="commit")
+    w.page.locator("footer").wait_for()
+    w.loads_for_long()
+    yield "loading-stuck-complaint"
+    w.let_go()
+    w.at("form")
     for page in ("", "/check", "/complaint"):
         w.change_answer(w.address(page), scriptless)
         w.go(w.address(page))
@@ -273,6 +297,18 @@ def a_complaint(w: Walker) -> Iterator[str]:
     w.complain("It was not taken.")
     w.sees("complaint.cause_busy")
     yield "complaint-busy"
+    w.lose("/complaints")
+    w.press("complaint.try_now")
+    w.sees("complaint.cause_lost")
+    yield "complaint-lost"
+    w.change_answer("/complaint", with_complaints_key(None))
+    w.go("/complaint", "stopped")
+    yield "complaint-not-ready"
+    w.change_answer("/complaint", with_complaints_key({"public_key": "AAAA", "signature": "AAAA"}))
+    w.go("/complaint", "form")
+    w.complain("It cannot be sealed.")
+    w.at("stopped")
+    yield "complaint-stopped"
 
 
 @cache

@@ -22,6 +22,7 @@ UNISSUED: Final = "0123-4567-89AB-CDEF-GHJ4"
 ISLAND: Final = re.compile(r'(<script type="application/json" id="island">)(.*?)(</script>)', re.DOTALL)
 # The longest delay between two tries, so that a page that waits goes on waiting while it is looked at.
 _PATIENT: Final = "Math.random = () => 0.999;"
+_NO_MEMORY: Final = "Object.defineProperty(window, 'sessionStorage', { get() { throw new Error('no'); } });"
 _NO_CRYPTOGRAPHY: Final = "Object.defineProperty(crypto, 'subtle', { value: undefined });"
 
 
@@ -111,6 +112,10 @@ class Walker(Voter):
         """Delays are as long as they may be."""
         self.page.add_init_script(_PATIENT)
 
+    def without_memory(self) -> None:
+        """A browser that lets no page remember anything."""
+        self.page.add_init_script(_NO_MEMORY)
+
     def without_cryptography(self) -> None:
         """A browser that is too old, or an address without https."""
         self.page.add_init_script(_NO_CRYPTOGRAPHY)
@@ -199,3 +204,14 @@ def misprinted(body: str) -> str:
     signature = island["document_signature"]
     island["document_signature"] = ("B" if signature[0] == "A" else "A") + signature[1:]
     return body.replace(found[2], json.dumps(island))
+
+
+def with_complaints_key(key: dict[str, str] | None) -> Callable[[str], str]:
+    """Makes a page that seals complaints to this key."""
+
+    def changed(body: str) -> str:
+        found = ISLAND.search(body)
+        assert found is not None
+        return body.replace(found[2], json.dumps(json.loads(found[2]) | {"complaints_key": key}))
+
+    return changed

@@ -21,7 +21,7 @@ from tests.browser.station import Station, polling_station
 from tests.browser.voter import SCREEN_MS_MAX
 from tests.browser.walker import Walker
 
-FOLDER: Final = Path(__file__).with_name("snapshots")
+FOLDER: Final = Path(__file__).parent
 RENEW: Final = ".venv/bin/python -m tests.browser.snapshots --write"
 OpenPage = Callable[..., Page]
 
@@ -96,7 +96,3 @@ def main() -> int:
         for file in set(FOLDER.rglob("*.yml")) - seen:
             file.unlink()
     return 0 if arguments.write or not differences else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
