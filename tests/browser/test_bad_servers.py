@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from ballot.code import Code
 from loadtests.door import HttpDoor
 from loadtests.stage import wait_until
 from tests.browser.conftest import Visit
-from tests.browser.notes import Notes, one_body
+from tests.browser.notes import CLOCK_SLACK_S, Notes, one_body
 from tests.browser.sitting import ANSWERS, Sit, Sitting
 from tests.browser.station import OpenBallot, Station
 from tests.browser.voter import Voter
@@ -43,11 +43,11 @@ def queue_of(station: Station) -> int:
     return next(one.pid for one in running() if listening in one.command)
 
 
-def edge_of(station: Station) -> int:
-    """The process that answers the station's requests."""
+def edges_of(station: Station) -> list[int]:
+    """The processes that answer the station's requests, the parent first."""
     port = f"--port {station.stage.port} "
     parent = next(one.pid for one in running() if "ballot intake" in one.command and port in one.command)
-    return next(one.pid for one in running() if one.parent == parent and "ballot intake" in one.command)
+    return [parent, *(one.pid for one in running() if one.parent == parent)]
 
 
 def test_queue_that_stands_still(sitting: Sitting, station: Station) -> None:
@@ -65,7 +65,7 @@ def asks_no_sooner(votes: list[Exchange]) -> None:
     for earlier, later in pairwise(votes):
         asked = float(earlier.header("Retry-After") or 0)
         assert asked >= 1
-        assert later.sent_at - (earlier.answered_at or 0) >= asked
+        assert later.sent_at - (earlier.answered_at or 0) >= asked - CLOCK_SLACK_S
 
 
 def test_edge_killed(sitting: Sitting, station: Station) -> None:
@@ -74,7 +74,9 @@ def test_edge_killed(sitting: Sitting, station: Station) -> None:
     with stopped(queue):
         sitting.voter.submit()
         sitting.until(lambda: sitting.votes and sitting.votes[0].arrived, "the vote to be in its hands")
-        os.kill(edge_of(station), signal.SIGKILL)
+        for pid in edges_of(station):
+            with suppress(ProcessLookupError):  # a child may end with its parent
+                os.kill(pid, signal.SIGKILL)
     sitting.received()
     assert len(sitting.votes) >= 2
 
