@@ -145,6 +145,7 @@ def sending_that_lasts(w: Walker) -> Iterator[str]:
     w.at("done")
     yield "done-unverified"
     w.without_memory()
+    w.go("/")  # or the next link would only change the fragment
     w.hold("/votes")
     w.vote_to("sending")
     w.wait_for_held()
