@@ -47,7 +47,7 @@ class Voter:
         self.button(key, **values).click()
 
     def sees(self, key: str, **values: object) -> None:
-        """Wait until this text is on the screen, as it is shown: also what stands there for want of scripts."""
+        """Wait until this text is on the screen, as it is shown: what is there for want of scripts too."""
         expect(self.page.locator("body")).to_contain_text(self.text(key, **values), use_inner_text=True)
 
     def visit(self, address: str, screen: str = "start") -> None:
