@@ -26,8 +26,25 @@ JSON_LINES: Final = lines(
 _STATUS: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
-_HEAD: Final = {status: line + JSON_LINES + _SERVER for status, line in _STATUS.items()}
-"""The status line and the headers that every JSON answer has."""
+_TRANSPORT: Final = b"Strict-Transport-Security: max-age=63072000\r\n"
+"""Browsers come back by TLS for two years; other names below ours are not ours to speak for."""
+
+
+class _Common:
+    """What every answer has, made once: `every` its lines, `heads` with them those of JSON by status."""
+
+    __slots__ = ("every", "heads")
+
+    def __init__(self) -> None:
+        self.say(_SERVER)
+
+    def say(self, every: bytes) -> None:
+        """Have these lines in every answer from now on."""
+        self.every = every
+        self.heads = {status: line + JSON_LINES + every for status, line in _STATUS.items()}
+
+
+_common: Final = _Common()
 
 
 class _Dates:
@@ -39,6 +56,10 @@ class _Dates:
         self._second = -1
         self._ends = b""
         self._plain: dict[int, bytes] = {}
+
+    def forget(self) -> None:
+        """Make them anew."""
+        self._second = -1
 
     def ends(self) -> bytes:
         """The date, and the length's name."""
@@ -54,11 +75,17 @@ class _Dates:
         ends = self.ends()
         found = self._plain.get(status)
         if found is None:
-            found = self._plain[status] = _HEAD[status] + ends
+            found = self._plain[status] = _common.heads[status] + ends
         return found
 
 
 _dates: Final = _Dates()
+
+
+def over_tls(*, on: bool) -> None:
+    """Say in every answer, or in none, that browsers are to come back by TLS: this process itself ends it."""
+    _common.say(_SERVER + _TRANSPORT if on else _SERVER)
+    _dates.forget()
 
 
 class Answer:
@@ -90,7 +117,7 @@ class Answer:
         own = lines(self.headers)
         if keep_alive != persistent:
             own += KEEP_ALIVE if keep_alive else CLOSE
-        return b"%b%b%b%d\r\n\r\n%b" % (_HEAD[self.status], own, _dates.ends(), len(self.body), body)
+        return b"%b%b%b%d\r\n\r\n%b" % (_common.heads[self.status], own, _dates.ends(), len(self.body), body)
 
 
 class Typed(Answer):
@@ -111,7 +138,7 @@ class Typed(Answer):
             _STATUS[self.status],
             self.fixed,
             own,
-            _SERVER,
+            _common.every,
             _dates.ends(),
             len(self.body),
         )

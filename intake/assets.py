@@ -4,6 +4,7 @@ from typing import Final
 
 from intake import replies
 from intake.answer import Answer, Shared, Typed, lines
+from intake.page_finder import KeptFiles
 from intake.preferences import accepts
 from runtime.built_page import BuiltFile, BuiltPage
 
@@ -15,6 +16,9 @@ _KINDS: Final = {
 _FOREVER: Final = "public, max-age=31536000, immutable"
 """A file's name has its digest in it: another content has another name."""
 
+Forms = dict[str, tuple[bytes, bytes]]
+"""Body and headers by encoding; '' is as it is."""
+
 _ALL: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -23,23 +27,34 @@ _ALL: Final = {
 
 
 class Assets:
-    """Every file, ready to send; without a page there is none."""
+    """Every file, ready to send; without a page those of other versions that this host keeps."""
 
-    def __init__(self, built: BuiltPage | None) -> None:
+    def __init__(self, kept: KeptFiles) -> None:
+        self._kept = kept
+        self._forms: dict[str, Forms] = {}
+        self._manifest: bytes | None = None
+        self._listed = lines({"Content-Type": "application/json", "Cache-Control": "no-store", **_ALL})
+
+    def adopt(self, built: BuiltPage | None) -> None:
+        """Serve the files of this page."""
         files = {} if built is None else built.files
         self._forms = {file.path: _forms(file) for file in files.values()}
         self._manifest = None if built is None else built.manifest
-        self._listed = lines({"Content-Type": "application/json", "Cache-Control": "no-store", **_ALL})
 
     def file(self, path: str, accepted: str) -> Answer:
         """The file called `path`, by the client's `Accept-Encoding`."""
-        forms = self._forms.get(path)
-        if forms is None:
-            raise replies.not_found()
+        forms = self._forms.get(path) or self._other(path)
         for encoding in ("br", "gzip"):
             if accepts(accepted, encoding):
                 return Shared(*forms[encoding])
         return Shared(*forms[""])
+
+    def _other(self, path: str) -> Forms:
+        """A file that another process's page asks for: while processes are replaced there are two."""
+        file = self._kept.find(path)
+        if file is None:
+            raise replies.not_found()
+        return _forms(file)
 
     def hashes(self) -> Answer:
         """The manifest, for whoever compares the files with their own build."""
@@ -48,8 +63,7 @@ class Assets:
         return Typed(self._manifest, self._listed)
 
 
-def _forms(file: BuiltFile) -> dict[str, tuple[bytes, bytes]]:
-    """Body and headers by encoding; '' is as it is."""
+def _forms(file: BuiltFile) -> Forms:
     kind = _KINDS[file.path.rpartition(".")[2]]
     headers = {"Content-Type": kind, "Cache-Control": _FOREVER, "Vary": "Accept-Encoding", **_ALL}
     bodies = {"": file.identity, "gzip": file.gzip, "br": file.brotli}

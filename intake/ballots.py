@@ -20,6 +20,7 @@ from ballot.rejection import Rejected
 from ballot.suite import VERIFY_KEY_BYTES, SignatureInvalid, key_id
 from intake import replies
 from intake.reads import Reads
+from intake.small_file import SmallFile
 from intake.windows import Window, Windows
 from runtime import logs
 from runtime.clock import Clock
@@ -68,7 +69,9 @@ class Ballots:
 
     def __init__(self, reads: Reads, *, desk_key_file: Path, clock: Clock) -> None:
         self._reads = reads
-        self._desk_key_file = desk_key_file
+        self._desk_key_file = SmallFile(desk_key_file)
+        self._desk_read: bytes | None = None
+        self._desk_key: bytes | None = None
         self._clock = clock
         self._lock = asyncio.Lock()
         self._ids: frozenset[str] = frozenset()
@@ -80,13 +83,18 @@ class Ballots:
     def desk_key(self) -> bytes | None:
         """The pinned key of the desk; nothing until the desk has made it."""
         try:
-            value = strict_json(self._desk_key_file.read_bytes(), bytes_max=OBJECT_BYTES_MAX)
-            return b64decode(value["public_key"], length=VERIFY_KEY_BYTES)
+            data = self._desk_key_file.read()
+            if data is not self._desk_read:
+                self._desk_key = None
+                value = strict_json(data, bytes_max=OBJECT_BYTES_MAX)
+                self._desk_key = b64decode(value["public_key"], length=VERIFY_KEY_BYTES)
+                self._desk_read = data
         except FileNotFoundError:
             return None
         except (OSError, KeyError, TypeError, Malformed) as error:
             log.alarm("desk key unreadable", file=self._desk_key_file.name, error=type(error).__name__)
             return None
+        return self._desk_key
 
     def known(self, ballot: str) -> Published | None:
         """The ballot called `ballot` if it was found before: a document never changes."""
@@ -164,8 +172,12 @@ class Ballots:
         with self._asking():
             data: Any = await self._reads.client.hget(handoff.PUBLISHED_KEY, ballot)
         desk = self.desk_key()
-        if data is None or desk is None:
+        if data is None:
             raise replies.not_found()
+        if desk is None:
+            # We can vouch for nothing, which says nothing about the ballot: the voter's device tries again.
+            log.warning("ballot not looked at: the desk's key is not here", ballot=ballot)
+            raise replies.unreachable()
         try:
             return _verified(data, desk, ballot=ballot)
         except (Malformed, SignatureInvalid, KeyError, TypeError) as error:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,9 @@ class Making:
     clock: Clock
     stop_s: float
     """How long a process may take to answer what is under way; then it is killed."""
+
+    page: Callable[[], str]
+    """The version of the voter's page that a process started now serves; '' for none."""
 
 
 class Child:
@@ -110,7 +113,7 @@ class Child:
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=descriptors,
         )
-        log.info("edge process started", child=process.pid)
+        log.info("edge process started", child=process.pid, page=self._making.page())
         return process
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:

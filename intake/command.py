@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from pathlib import Path
 
 import click
 
@@ -35,6 +36,12 @@ PORT = click.IntRange(0, 65_535)
     "--metrics-port", type=PORT, default=9100, show_default=True, help="Port for metrics; never public."
 )
 @click.option("--inherit-socket", type=int, hidden=True, help="Be one of the processes, on this descriptor.")
+@click.option(
+    "--page-named-in",
+    type=click.Path(path_type=Path),
+    hidden=True,
+    help="The file that names the page's version to serve.",
+)
 @click.option("--say-ready", type=int, hidden=True, help="Say on this descriptor when a vote would be taken.")
 def intake(
     port: int,
@@ -42,6 +49,7 @@ def intake(
     processes: int,
     metrics_port: int,
     inherit_socket: int | None,
+    page_named_in: Path | None,
     say_ready: int | None,
 ) -> None:
     """Take votes in over HTTP and answer when they are on disk."""
@@ -60,7 +68,12 @@ def intake(
         with listening, servers(home) as found:
             code = run_service(
                 lambda stop: process.serve(
-                    listening, servers=found, settings=own, say_ready=say_ready, stop=stop
+                    listening,
+                    servers=found,
+                    settings=own,
+                    page_named_in=page_named_in,
+                    say_ready=say_ready,
+                    stop=stop,
                 )
             )
     sys.exit(code)
@@ -83,6 +96,7 @@ async def _parent(
         processes=processes,
         metrics_port=metrics_port,
         run=home.run,
+        page=home.page,
         clock=SystemClock(),
         stop=stop,
         stop_s=settings.stop_s,

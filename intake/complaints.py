@@ -18,6 +18,7 @@ from intake.complaint_link import ComplaintLink, NotRecorded
 from intake.failures import Failures
 from intake.request import Request
 from intake.settings import Settings
+from intake.small_file import SmallFile
 from runtime import logs
 
 log = logs.get("complaints")
@@ -36,7 +37,7 @@ class Complaints:
         self._link = link
         self._budget = budget
         self._settings = settings
-        self._key_file = key_file
+        self._key_file = SmallFile(key_file)
         self._checked: tuple[bytes, bytes] | None = None
         self._entry: dict[str, Any] | None = None
 
@@ -59,7 +60,7 @@ class Complaints:
     def key(self, desk: bytes | None) -> dict[str, Any] | None:
         """The published complaints key, if the pinned `desk` key vouches for it; else nothing."""
         try:
-            data = self._key_file.read_bytes()
+            data = self._key_file.read()
         except FileNotFoundError:
             return None
         except OSError as error:

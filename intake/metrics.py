@@ -81,7 +81,9 @@ COMPLAINTS: Final = Outcomes(
     "ballot_intake_complaints", "Answers to complaints by outcome: recorded, or the error's name."
 )
 PAGES: Final = Outcomes(
-    "ballot_intake_pages", "Answers to requests for pages by outcome: served, or the error's name."
+    "ballot_intake_pages",
+    "Answers to requests for pages by outcome: served, file_not_found (a script or style sheet that no "
+    "version of the page kept here has), or the error's name.",
 )
 ENTRANCE: Final = Outcomes(
     "ballot_intake_entrance",

@@ -61,11 +61,10 @@ _HEADERS: Final = {
     "Permissions-Policy": ", ".join(f"{feature}=()" for feature in _SWITCHED_OFF),
     "Vary": "Accept-Encoding, Accept-Language",
 }
-_TRANSPORT: Final = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
 
 
 @lru_cache(maxsize=32)
-def fixed(*, languages: str, gzip: bool, tls: bool) -> bytes:
-    """The header lines of a page in `languages`; with `tls` browsers come back by TLS only."""
+def fixed(*, languages: str, gzip: bool) -> bytes:
+    """The header lines of a page in `languages`."""
     encoded = {"Content-Encoding": "gzip"} if gzip else {}
-    return lines({**_HEADERS, "Content-Language": languages, **encoded, **(_TRANSPORT if tls else {})})
+    return lines({**_HEADERS, "Content-Language": languages, **encoded})

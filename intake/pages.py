@@ -9,20 +9,20 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from ballot.rejection import Rejected
+from ballot.rejection import Rejected, Rejection
 from intake import metrics, page_headers, replies
 from intake.answer import Answer, Typed
 from intake.assets import Assets
 from intake.ballots import Ballots, Published
 from intake.complaints import Complaints
 from intake.faults import place
-from intake.islands import Islands
+from intake.islands import Islands, Times
+from intake.page_finder import KeptFiles
 from intake.preferences import Language, accepts, preferred_language
 from intake.rendering import Renderer, shown_in
 from intake.request import Request
 from runtime import logs
-from runtime.built_page import BuiltPage, PageFault
-from runtime.built_page import read as read_built
+from runtime.built_page import BuiltPage
 from runtime.clock import Clock
 
 log = logs.get("pages")
@@ -52,7 +52,7 @@ _TEMPLATES: Final = {
 class _Kept:
     """A page as it is served, and what it was made from: it holds as long as that stays the same."""
 
-    made_from: object
+    made_from: tuple[object, ...]
     html: bytes
     compressed: bytes
 
@@ -63,31 +63,33 @@ class _Kept:
 
 
 class Pages:
-    """Everything for people; `tls` says that this process itself ends it."""
+    """Everything for people; there is no page, only errors, until one is adopted."""
 
     def __init__(
         self,
         ballots: Ballots,
         complaints: Complaints,
         *,
-        built: BuiltPage | None,
-        renderer: Renderer | None,
+        kept: KeptFiles,
         receipts_public: bytes,
         clock: Clock,
-        tls: bool,
     ) -> None:
         self._ballots = ballots
-        self._version = "" if built is None else built.version
-        self._whole = built is not None and renderer is not None
-        self._renderer = renderer
-        self._assets = Assets(built)
-        self._islands = Islands(
-            ballots, complaints, receipts_public=receipts_public, version=self._version, clock=clock
-        )
-        self._tls = tls
+        self._renderer: Renderer | None = None
+        self._assets = Assets(kept)
+        self._islands = Islands(ballots, complaints, receipts_public=receipts_public, clock=clock)
         self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
         self._kept_bytes = 0
         self._described: set[str] = set()
+        self.version = ""
+
+    def adopt(self, built: BuiltPage | None, renderer: Renderer | None) -> None:
+        """Serve this page from now on; without `built` only errors are shown, in the renderer's words."""
+        self._renderer = renderer
+        self._assets.adopt(built)
+        self.version = "" if built is None or renderer is None else built.version
+        self._kept.clear()
+        self._kept_bytes = 0
 
     async def answer(self, request: Request) -> Answer:
         """A page or one of its files; Rejected when there is none, or none just now."""
@@ -98,7 +100,7 @@ class Pages:
             return self._assets.hashes()
         published = await self._ballots.find(route.ballot) if route.ballot else None
         window = await self._islands.window(published) if published and route.name == "vote page" else None
-        if not self._whole or self._renderer is None:
+        if not self.version or self._renderer is None:
             raise replies.unreachable()
         if published is not None:
             self._note_description(self._renderer, published)
@@ -112,14 +114,15 @@ class Pages:
         plain = replies.refusal(rejected)
         language = _language(request)
         kept = self._problem(plain.status, language, self._ballots.known(request.route.ballot))
-        metrics.PAGES.count(rejected.rejection.value)
+        lost = request.route.name == "asset" and rejected.rejection is Rejection.NOT_FOUND
+        metrics.PAGES.count("file_not_found" if lost else rejected.rejection.value)
         answer = self._typed(request, kept, languages=language or "en, cy", status=plain.status)
         answer.headers.update(plain.headers)
         return answer
 
     def _typed(self, request: Request, kept: _Kept, *, languages: str, status: int = 200) -> Answer:
         compressed = accepts(request.headers.get("Accept-Encoding", ""), "gzip")
-        fixed = page_headers.fixed(languages=languages, gzip=compressed, tls=self._tls)
+        fixed = page_headers.fixed(languages=languages, gzip=compressed)
         return Typed(kept.compressed if compressed else kept.html, fixed, status=status)
 
     def _page(
@@ -128,15 +131,16 @@ class Pages:
         name: str,
         language: Language,
         published: Published | None,
-        window: dict[str, str] | None,
+        window: Times | None,
     ) -> _Kept:
         """The page as kept, or made now."""
-        island = self._islands.island(name, language, published, window)
+        facts = self._islands.facts(name, published, window)
         ballot = "" if published is None else published.id
         key = (name, ballot, language)
-        kept = self._found(key, island)
+        kept = self._found(key, facts)
         if kept is not None:
             return kept
+        island = self._islands.island(name, language, facts, page_version=self.version)
         path = {"home page": "/", "vote page": f"/b/{ballot}"}.get(name, f"/{_TEMPLATES[name]}")
         if ballot and name != "vote page":
             path = f"/b/{ballot}{path}"
@@ -148,14 +152,14 @@ class Pages:
             path=path,
             key_fingerprint="" if published is None else _grouped(published.desk_key_id),
         )
-        return self._keep(key, island, html)
+        return self._keep(key, facts, html)
 
     def _problem(self, status: int, language: Language | None, published: Published | None) -> _Kept:
         key = ("problem", status, language, None if published is None else published.id)
-        kept = self._found(key, None)
+        kept = self._found(key, ())
         if kept is not None:
             return kept
-        return self._keep(key, None, self._said(status, language, published))
+        return self._keep(key, (), self._said(status, language, published))
 
     def _said(self, status: int, language: Language | None, published: Published | None) -> bytes:
         """What went wrong, as a page; there is always one."""
@@ -168,14 +172,14 @@ class Pages:
             log.alarm("error page not made", status=status, error=type(error).__name__, place=place(error))
             return LAST_RESORT
 
-    def _found(self, key: tuple[object, ...], made_from: object) -> _Kept | None:
+    def _found(self, key: tuple[object, ...], made_from: tuple[object, ...]) -> _Kept | None:
         kept = self._kept.get(key)
         if kept is None or kept.made_from != made_from:
             return None
         self._kept.move_to_end(key)
         return kept
 
-    def _keep(self, key: tuple[object, ...], made_from: object, html: bytes) -> _Kept:
+    def _keep(self, key: tuple[object, ...], made_from: tuple[object, ...], html: bytes) -> _Kept:
         before = self._kept.pop(key, None)
         kept = self._kept[key] = _Kept(made_from, html, gzip.compress(html, mtime=0))
         self._kept_bytes += kept.size - (0 if before is None else before.size)
@@ -190,21 +194,7 @@ class Pages:
             self._described.add(published.id)
             about = self._page(renderer, "about page", "en", published, None).html
             digest = hashlib.sha256(about).hexdigest()
-            log.info("description in force", ballot=published.id, sha256=digest, page=self._version)
-
-
-def load() -> tuple[BuiltPage | None, Renderer | None]:
-    """The page as built and what renders it; what is not there is alarmed, and no vote suffers from it."""
-    built: BuiltPage | None = None
-    try:
-        built = read_built()
-    except PageFault as fault:
-        log.alarm("page not served", reason=str(fault))
-    try:
-        return built, Renderer(built)
-    except Exception as error:  # noqa: BLE001  # whatever is wrong with text or template: votes are taken all the same
-        log.alarm("page not served", reason=f"{type(error).__name__}: {error}")
-        return built, None
+            log.info("description in force", ballot=published.id, sha256=digest, page=self.version)
 
 
 def _language(request: Request) -> Language | None:

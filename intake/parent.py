@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import sysconfig
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from intake.child import Child, Making, replace_all
+from intake.page_store import Chosen, PageStore, named_in
 from intake.server import BACKLOG
 from runtime import logs, metrics
 from runtime.clock import Clock
@@ -30,6 +31,8 @@ from runtime.lifecycle import Stop
 log = logs.get("parent")
 
 METRICS_PREFIX: Final = "intake-metrics-"
+PAGE_FILE: Final = "page"
+"""Beside the children's numbers; in it the name of the page's version that they serve."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -71,21 +74,29 @@ async def keep(
     processes: int,
     metrics_port: int,
     run: Path,
+    page: Path,
     clock: Clock,
     stop: Stop,
     stop_s: float,
 ) -> int:
     """Keep `processes` children and the metrics port until asked to stop, and `stop_s` longer at most.
 
-    The exit code is always 0.
+    The children serve the page that was taken into `page` last, all the same one. The exit code is always 0.
     """
     directory = metrics_directory(run)
+    chosen = Chosen(PageStore(page, in_use=partial(_pages_in_use, run)), directory / PAGE_FILE)
+    chosen.take()
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
     numbers = metrics.serve(metrics_port, registry=registry)
     command = (sys.executable, ballot_command(), "intake")
     making = Making(
-        command=(*command, "--processes", str(processes), "--inherit-socket"),
+        command=(
+            *command,
+            *("--processes", str(processes)),
+            *("--page-named-in", str(directory / PAGE_FILE)),
+            "--inherit-socket",
+        ),
         env={
             **os.environ,
             "PROMETHEUS_MULTIPROC_DIR": str(directory),
@@ -95,17 +106,31 @@ async def keep(
         metrics_directory=directory,
         clock=clock,
         stop_s=stop_s,
+        page=lambda: chosen.name,
     )
     children = [Child(making) for _ in range(processes)]
     try:
         host, port, *_ = listening.getsockname()
         click.echo(f"intake on {scheme}://{host}:{port}, metrics on port {numbers.port}")
-        with _hang_up(partial(replace_all, children, stop)):
-            await asyncio.gather(*(child.keep(stop) for child in children))
+        with _hang_up(partial(_renew, chosen, children, stop)):
+            await asyncio.gather(chosen.keep_looking(stop), *(child.keep(stop) for child in children))
     finally:
         numbers.close()
         shutil.rmtree(directory, ignore_errors=True)
     return 0
+
+
+async def _renew(chosen: Chosen, children: Sequence[Child], stop: Stop) -> None:
+    """Take the page as it is built now, then put new processes in the places of all."""
+    chosen.take()
+    await replace_all(children, stop)
+
+
+def _pages_in_use(run: Path) -> frozenset[str]:
+    """What the parents that share this home have told their processes to serve."""
+    return frozenset(
+        filter(None, (named_in(file) for file in run.glob(f"{METRICS_PREFIX}*/{PAGE_FILE}"))),
+    )
 
 
 @contextmanager

@@ -6,11 +6,12 @@ import os
 import socket
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from ballot import receipt
 from ballot.suite import AeadKey, SigningKey
-from intake import metrics, pages, tls
+from intake import answer, metrics, tls
 from intake.ballots import Ballots
 from intake.batch import Batcher
 from intake.child import READY
@@ -22,6 +23,8 @@ from intake.entropy import Entropy
 from intake.failures import Failures
 from intake.faults import place
 from intake.node import Node, Trusted
+from intake.page_finder import Finder, KeptFiles
+from intake.pages import Pages
 from intake.reads import Reads
 from intake.routing import Address
 from intake.scout import Scout
@@ -52,6 +55,7 @@ async def serve(
     servers: Servers,
     settings: Settings,
     stop: Stop,
+    page_named_in: Path | None = None,
     say_ready: int | None = None,
 ) -> int:
     """Answer requests until asked to stop, then finish those under way. The exit code is always 0."""
@@ -64,21 +68,22 @@ async def serve(
     batcher = _batcher(servers, settings=settings, clock=clock, receipts_key=receipts_key)
     intake = _intake(home, settings=settings, ballots=ballots, batcher=batcher, clock=clock)
     complaints = _complaints(servers, settings=settings, clock=clock)
-    built, renderer = pages.load()
+    served = Pages(
+        ballots,
+        complaints,
+        kept=KeptFiles(home.page, clock=clock),
+        receipts_public=receipts_key.public,
+        clock=clock,
+    )
+    finder = Finder(served.adopt, home.page, page_named_in)
+    finder.look()
+    answer.over_tls(on=wrapped is not None)
     edge = Edge(
         intake,
         ballots=ballots,
         batcher=batcher,
         complaints=complaints,
-        pages=pages.Pages(
-            ballots,
-            complaints,
-            built=built,
-            renderer=renderer,
-            receipts_public=receipts_key.public,
-            clock=clock,
-            tls=wrapped is not None,
-        ),
+        pages=served,
         receipts_public=receipts_key.public,
         clock=clock,
     )
@@ -89,7 +94,8 @@ async def serve(
         connections_max=settings.connections_max,
     )
     queue = asyncio.create_task(batcher.run())
-    background = [queue, asyncio.create_task(metrics.flush_forever(clock))]
+    others = (metrics.flush_forever(clock), finder.look_until_found(clock))
+    background = [queue, *map(asyncio.create_task, others)]
     _settle_memory()
     try:
         if wrapped is not None:
@@ -97,7 +103,7 @@ async def serve(
         context = None if wrapped is None else wrapped.context
         if say_ready is None or await _would_take_votes(batcher, stop, queue):
             await server.listen(listening, tls=context, proxied=settings.proxied)
-            log.info("listening", port=listening.getsockname()[1], pid=os.getpid())
+            log.info("listening", port=listening.getsockname()[1], pid=os.getpid(), page=served.version)
             _say(say_ready)
         await _until_asked(stop, queue)
     finally:

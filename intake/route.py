@@ -54,14 +54,16 @@ _TAILS: Final[dict[str | None, Name]] = {
     "access": "access",
     "votes": "votes",
 }
-_PAGE: Final = re.compile(r"/b/([a-z0-9-]{1,40})(?:/(about|check|complaint))?")
+_PAGE: Final = re.compile(r"/b/([a-z0-9-]{1,40})(?:/(about|check|complaint)?)?")
+"""A slash at the end, as some programs add it to a link, leads to the same page."""
+
 _PAGE_TAILS: Final[dict[str | None, Name]] = {
     None: "vote page",
     "about": "about page",
     "check": "check page",
     "complaint": "complaint page",
 }
-_ASSET: Final = re.compile(r"/assets/([a-z]{1,20}-[0-9a-f]{12}\.[a-z]{2,4})")
+_ASSET: Final = re.compile(r"/assets/([a-z]{1,20}-[0-9a-f]{12}\.(?:js|css|svg))")
 _NOT_FOR_PEOPLE: Final = re.compile(r"/(?:api|livez|readyz)(?:/.*)?", re.DOTALL)
 _METHODS: Final = {"access": WRITE, "votes": WRITE, "complaints": WRITE}
 

@@ -77,6 +77,26 @@ def read(folder: Path = FOLDER) -> BuiltPage:
     return BuiltPage(manifest, entries)
 
 
+def listed(folder: Path) -> frozenset[str]:
+    """Return the paths of the files that the manifest in `folder` lists; PageFault when it cannot be read."""
+    try:
+        return frozenset(
+            str(entry["path"]) for entry in json.loads(_bytes(folder / MANIFEST))["files"].values()
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise PageFault(f"{MANIFEST} is not as the build writes it") from None
+
+
+def read_one(folder: Path, path: str) -> BuiltFile:
+    """Return the file called `path` of the page in `folder`, checked; PageFault when it is not as built."""
+    manifest, compressed = _bytes(folder / MANIFEST), _bytes(folder / COMPRESSED)
+    try:
+        entry = next(each for each in json.loads(manifest)["files"].values() if each["path"] == path)
+        return _entry(folder, entry, json.loads(compressed)[path])
+    except (StopIteration, ValueError, KeyError, TypeError, AttributeError):
+        raise PageFault(f"{MANIFEST} or {COMPRESSED} is not as the build writes it") from None
+
+
 def digest_of_sources(page: Path) -> str | None:
     """Return what the build wrote of its sources, as they are now in `page`; None where they are not kept."""
     if not all((page / folder).is_dir() for folder in SOURCES):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SECRET_BYTES = 32
-DIRECTORIES = ("secrets", "data", "run", "logs", "public", "desk", "monitor")
+DIRECTORIES = ("secrets", "data", "run", "logs", "public", "page", "desk", "monitor")
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,80}")
 URL_VARIABLES = ("BALLOT_VALKEY_URL", "BALLOT_VOTERDB_URL", "BALLOT_USERDB_URL")
 
@@ -100,6 +100,11 @@ class Home:
     def public(self) -> Path:
         """What anyone may read: ballot documents and public keys."""
         return self.path / "public"
+
+    @property
+    def page(self) -> Path:
+        """The voter's page as this host serves it: its last versions."""
+        return self.path / "page"
 
     @property
     def desk(self) -> Path:

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,26 @@ from ballot import document
 from ballot.encoding import b64encode
 from ballot.rejection import Rejected, Rejection
 from ballot.suite import SigningKey
+from intake import metrics, replies
 from intake import pages as module
-from intake import rendering, replies
-from intake.answer import Answer
+from intake.answer import Answer, over_tls
 from intake.ballots import Published
-from intake.islands import STALE_S
-from intake.pages import LAST_RESORT, Pages, load
+from intake.islands import STALE_S, Islands
+from intake.page_finder import KeptFiles
+from intake.pages import LAST_RESORT, Pages
 from intake.rendering import Renderer
 from intake.route import NOWHERE, Route, route
 from intake.windows import Window
-from runtime import built_page
 from runtime.built_page import BuiltPage, read
+from runtime.clock import SystemClock
 from tests.integration.intake_rig import build_document
-from tests.made_page import make, sha256
+from tests.made_page import CONTENTS, make, sha256
 from tests.manual_clock import ManualClock
 
 DESK = SigningKey.from_seed(b"d" * 32)
 RECEIPTS = b"r" * 32
 HOUR_US = 3_600_000_000
+NOWHERE_KEPT = Path("/nonexistent")
 
 
 @dataclass(slots=True)
@@ -126,7 +129,7 @@ class Desk:
         return json.loads(match[1])
 
 
-def desk_of(built: BuiltPage | None, renderer: Renderer | None, *, tls: bool = False) -> Desk:
+def desk_of(built: BuiltPage | None, renderer: Renderer | None, kept: Path = NOWHERE_KEPT) -> Desk:
     """Return pages with fakes around them."""
     clock = ManualClock()
     ballots: Any = Ballots()
@@ -134,12 +137,11 @@ def desk_of(built: BuiltPage | None, renderer: Renderer | None, *, tls: bool = F
     pages = Pages(
         ballots,
         complaints,
-        built=built,
-        renderer=renderer,
+        kept=KeptFiles(kept, clock=SystemClock()),
         receipts_public=RECEIPTS,
         clock=clock,
-        tls=tls,
     )
+    pages.adopt(built, renderer)
     return Desk(ballots, complaints, pages, clock)
 
 
@@ -315,33 +317,6 @@ async def test_a_bug_in_an_error_page_leaves_no_request_unanswered(
     assert alarms == ["error page not made"]
 
 
-@pytest.mark.parametrize("broken", ["built", "template", "text"])
-def test_loading_never_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    """What is wrong with the page is alarmed; the edge starts all the same."""
-    alarms: list[str] = []
-    monkeypatch.setattr(module.log, "alarm", lambda what, **_: alarms.append(what))
-    folder = tmp_path / "page"
-    make(folder / "built")
-    for part in ("text", "templates"):
-        shutil.copytree(rendering.FOLDER / part, folder / part)
-    monkeypatch.setattr(built_page.read, "__defaults__", (folder / "built",))
-    monkeypatch.setattr(Renderer.__init__, "__defaults__", (folder,))
-    whole = load()
-    assert None not in whole
-    assert not alarms
-
-    {
-        "built": folder / "built" / "manifest.json",
-        "template": folder / "templates" / "vote.html",
-        "text": folder / "text" / "cy.json",
-    }[broken].write_text("{{ nothing }}")
-    built, renderer = load()
-
-    assert alarms == ["page not served"]
-    assert (built is None) == (broken == "built")
-    assert (renderer is None) == (broken != "built")
-
-
 async def test_the_description_in_force_is_logged_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a ballot, with the digest of what a voter reads."""
     said: list[dict[str, object]] = []
@@ -356,16 +331,91 @@ async def test_the_description_in_force_is_logged_once(desk: Desk, monkeypatch: 
     assert facts["ballot"] == "a-1"
 
 
-@pytest.mark.parametrize("tls", [False, True])
-async def test_only_over_tls_browsers_are_told_to_come_back_by_it(
-    built: BuiltPage, renderer: Renderer, *, tls: bool
+@pytest.fixture
+def encrypted() -> Iterator[None]:
+    """As in a process that itself ends TLS."""
+    over_tls(on=True)
+    yield
+    over_tls(on=False)
+
+
+TRANSPORT = b"Strict-Transport-Security: max-age=63072000\r\n"
+
+
+@pytest.mark.usefixtures("encrypted")
+async def test_over_tls_browsers_are_told_to_come_back_by_it(desk: Desk, built: BuiltPage) -> None:
+    """On pages, errors, files and the answers of the API alike, once each."""
+    for path in ("/", "/nothing", f"/assets/{built.files['vote.js'].path}", "/assets/hashes.json"):
+        assert (await desk.get(path)).rendered().count(TRANSPORT) == 1
+    for answer in (replies.json_response({}), replies.refusal(replies.unreachable())):
+        assert answer.rendered().count(TRANSPORT) == 1
+
+
+async def test_without_tls_nothing_is_said_of_it(desk: Desk) -> None:
+    """A browser that believed it could not come back."""
+    for answer in (await desk.get("/"), await desk.get("/nothing"), replies.json_response({})):
+        assert b"Strict-Transport" not in answer.rendered()
+
+
+async def test_files_of_another_version_that_is_kept(
+    built: BuiltPage, renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On pages and errors alike."""
-    desk = desk_of(built, renderer, tls=tls)
-    for path in ("/", "/nothing"):
-        head = (await desk.get(path)).rendered()
-        line = b"Strict-Transport-Security: max-age=63072000; includeSubDomains\r\n"
-        assert (line in head) == tls
+    """Served as that version has them; read once; never what differs from its name; the rest is counted."""
+    counted: list[str] = []
+    monkeypatch.setattr(metrics.PAGES, "count", counted.append)
+    other = read(make(tmp_path / "1" / "built", CONTENTS | {"vote.js": b"other()", "style.css": b"other"}))
+    desk = desk_of(built, renderer, tmp_path)
+    script, style = (f"/assets/{other.files[name].path}" for name in ("vote.js", "style.css"))
+    (tmp_path / "1" / "built" / other.files["style.css"].path).write_bytes(b"changed")
+
+    answer = await desk.get(script, accepted="gzip")
+    assert gzip.decompress(answer.body) == b"other()"
+    assert b"immutable" in answer.rendered()
+    assert (await desk.get(style)).status == 404
+    shutil.rmtree(tmp_path / "1")
+    assert (await desk.get(script)).body == b"other()"
+    assert (await desk.get("/assets/vote-0123456789ab.js")).status == 404
+    assert (await desk.get("/nothing")).status == 404
+    assert counted == ["file_not_found", "file_not_found", "not_found"]
+
+
+async def test_a_version_that_comes_later(built: BuiltPage, renderer: Renderer, tmp_path: Path) -> None:
+    """A process that is not yet replaced finds the files of the one that is, also in the same moment."""
+    desk = desk_of(built, renderer, tmp_path)
+    for number in range(20):
+        content = f"later({number})".encode()
+        made = make(tmp_path / ".draft" / "built", CONTENTS | {"vote.js": content})
+        path = f"/assets/{read(made).files['vote.js'].path}"
+        assert (await desk.get(path)).status == 404
+        made.parent.rename(tmp_path / str(number))
+        assert (await desk.get(path)).body == content
+
+
+async def test_another_page_is_adopted(desk: Desk, renderer: Renderer, tmp_path: Path) -> None:
+    """Nothing of the one before is shown, and its version is another."""
+    other = read(make(tmp_path, more="x"))
+    before = (await desk.island("/b/a-1"))["page_version"]
+
+    desk.pages.adopt(other, renderer)
+
+    assert (await desk.island("/b/a-1"))["page_version"] == other.version != before
+    assert (await desk.get("/assets/hashes.json")).body == other.manifest
+
+
+async def test_a_slash_at_the_end(desk: Desk) -> None:
+    """The vote page as well, and nothing else."""
+    assert (await desk.get("/b/a-1/")).body == (await desk.get("/b/a-1")).body
+    assert (await desk.get("/b/a-1/about/")).status == 404
+
+
+async def test_what_a_page_tells_is_not_written_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is kept costs a comparison, however long its ballot is."""
+    await desk.get("/b/a-1")
+    await desk.get("/b/a-1/complaint")
+    monkeypatch.setattr(Islands, "island", lambda *_, **__: 1 // 0)
+
+    for path in ("/b/a-1", "/b/a-1/complaint"):
+        assert (await desk.get(path)).status == 200
 
 
 async def test_files_in_the_form_that_is_accepted(desk: Desk, built: BuiltPage) -> None:
