@@ -13,6 +13,8 @@ import orjson
 from ops.doctor.home import home, secrets
 from ops.doctor.keys import desk_key
 from ops.doctor.page import page
+from ops.doctor.served import served
+from runtime import built_page
 
 if TYPE_CHECKING:
     from ops.doctor.finding import Check
@@ -23,17 +25,21 @@ CHECKS: tuple[Check, ...] = (page, home, secrets, desk_key)
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list of all findings.")
-def doctor(*, as_json: bool) -> None:
+@click.option("--url", help="Compare what this address serves; BALLOT_PUBLIC_URL unless given.")
+def doctor(*, as_json: bool, url: str | None) -> None:
     """Say whether this installation is ready, and what to change where it is not.
 
-    Looked at so far: the voter's page (built, whole, each file's SHA-256, its version), BALLOT_HOME and its
-    secrets (there, their owner's alone), the desk's and the complaints key (published and genuine). Not yet:
-    settings, servers and their durability, disks, clocks, versions.
+    Looked at so far: the voter's page (built, whole, each file's SHA-256, its version; the same files as they
+    are served, where --url or BALLOT_PUBLIC_URL answers), BALLOT_HOME and its secrets (there, their owner's
+    alone), the desk's and the complaints key (published and genuine). Not yet: settings, servers and their
+    durability, disks, clocks, versions.
 
     Nothing is made, started or changed. The exit code is 0 when nothing must change, else 1.
     """
     folder = Path(os.environ.get("BALLOT_HOME") or "~/.ballot").expanduser().resolve()
+    asked = url or os.environ.get("BALLOT_PUBLIC_URL", "")
     findings = [finding for check in CHECKS for finding in check(folder)]
+    findings.extend(served(asked, built_page.FOLDER, must_answer=url is not None))
     if as_json:
         click.echo(orjson.dumps([finding.to_dict() for finding in findings], option=orjson.OPT_INDENT_2))
     else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BUILD = "run `node build.mjs` in intake/page (`./run` does it), then restart the edge"
+BUILD = "run `node build.mjs` in intake/page (`./run` does it), then hang up the edge's parent (kill -HUP)"
 
 
 def page(home: Path) -> Iterator[Finding]:  # noqa: ARG001  # the page is the installation's, not the home's

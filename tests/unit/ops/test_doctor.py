@@ -2,6 +2,9 @@
 
 import json
 import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,9 @@ from ops.doctor.finding import Finding
 from ops.doctor.home import home, secrets
 from ops.doctor.keys import desk_key
 from ops.doctor.page import look
-from runtime.built_page import digest_of_sources
+from ops.doctor.served import served
+from runtime import built_page
+from runtime.built_page import digest_of_sources, read
 from runtime.home import Home
 from tests.made_page import make, sha256
 from tests.vectors.make import PUBLIC_KEY
@@ -45,7 +50,9 @@ def changes(found: list[Finding]) -> list[str]:
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Result:
     """Run the command on that home, with a built page of our own."""
     monkeypatch.setenv("BALLOT_HOME", str(folder))
+    monkeypatch.delenv("BALLOT_PUBLIC_URL", raising=False)
     built = make(folder.parent / "page" / "built")
+    monkeypatch.setattr(built_page, "FOLDER", built)
     monkeypatch.setattr(command, "CHECKS", (lambda _home: look(built), home, secrets, desk_key))
     return CliRunner().invoke(doctor, arguments)
 
@@ -159,3 +166,87 @@ def test_a_page_of_other_sources(tmp_path: Path) -> None:
     (built / "manifest.json").unlink()
     (change,) = changes([*look(built)])
     assert "the page has not been built; run `node build.mjs`" in change
+
+
+@pytest.fixture
+def files() -> dict[str, bytes]:
+    """What the edge of these tests serves, by path."""
+    return {}
+
+
+@pytest.fixture
+def url(files: dict[str, bytes]) -> Iterator[str]:
+    """Where it serves them."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = files.get(self.path)
+            self.send_response(404 if data is None else 200)
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def put(files: dict[str, bytes], built: Path) -> None:
+    """Serve that page."""
+    page = read(built)
+    files.clear()
+    files["/assets/hashes.json"] = page.manifest
+    files.update({f"/assets/{file.path}": file.identity for file in page.files.values()})
+
+
+def test_what_is_served(tmp_path: Path, files: dict[str, bytes], url: str) -> None:
+    """The same files as built here, or a change for each that differs; another page is one finding."""
+    built = make(tmp_path / "built")
+    put(files, built)
+    (finding,) = served(url, built)
+    assert (finding.ok, read(built).version in finding.says) == (True, True)
+
+    script, style = (f"/assets/{read(built).files[name].path}" for name in ("vote.js", "style.css"))
+    files[script] += b";evil()"
+    del files[style]
+    found = [change.split("; ")[0] for change in changes([*served(url, built)])]
+    assert sorted(found) == sorted(
+        f"{url} serves another {path.removeprefix('/assets/')} than was built here"
+        for path in (script, style)
+    )
+
+    put(files, make(tmp_path / "other", more="x"))
+    (change,) = changes([*served(url, built)])
+    assert "serves another page than version" in change
+    files.clear()
+    (change,) = changes([*served(url, built)])
+    assert "serves no page" in change
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "ftp://127.0.0.1", "http://[", "nonsense"])
+def test_what_does_not_answer_was_not_looked_at(tmp_path: Path, address: str) -> None:
+    """Said either way; only who asked for it by --url must change something."""
+    built = make(tmp_path / "built")
+
+    (asked,), (set_,) = served(address, built), served(address, built, must_answer=False)
+
+    assert "not looked at" in asked.says
+    assert (asked.ok, set_.ok) == (False, True)
+    assert "not looked at" in next(served("", built)).says
+    assert "no page here to compare" in next(served(address, tmp_path)).says
+
+
+def test_the_exit_code_says_whether_what_is_served_differs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes], url: str
+) -> None:
+    """By --url as by BALLOT_PUBLIC_URL."""
+    assert run(monkeypatch, folder, "--url", url).exit_code == 1
+    put(files, make(folder.parent / "page" / "built"))
+    result = run(monkeypatch, folder, "--url", url)
+    assert result.exit_code == 0
+    assert f"{url} serves version" in result.output
