@@ -3,13 +3,27 @@
 // Every file is named by its own digest, so that a cache never shows an old one, and stands beside its gzip and brotli
 // forms, so that the edge compresses nothing. manifest.json lists what was built, from what, and each file's SHA-256; how
 // well a file compresses is not in it, because that differs between processors.
+//
+// Builds may run at the same time, and one may be killed: each has a folder of its own beside built/, which takes its
+// place when it is whole. manifest.json has the time at which its build began, so that any source that was changed
+// since is newer.
 
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
-import { build, version } from "esbuild";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const BUILT = resolve(process.argv[2] ?? join(HERE, "built"));
@@ -23,6 +37,17 @@ const ENTRIES = {
 const TARGET = ["es2021", "chrome91", "firefox90", "safari15"];
 const SOURCES = ["src", "text", "templates"];
 const NAME_DIGITS = 12;
+const LEFT_OVER_MS = 10 * 60 * 1000;
+const SWAPS_MAX = 20;
+
+const began = new Date();
+if (!existsSync(join(HERE, "node_modules", "esbuild"))) {
+  console.error(
+    "build.mjs: the packages that build the page are not here; run `npm ci --omit=dev` in intake/page first.",
+  );
+  process.exit(1);
+}
+const { build, version } = await import("esbuild");
 
 // The hybrid's module also makes hybrids of curves that no vote uses, by calls that the bundler must keep unless told
 // that they do nothing else: a quarter of the script. Only those comments are added, nothing in the library changes.
@@ -90,15 +115,53 @@ function write(folder, assets) {
   return files;
 }
 
-const folder = `${BUILT}.new`;
-rmSync(folder, { recursive: true, force: true });
-mkdirSync(folder, { recursive: true });
-const assets = [...(await bundled()), { name: "icon.svg", data: readFileSync(join(HERE, "src/icon.svg")) }];
-const files = write(
-  folder,
-  assets.sort((a, b) => (a.name < b.name ? -1 : 1)),
-);
-const manifest = { esbuild: version, sources_sha256: digestOfSources(), files };
-writeFileSync(join(folder, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
-rmSync(BUILT, { recursive: true, force: true });
-renameSync(folder, BUILT);
+/** Gives the first of the two folders the other's place; whoever reads there meanwhile finds the one or the other. */
+function swap(fresh, place) {
+  for (let swaps = 1; ; swaps++) {
+    const before = mkdtempSync(`${place}.old-`);
+    try {
+      renameSync(place, join(before, "built"));
+    } catch (error) {
+      if (error.code !== "ENOENT") throw error;
+    }
+    try {
+      renameSync(fresh, place);
+      return;
+    } catch (error) {
+      // Another build was as quick: its folder goes the same way.
+      if (!["ENOTEMPTY", "EEXIST"].includes(error.code) || swaps === SWAPS_MAX) throw error;
+    } finally {
+      rmSync(before, { recursive: true, force: true });
+    }
+  }
+}
+
+/** Removes what builds that were killed have left; those under way are younger. */
+function removeLeftOvers(place) {
+  const names = readdirSync(dirname(place)).filter((name) =>
+    ["new", "old"].some((kind) => name.startsWith(`${basename(place)}.${kind}-`)),
+  );
+  for (const path of names.map((name) => join(dirname(place), name))) {
+    const age = began - (statSync(path, { throwIfNoEntry: false })?.mtime ?? began);
+    if (age > LEFT_OVER_MS) rmSync(path, { recursive: true, force: true });
+  }
+}
+
+mkdirSync(dirname(BUILT), { recursive: true });
+removeLeftOvers(BUILT);
+const draft = mkdtempSync(`${BUILT}.new-`);
+try {
+  const folder = join(draft, "built");
+  mkdirSync(folder);
+  const assets = [...(await bundled()), { name: "icon.svg", data: readFileSync(join(HERE, "src/icon.svg")) }];
+  const files = write(
+    folder,
+    assets.sort((a, b) => (a.name < b.name ? -1 : 1)),
+  );
+  const manifest = { esbuild: version, sources_sha256: digestOfSources(), files };
+  writeFileSync(join(folder, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+  utimesSync(join(folder, "manifest.json"), began, began);
+  swap(folder, BUILT);
+} finally {
+  rmSync(draft, { recursive: true, force: true });
+}
