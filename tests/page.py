@@ -14,6 +14,12 @@ from typing import Final
 PAGE: Final = Path(__file__).resolve().parent.parent / "intake" / "page"
 BIN: Final = Path(sys.executable).parent
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+BUILT_FROM: Final = (
+    *("src", "text", "templates"),
+    *("build.mjs", "package.json", "package-lock.json", ".npmrc"),
+)
+"""What the page is built from, as `run` has it: a build is current while nothing of these is newer."""
+
 INSTALL_SECONDS_MAX: Final = 300
 
 

@@ -35,9 +35,9 @@ def build_page() -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         manifest = page.PAGE / "built" / "manifest.json"
         built = manifest.stat().st_mtime if manifest.exists() else 0.0
-        sources = [page.PAGE / "build.mjs"]
-        for folder in ("src", "text", "templates"):
-            sources += (page.PAGE / folder).rglob("*")
+        sources = [page.PAGE / name for name in page.BUILT_FROM]
+        for folder in list(sources):
+            sources += folder.rglob("*")
         if all(source.stat().st_mtime <= built for source in sources):
             return
         subprocess.run(

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,61 @@ def test_no_curve_is_loaded_that_no_vote_uses(tmp_path: Path) -> None:
 
     assert "216936d3cd6e53fec0a4e231fdd6dc5c692cc7609525a7b2c9562d608f25d51a" in script
     assert "6b17d1f2e12c4247f8bce6e563a440f2" not in script
+
+
+def test_builds_at_the_same_time(tmp_path: Path) -> None:
+    """Each succeeds, whoever reads meanwhile finds a page but for a moment, and nothing is left beside it."""
+    place = tmp_path / "place" / "built"
+    expected = built(tmp_path / "one")
+    place.parent.mkdir()
+    builds = [
+        subprocess.Popen(
+            page.node(page.PAGE / "build.mjs", place), env=page.environment(), stdout=subprocess.DEVNULL
+        )
+        for _ in range(6)
+    ]
+
+    assert [build.wait(60) for build in builds] == [0] * 6
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == expected
+    assert [path.name for path in place.parent.iterdir()] == ["built"]
+
+
+def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path) -> None:
+    """Whatever it was doing; what a build under way has is younger and stays."""
+    for name in ("built.new-aaaaaa", "built.old-bbbbbb", "built.new-cccccc", "builtin"):
+        (tmp_path / name / "built").mkdir(parents=True)
+    for name in ("built.new-aaaaaa", "built.old-bbbbbb", "builtin"):
+        os.utime(tmp_path / name, (1, 1))
+
+    built(tmp_path / "built")
+
+    assert {path.name for path in tmp_path.iterdir()} == {"built", "built.new-cccccc", "builtin"}
+
+
+def test_the_manifest_has_the_time_at_which_its_build_began(tmp_path: Path) -> None:
+    """So that a source that was changed during the build is newer than it."""
+    before_s = time.time()
+    built(tmp_path / "built")
+
+    style, manifest = next((tmp_path / "built").glob("style-*.css")), tmp_path / "built" / "manifest.json"
+    assert before_s - 0.1 < manifest.stat().st_mtime < style.stat().st_mtime
+
+
+def test_without_its_packages_a_build_says_so(moved: Path, tmp_path: Path) -> None:
+    """One sentence, and what was built before stays."""
+    built(tmp_path / "built", moved)
+    (moved / "node_modules").unlink()
+
+    done = subprocess.run(
+        page.node(moved / "build.mjs", tmp_path / "built"),
+        env=page.environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("build.mjs: the packages that build the page are not here; run `npm ci")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "built" / "manifest.json").exists()
