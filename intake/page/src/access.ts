@@ -11,9 +11,9 @@ const PAUSE_MILLISECONDS = 1_000;
 /** A server that wants to be left alone for longer is not waited for: the vote itself will decide. */
 const PAUSE_MILLISECONDS_MAX = 5_000;
 
-/** What is known of the code; `early`: it is too soon to ask. */
+/** What is known of the code; `early`: it is too soon to ask; `unfit`: the device cannot. */
 export type Access =
-  { is: "ready" } | { is: "unsure" } | { is: "early"; opens: string } | { is: "refused"; refusal: Refusal };
+  { is: "ready" | "unsure" | "unfit" } | { is: "early"; opens: string } | { is: "refused"; refusal: Refusal };
 
 /** Asks with the digest of the seed's credential, which uses nothing up. Throws where the device cannot make one. */
 export async function askAccess({ crypto, server, clock, ballot }: World, seed: Bytes): Promise<Access> {

@@ -89,6 +89,11 @@ export function shown(text: Text, language: Language): string {
   return typeof text === "string" ? text : (text[language] ?? text.en);
 }
 
+/** The language of what `shown` gives; a text without languages is taken to be English, as every ballot has it. */
+export function languageOf(text: Text, language: Language): Language {
+  return typeof text !== "string" && text[language] !== undefined ? language : "en";
+}
+
 /** The value of `text`, which must be exactly its canonical form, so that no name is given twice. */
 function canonicalValue(text: string): unknown {
   let value: unknown;

@@ -8,7 +8,7 @@ import { footerContact } from "./footer.ts";
 import { button, field } from "./form.ts";
 import { given } from "./given.ts";
 import { here, text, type TextKey } from "./language.ts";
-import { type Draft, drafts, lodge } from "./lodging.ts";
+import { type Draft, drafts, lodge, sealedAs } from "./lodging.ts";
 import { type Progress, Sending } from "./sending.ts";
 import type { Cause } from "./server.ts";
 
@@ -22,6 +22,8 @@ const CAUSES: Record<Cause, TextKey> = {
   slow: "complaint.cause_slow",
   lost: "complaint.cause_lost",
   busy: "complaint.cause_busy",
+  unclear: "complaint.cause_unclear",
+  unconfirmed: "complaint.cause_unclear",
 };
 
 const line = { fetch: (url: string, request: RequestInit) => fetch(url, request), clock: deviceClock };
@@ -61,7 +63,7 @@ function write(main: HTMLElement, draft: Draft, problems: readonly Problem[] = [
     cancel();
     const slips = problemsOf(current());
     if (slips.length > 0) write(main, current(), slips);
-    else void seal(main, current());
+    else submitted(main, current(), sealedAs(draft, current()));
   };
   const [problem] = problems;
   show(main, {
@@ -94,6 +96,13 @@ function write(main: HTMLElement, draft: Draft, problems: readonly Problem[] = [
 
 const directly = (): HTMLElement => h("p", {}, `${text("complaint.directly")} `, footerContact());
 
+/** Sends what was sealed, if these words were; else seals them first. */
+function submitted(main: HTMLElement, words: Draft, body: string | null): void {
+  if (body === null) return void seal(main, words);
+  kept.keep({ ...words, body });
+  send(main, { ...words, body }, body, false); // what was refused before was refused for certain
+}
+
 let sealing = false;
 
 async function seal(main: HTMLElement, draft: Draft): Promise<void> {
@@ -104,7 +113,7 @@ async function seal(main: HTMLElement, draft: Draft): Promise<void> {
     const deskKey = fromB64url(String(page["desk_key"]), DESK_KEY_BYTES);
     const { body } = await sealComplaint(draft, page["complaints_key"], deskKey, ballot);
     kept.keep({ ...draft, body });
-    send(main, { ...draft, body }, body);
+    send(main, { ...draft, body }, body, false);
   } catch {
     stop(main, draft, "complaint.stopped");
   } finally {
@@ -112,7 +121,8 @@ async function seal(main: HTMLElement, draft: Draft): Promise<void> {
   }
 }
 
-function send(main: HTMLElement, draft: Draft, body: string): void {
+/** Sends `body` until it is answered; `resumed` if it was sent before. */
+function send(main: HTMLElement, draft: Draft, body: string, resumed: boolean): void {
   const sending = new Sending<string>(
     body,
     { cast: (request) => lodge(request, line), clock: deviceClock, random: Math.random },
@@ -124,11 +134,12 @@ function send(main: HTMLElement, draft: Draft, body: string): void {
           kept.forget();
           done(main, end.receipt);
         } else {
-          kept.keep({ text: draft.text, contact: draft.contact });
+          kept.keep({ ...draft, stopped: true });
           stop(main, draft, "complaint.refused");
         }
       },
     },
+    resumed,
   );
   const online = (): void => sending.online();
   addEventListener("online", online);
@@ -206,7 +217,7 @@ function stop(main: HTMLElement, draft: Draft | null, why: TextKey): void {
 
 function start(main: HTMLElement): void {
   const draft = kept.read();
-  if (draft.body !== undefined) send(main, draft, draft.body);
+  if (draft.body !== undefined && draft.stopped !== true) send(main, draft, draft.body, true);
   else if (page["complaints_key"] === null || page["complaints_key"] === undefined)
     stop(main, null, "complaint.not_ready");
   else write(main, draft);

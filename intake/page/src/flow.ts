@@ -4,14 +4,15 @@
 
 import { type Access, askAccess } from "./access.ts";
 import { Code, CodeMistyped } from "./code.ts";
+import { delivery, sealedVote } from "./delivery.ts";
 import { Draft } from "./draft.ts";
 import type { Bytes } from "./encoding.ts";
 import { type Chosen, slipsOf } from "./fields.ts";
 import type { Sealed } from "./memory.ts";
-import { endOf, type Place } from "./places.ts";
-import type { Screen, Start, World } from "./screen.ts";
-import { type End, Sending } from "./sending.ts";
-import type { Refusal } from "./server.ts";
+import { type OtherCode, otherCode } from "./other.ts";
+import { endOf, isEnding, type Place, placeOf } from "./places.ts";
+import { type Ending, type Screen, type Start, tooLate, type World } from "./screen.ts";
+import type { Sending } from "./sending.ts";
 
 /** One voter's way. */
 export class Flow {
@@ -20,6 +21,7 @@ export class Flow {
   #screen: Screen = { is: "start", held: false, slip: null, typed: "", access: "idle", opens: null };
   #changing = false;
   #sending: Sending | null = null;
+  #other: OtherCode | null = null;
   /** Counts what makes an answer that is still awaited meaningless. */
   #turn = 0;
 
@@ -28,24 +30,30 @@ export class Flow {
     this.#draft = new Draft(world.ballot.questions, world.memory);
   }
 
+  /** Whether another code was opened while a vote was on its way. */
+  get other(): boolean {
+    return this.#other !== null;
+  }
+
   /** Begins, or goes on where the voter was: with the code in the link, if any, and the history's entry, if any. */
   async begin(link: string | null, place: Place | null): Promise<void> {
     const { memory, places, closed } = this.#world;
     this.#turn += 1;
+    this.#other = null;
     const kept = memory.read();
     if (kept?.is === "sealed") {
       places.replace({ at: "sent" });
-      return this.#send(kept, true);
+      this.#send(kept, { kept: true, resumed: true });
+      return link === null ? undefined : this.#keepOther(link);
     }
     if (kept?.is === "ended") memory.forget(); // it was only carried into the other language
-    const end = endOf(kept, place);
-    if (link === null && end?.is === "done") places.replace({ at: "done", end });
-    if (link === null && end !== null) return this.#show(end);
-    if (closed !== null) return this.#refuse({ name: "not_open", closes: closed, early: false }, false);
+    const end = link === null ? endOf(kept, place) : null;
+    if (end !== null) return this.#end(end);
+    if (closed !== null) return this.#finish(tooLate(closed));
     if (kept?.is === "answering" && !this.#draft.resume(kept)) memory.forget();
     if (link !== null && !(await this.#taken(link))) return;
     const step = place?.at === "step" ? place.step : kept?.is === "answering" ? kept.step : 0;
-    this.#arrive(step, place?.at === "step" && place.changing);
+    this.#arrive(step, place?.at === "step" && place.changing, place !== null && place.at !== "step");
   }
 
   /** Continue on the start screen: with what was typed, or null where the code is held already. */
@@ -64,11 +72,15 @@ export class Flow {
     if (this.#screen.is === "start" && this.#screen.access === "unsure") this.#goTo(1);
   }
 
-  /** Forgets the code and every answer, and begins again. */
+  /** Forgets the code and every answer, and begins again: with the code that was opened meanwhile, if one was. */
   useAnotherCode(): void {
-    if (this.#screen.is !== "start" && this.#screen.is !== "refused") return;
+    const [screen, other] = [this.#screen, this.#other];
+    if (screen.is !== "start" && !isEnding(screen)) return;
     this.#forget();
-    this.#arrive(0, false);
+    this.#other = null;
+    if (other !== null && other.seed !== null) this.#draft.take(other.seed);
+    if (screen.is === "start") this.#arrive(0);
+    else this.#goTo(0);
   }
 
   /** Remembers what stands in a question's form, before Continue is pressed. */
@@ -81,7 +93,7 @@ export class Flow {
   answer(index: number, chosen: Chosen): void {
     const question = this.#world.ballot.questions[index];
     if (question === undefined || this.#screen.is !== "question" || this.#screen.index !== index) return;
-    this.#draft.fill(question, chosen);
+    this.fill(index, chosen);
     const slips = slipsOf(question, chosen);
     if (slips.length > 0) return this.#show({ is: "question", index, chosen, slips });
     this.#goTo(this.#changing ? this.#draft.last : index + 2);
@@ -103,74 +115,60 @@ export class Flow {
   async submit(): Promise<void> {
     const { seed, answers } = this.#draft;
     if (this.#screen.is !== "check" || seed === null) return;
-    const { ballot, crypto, memory, places } = this.#world;
     this.#show({ is: "sending", progress: null, kept: true });
-    let sealed: Sealed;
-    try {
-      const { body, sealedSha256 } = await crypto.seal(ballot, await crypto.signer(seed), answers);
-      sealed = { is: "sealed", body, sealedSha256 };
-    } catch {
-      return this.#show({ is: "stopped", why: "device" }); // nothing was sent, and a reload finds the answers
-    }
-    const kept = memory.keep(sealed);
+    const sealed = await sealedVote(this.#world, seed, answers).catch(() => null);
+    // Nothing was sent then, and a reload finds the answers.
+    if (sealed === null) return this.#show({ is: "stopped", why: "device" });
+    const kept = this.#world.memory.keep(sealed);
     this.#draft.drop();
-    places.push({ at: "sent" });
-    this.#send(sealed, kept);
+    this.#world.places.push({ at: "sent" });
+    this.#send(sealed, { kept, resumed: false });
   }
 
-  /** The voter asks for a try now. */
-  tryNow(): void {
-    this.#sending?.tryNow();
-  }
-
-  /** The device is connected again. */
-  online(): void {
-    this.#sending?.online();
+  /** The voter asks for a try now (`tryNow`), or the device is connected again (`online`). */
+  hurry(why: "tryNow" | "online"): void {
+    this.#sending?.[why]();
   }
 
   /** The voter went back or forward to `place`. Nothing leads back into answers after Submit. */
   travelled(place: Place): void {
     const screen = this.#screen;
     if (screen.is === "stopped") return;
-    if (screen.is === "done") this.#world.places.replace({ at: "done", end: screen });
-    if (screen.is === "done" || screen.is === "sending" || screen.is === "refused") return this.#show(screen);
+    if (placeOf(screen) !== null) return this.#end(screen);
     this.#turn += 1;
     // The receipt of another voter who used this tab before is shown to nobody who has begun to vote.
-    if (place.at === "done" && this.#draft.seed === null) return this.#show(place.end);
-    this.#arrive(place.at === "step" ? place.step : 0, place.at === "step" && place.changing);
+    const end = this.#draft.seed === null ? endOf(null, place) : null;
+    if (end !== null) return this.#end(end);
+    if (place.at === "step") this.#arrive(place.step, place.changing);
+    else this.#arrive(0, false, true);
   }
 
   /** The page was asleep and is shown again: another page of this tab may have voted meanwhile. */
   async woken(place: Place | null): Promise<void> {
-    const { is } = this.#screen;
-    if (is !== "start" && is !== "question" && is !== "check") return;
+    if (this.#screen.is === "stopped" || placeOf(this.#screen) !== null) return;
     this.#draft.drop();
     await this.begin(null, place);
   }
 
   /** A link with a code was opened on this page. A vote on its way is finished first. */
   async opened(link: string): Promise<void> {
-    if (this.#screen.is !== "sending" && this.#screen.is !== "stopped") await this.begin(link, null);
+    const { is } = this.#screen;
+    if (is !== "stopped")
+      await (is === "sending" || is === "unconfirmed" ? this.#keepOther(link) : this.begin(link, null));
   }
 
   /** The voter changes the language, which loads the page anew: how it ended is carried along. */
   translated(): void {
     const screen = this.#screen;
-    if (screen.is === "done" || screen.is === "refused") {
-      this.#world.memory.keep({ is: "ended", end: screen });
-    }
+    if (isEnding(screen)) this.#world.memory.keep({ is: "ended", end: screen });
   }
 
   async #ask(seed: Bytes, turn: number): Promise<void> {
-    let access: Access;
-    try {
-      access = await askAccess(this.#world, seed);
-    } catch {
-      return this.#show({ is: "stopped", why: "device" });
-    }
+    const access: Access = await askAccess(this.#world, seed).catch(() => ({ is: "unfit" }));
     if (turn !== this.#turn) return;
+    if (access.is === "unfit") return this.#show({ is: "stopped", why: "device" });
     if (access.is === "ready") return this.#goTo(1);
-    if (access.is === "refused") return this.#refuse(access.refusal, false);
+    if (access.is === "refused") return this.#finish({ is: "refused", refusal: access.refusal, sent: false });
     this.#showStart({ access: access.is, opens: access.is === "early" ? access.opens : null });
   }
 
@@ -187,32 +185,30 @@ export class Flow {
     }
   }
 
-  #send({ body, sealedSha256 }: Sealed, kept: boolean): void {
-    const { server, clock, random } = this.#world;
-    const means = { cast: server.cast, clock, random };
-    this.#sending = new Sending(body, means, {
-      told: (progress) => this.#show({ is: "sending", progress, kept }),
-      ended: (end) => void this.#finish(end, sealedSha256),
-    });
+  #send(sealed: Sealed, how: { kept: boolean; resumed: boolean }): void {
+    const show = (screen: Screen): void => this.#show(screen);
+    const ended = (ending: Ending): void => this.#finish(ending);
+    this.#sending = delivery(this.#world, sealed, how, { show, ended });
     this.#sending.start();
   }
 
-  async #finish(end: End, sealedSha256: string): Promise<void> {
-    if (end.is === "refused") return this.#refuse(end.refusal, true);
-    const { receipt } = end;
-    const verified = await this.#world.crypto.verifyReceipt(receipt, sealedSha256).then(
-      () => true,
-      () => false,
-    );
-    this.#forget();
-    this.#world.places.replace({ at: "done", end: { is: "done", receipt, verified } });
-    this.#show({ is: "done", receipt, verified });
+  /** Another voter's link was opened: the vote on its way comes first, and the page says so. */
+  async #keepOther(link: string): Promise<void> {
+    this.#other = (await otherCode(this.#world, link)) ?? this.#other;
+    if (placeOf(this.#screen) !== null) this.#show(this.#screen);
   }
 
-  #refuse(refusal: Refusal, sent: boolean): void {
+  /** It has ended: nothing is kept. */
+  #finish(ending: Ending): void {
     this.#forget();
-    this.#world.places.replace({ at: "step", step: 0, changing: false });
-    this.#show({ is: "refused", refusal, sent });
+    this.#end(ending);
+  }
+
+  /** Shows a screen that a vote has from Submit on, and says so in the history. */
+  #end(screen: Screen): void {
+    const place = placeOf(screen);
+    if (place !== null) this.#world.places.replace(place);
+    this.#show(screen);
   }
 
   /** Goes on to `step`, so that Back leads here. */
@@ -222,13 +218,13 @@ export class Flow {
     this.#arrive(step, changing);
   }
 
-  /** Shows `step`, or the nearest one where the voter may be. */
-  #arrive(step: number, changing: boolean): void {
+  /** Shows `step`, or the nearest one where the voter may be; `over` where the history says that a vote was sent. */
+  #arrive(step: number, changing = false, over = false): void {
     const draft = this.#draft;
     const at = draft.within(step);
     this.#changing = changing && at === step;
     draft.keep(at);
-    this.#world.places.replace({ at: "step", step: at, changing: this.#changing });
+    this.#world.places.replace(over ? { at: "sent" } : { at: "step", step: at, changing: this.#changing });
     if (at === 0) return this.#showStart({});
     this.#show(draft.screen(at));
   }

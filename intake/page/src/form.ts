@@ -34,7 +34,7 @@ export function field(control: HTMLElement, { label, hint, error, describedBy = 
 /** A group of controls under a legend, which is the screen's h1 (`heading`) or plain. `id` is the group's. */
 export interface Group {
   id: string;
-  legend: string;
+  legend: Child;
   heading?: boolean;
   hint?: string;
   error?: string | undefined;
@@ -81,7 +81,7 @@ export function choice(
     value,
     label,
     checked,
-  }: { id: string; name: string; value: string; label: string; checked: boolean },
+  }: { id: string; name: string; value: string; label: Child; checked: boolean },
 ): HTMLElement {
   return h(
     "div",

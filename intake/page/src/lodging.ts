@@ -10,11 +10,21 @@ import {
   refusedOrAgain,
 } from "./server.ts";
 
-/** What the voter wrote; once sealed, `body` is the request, which is sent again until it is answered. */
+/**
+ * What the voter wrote; once sealed, `body` is the request, which is sent again until it is answered. A request that was
+ * refused (`stopped`) stays that of its words: sent once more, it is the same complaint with the same number.
+ */
 export interface Draft {
   text: string;
   contact: string;
   body?: string;
+  stopped?: boolean;
+}
+
+/** The request of `draft` if `words`, as they are now, are still those that were sealed in it. */
+export function sealedAs(draft: Draft, words: Draft): string | null {
+  const same = draft.text === words.text && draft.contact === words.contact;
+  return same && draft.body !== undefined ? draft.body : null;
 }
 
 /** The draft of a complaint about one ballot, or about none. */
@@ -46,7 +56,8 @@ export function drafts(ballot: string | null, storage: () => Storage): Drafts {
 function understood(value: unknown): Draft {
   const [text, contact, body] = [member(value, "text"), member(value, "contact"), member(value, "body")];
   if (typeof text !== "string" || typeof contact !== "string") return NOTHING;
-  return typeof body === "string" ? { text, contact, body } : { text, contact };
+  if (typeof body !== "string") return { text, contact };
+  return { text, contact, body, ...(member(value, "stopped") === true ? { stopped: true } : {}) };
 }
 
 /** What came of one try. */

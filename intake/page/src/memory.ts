@@ -5,7 +5,7 @@
 
 import type { Fields } from "./fields.ts";
 import { doneIn } from "./places.ts";
-import type { Done, Refused } from "./screen.ts";
+import type { Ending } from "./screen.ts";
 import { FINAL, type Refusal } from "./server.ts";
 
 /** Before Submit. */
@@ -30,7 +30,7 @@ export interface Sealed {
 /** How it ended: only from the press on a language's link until the page is there in that language. */
 export interface Ended {
   is: "ended";
-  end: Done | Refused;
+  end: Ending;
 }
 
 /** What is remembered. */
@@ -101,6 +101,7 @@ function endIn(value: unknown): Ended | null {
   const done = doneIn(value);
   if (done !== null) return { is: "ended", end: done };
   const { is, refusal, sent } = value;
+  if (is === "submitted") return { is: "ended", end: { is } };
   if (is !== "refused" || !isRecord(refusal) || typeof sent !== "boolean") return null;
   const name = FINAL.find((final) => final === refusal["name"]);
   if (name === undefined) return null;

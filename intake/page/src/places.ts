@@ -1,10 +1,13 @@
 // Where the voter is, in the browser's history: a step's number or, at the end, the receipt. Never a choice or a code.
 
 import type { Kept } from "./memory.ts";
-import type { Done, Refused } from "./screen.ts";
+import type { Done, Ending, Screen } from "./screen.ts";
 import { received } from "./server.ts";
 
-/** One entry of the history. Steps: 0 the start, then the questions, then the check. */
+/**
+ * One entry of the history. Steps: 0 the start, then the questions, then the check. `sent` stays for as long as the
+ * history does: nothing that is known later can say that no vote was submitted there.
+ */
 export type Place =
   { at: "step"; step: number; changing: boolean } | { at: "sent" } | { at: "done"; end: Done };
 
@@ -32,14 +35,36 @@ export function placeIn(state: unknown): Place | null {
 }
 
 /** How the voter's way ended, if it did: carried into another language, or in the history and nothing begun since. */
-export function endOf(kept: Kept | null, place: Place | null): Done | Refused | null {
+export function endOf(kept: Kept | null, place: Place | null): Ending | null {
   if (kept?.is === "ended") return kept.end;
-  return kept === null && place?.at === "done" ? place.end : null;
+  if (kept !== null || place === null || place.at === "step") return null;
+  return place.at === "done" ? place.end : { is: "submitted" };
+}
+
+/** Whether `screen` is one with which a voter's way ends. */
+export function isEnding(screen: Screen): screen is Ending {
+  return screen.is === "done" || screen.is === "refused" || screen.is === "submitted";
+}
+
+/** Where in the history `screen` is from Submit on, and where a refused code is; null before. */
+export function placeOf(screen: Screen): Place | null {
+  switch (screen.is) {
+    case "done":
+      return { at: "done", end: screen };
+    case "refused":
+      return screen.sent ? { at: "sent" } : { at: "step", step: 0, changing: false };
+    case "sending":
+    case "unconfirmed":
+    case "submitted":
+      return { at: "sent" };
+    default:
+      return null;
+  }
 }
 
 /** The last screen in `value`, if it is one. */
 export function doneIn(value: unknown): Done | null {
   if (typeof value !== "object" || value === null || !("receipt" in value)) return null;
   const receipt = received(value.receipt);
-  return receipt && { is: "done", receipt, verified: "verified" in value && value.verified === true };
+  return receipt && { is: "done", receipt };
 }

@@ -48,11 +48,23 @@ export interface OnItsWay {
   kept: boolean;
 }
 
-/** Received; `verified` if the receipt is signed by the pinned key and about this vote. */
+/** Answered with a receipt about this vote that is not signed by the pinned key; the vote is sent again, slowly. */
+export interface Unconfirmed {
+  is: "unconfirmed";
+  receipt: Received;
+  progress: Progress;
+  kept: boolean;
+}
+
+/** Received: the receipt is signed by the pinned key and about this vote. */
 export interface Done {
   is: "done";
   receipt: Received;
-  verified: boolean;
+}
+
+/** A vote was submitted here, and nothing more is known of it: it may have been received. */
+export interface Submitted {
+  is: "submitted";
 }
 
 /** Refused for good. `sent`: whether it was a vote; else it was the code, or the ballot is closed. */
@@ -62,13 +74,21 @@ export interface Refused {
   sent: boolean;
 }
 
+/** Of a ballot that closed before anything was sent. */
+export function tooLate(closes: string): Refused {
+  return { is: "refused", refusal: { name: "not_open", closes, early: false }, sent: false };
+}
+
 /** Nothing can be sent: the page, the ballot or the device is not fit for it. */
 export interface Stopped {
   is: "stopped";
   why: "page" | "ballot" | "device";
 }
 
-export type Screen = Start | Asked | Check | OnItsWay | Done | Refused | Stopped;
+/** How a voter's way ended. */
+export type Ending = Done | Refused | Submitted;
+
+export type Screen = Start | Asked | Check | OnItsWay | Unconfirmed | Ending | Stopped;
 
 /** The cryptography, as the modules of those names have it. */
 export interface Cryptography {

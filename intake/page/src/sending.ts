@@ -2,12 +2,18 @@
 // it takes. It cannot count twice, so a request whose answer was lost is simply made again.
 
 import type { Clock } from "./clock.ts";
-import type { Again, Cause, Received, Refusal } from "./server.ts";
+import type { Again, Cause, Received, Refusal, RefusalName } from "./server.ts";
 
 /** The first delay is at most this long … */
 export const DELAY_MILLISECONDS_MIN = 1_000;
 /** … and no later one is longer, unless the server asks for it. */
 export const DELAY_MILLISECONDS_MAX = 30_000;
+
+/** What waiting cannot mend is not hurried: the next try is made after this long, or half of it. */
+export const SLOW_MILLISECONDS = 60_000;
+
+/** Refusals that are true even if an earlier try was received: the same vote again is answered with its receipt. */
+const DECIDED: readonly RefusalName[] = ["not_accepted", "not_open"];
 
 /** How far the sending is: on its way, or waiting to be sent again, and why. */
 export interface Progress {
@@ -32,7 +38,12 @@ export interface Means<Receipt = Received> {
   random: () => number;
 }
 
-/** The sending of one request: of a vote, or of whatever else is answered with a `Receipt`. */
+/**
+ * The sending of one request: of a vote, or of whatever else is answered with a `Receipt`.
+ *
+ * Once a try has ended without a clear answer it may have been received, so that a later refusal of the request's form
+ * says nothing about it: whatever altered that try on its way may not alter the next.
+ */
 export class Sending<Receipt = Received> {
   readonly #means: Means<Receipt>;
   readonly #body: string;
@@ -42,14 +53,20 @@ export class Sending<Receipt = Received> {
   #tries = 0;
   #failures = 0;
   #cause: Cause | null = null;
-  #notBefore = 0;
+  /** How long the server asked to be left alone, and from when on (as the clock's `elapsed` counts). */
+  #asked = { milliseconds: 0, from: 0 };
+  /** Whether a try may have been received without our knowing. */
+  #open: boolean;
   #cancel: () => void = () => undefined;
 
   constructor(
     body: string,
     means: Means<Receipt>,
     listener: { told: (progress: Progress) => void; ended: (end: End<Receipt>) => void },
+    /** Whether tries were made before, of which nothing is known. */
+    resumed = false,
   ) {
+    this.#open = resumed;
     this.#body = body;
     this.#means = means;
     this.#told = listener.told;
@@ -69,7 +86,8 @@ export class Sending<Receipt = Received> {
   /** The device is connected again: tried at once, but not sooner than the server has asked for. */
   online(): void {
     if (this.#state !== "waiting") return;
-    const wait = this.#notBefore - this.#means.clock.now();
+    const { milliseconds, from } = this.#asked;
+    const wait = Math.min(milliseconds - (this.#means.clock.elapsed() - from), milliseconds);
     if (wait > 0) this.#wait(wait);
     else void this.#try();
   }
@@ -85,14 +103,21 @@ export class Sending<Receipt = Received> {
         this.#state = "ended";
         return this.#ended({ is: "received", receipt: outcome.receipt });
       case "refused":
+        if (this.#open && !DECIDED.includes(outcome.refusal.name)) return this.#again("unclear", 0);
         this.#state = "ended";
         return this.#ended({ is: "refused", refusal: outcome.refusal });
       case "again":
-        this.#cause = outcome.cause;
-        this.#notBefore = this.#means.clock.now() + outcome.retryAfter;
-        this.#wait(Math.max(outcome.retryAfter, this.#delay()));
-        this.#tell("waiting");
+        this.#open = true;
+        return this.#again(outcome.cause, outcome.retryAfter);
     }
+  }
+
+  #again(cause: Cause, asked: number): void {
+    this.#cause = cause;
+    this.#asked = { milliseconds: asked, from: this.#means.clock.elapsed() };
+    const slow = cause === "unclear" || cause === "unconfirmed";
+    this.#wait(Math.max(asked, slow ? this.#slowly() : this.#delay()));
+    this.#tell("waiting");
   }
 
   #wait(milliseconds: number): void {
@@ -106,6 +131,10 @@ export class Sending<Receipt = Received> {
     const bound = Math.min(DELAY_MILLISECONDS_MIN * 2 ** this.#failures, DELAY_MILLISECONDS_MAX);
     this.#failures += 1;
     return this.#means.random() * bound;
+  }
+
+  #slowly(): number {
+    return (SLOW_MILLISECONDS / 2) * (1 + this.#means.random());
   }
 
   #tell(is: "trying" | "waiting"): void {

@@ -28,8 +28,11 @@ export interface Refusal {
   early?: boolean;
 }
 
-/** Why a request has to be made again: no answer in time, no connection, or a server that cannot answer just now. */
-export type Cause = "slow" | "lost" | "busy";
+/**
+ * Why a request has to be made again: no answer in time, no connection, or a server that cannot answer just now. Of a
+ * vote also `unclear`: refused when an earlier try may have been received; `unconfirmed`: a receipt that does not verify.
+ */
+export type Cause = "slow" | "lost" | "busy" | "unclear" | "unconfirmed";
 
 /** To be tried again, and how long the server asked to be left alone. */
 export interface Again {
@@ -67,6 +70,8 @@ export interface Line {
 export const CAST_MILLISECONDS = 20_000;
 /** Shorter: the voter is waiting to begin, and may begin without it. */
 export const ACCESS_MILLISECONDS = 10_000;
+/** No answer of ours is longer; one that has no end is not waited for. */
+export const ANSWER_BYTES_MAX = 65_536;
 /** What a proxy may ask for at most: the voter's ballot may be about to close. */
 export const RETRY_AFTER_MILLISECONDS_MAX = 300_000;
 
@@ -133,7 +138,12 @@ export async function ask(
   }
 }
 
-async function answered(line: Line, url: string, body: string | null, signal: AbortSignal): Promise<Answer> {
+async function answered(
+  line: Line,
+  url: string,
+  body: string | null,
+  signal: AbortSignal,
+): Promise<Answer | Again> {
   const response = await line.fetch(url, {
     ...(body === null ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body }),
     signal,
@@ -143,9 +153,28 @@ async function answered(line: Line, url: string, body: string | null, signal: Ab
     redirect: "error",
     referrerPolicy: "no-referrer",
   });
-  const text = await response.text();
-  const asked = response.headers.get("Retry-After");
-  return { status: response.status, value: parsed(text), retryAfter: retryAfter(asked, line.clock) };
+  const wait = retryAfter(response.headers.get("Retry-After"), line.clock);
+  const text = await textOf(response);
+  if (text === null) return { is: "again", cause: "busy", retryAfter: wait };
+  return { status: response.status, value: parsed(text), retryAfter: wait };
+}
+
+/** The answer's body, of which no more is read than an answer of ours may have; null if there is more. */
+async function textOf(response: Response): Promise<string | null> {
+  const reader = response.body?.getReader();
+  if (reader === undefined) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  for (let bytes = 0; ;) {
+    const { done, value } = await reader.read();
+    if (done) return text + decoder.decode();
+    bytes += value.length;
+    if (bytes > ANSWER_BYTES_MAX) {
+      void reader.cancel().catch(() => undefined);
+      return null;
+    }
+    text += decoder.decode(value, { stream: true });
+  }
 }
 
 /** What an answer means that did not bring what was asked for: final only in our own server's words. */

@@ -15,14 +15,15 @@ import { checkScreen } from "./screens/check.ts";
 import { doneScreen } from "./screens/done.ts";
 import { questionScreen } from "./screens/question.ts";
 import { refusedScreen } from "./screens/refused.ts";
-import { sendingScreen } from "./screens/sending.ts";
+import { sendingScreen, unconfirmedScreen } from "./screens/sending.ts";
 import { startScreen } from "./screens/start.ts";
 import { stoppedScreen } from "./screens/stopped.ts";
+import { submittedScreen } from "./screens/submitted.ts";
 import { type Shown, type View } from "./screens/view.ts";
 import { Untrue } from "./encoding.ts";
 import { seal } from "./sealing.ts";
 import { server } from "./server.ts";
-import { oneTapOnePress } from "./taps.ts";
+import { leadsAway, oneTapOnePress } from "./taps.ts";
 
 /** What stands behind the # of the address, which is taken away at once; null if that is a place on this page. */
 function takenFromAddress(): string | null {
@@ -63,8 +64,10 @@ async function begin(link: string | null): Promise<void> {
   }
 }
 
-/** Whether this tab still has a sealed vote to send: the ballot's id is in the address. */
+/** Whether a vote was submitted here, or this tab still has one to send: the ballot's id is in the address. */
 function submitted(): boolean {
+  const place = placeIn(window.history.state);
+  if (place !== null && place.at !== "step") return true;
   const ballot = window.location.pathname.split("/")[2] ?? "";
   return memory(ballot, () => window.sessionStorage).read()?.is === "sealed";
 }
@@ -119,6 +122,10 @@ function shownFor(screen: Exclude<Screen, Stopped>, view: View): Shown<never> {
       return checkScreen(screen, view);
     case "sending":
       return sendingScreen(screen, view);
+    case "unconfirmed":
+      return unconfirmedScreen(screen, view);
+    case "submitted":
+      return submittedScreen(view);
     case "done":
       return doneScreen(screen, view);
     case "refused":
@@ -160,12 +167,14 @@ function listen(flow: Flow): void {
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) void flow.woken(placeIn(window.history.state));
   });
-  window.addEventListener("online", () => flow.online());
+  window.addEventListener("online", () => flow.hurry("online"));
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") flow.online(); // timers of a hidden page are slow
+    if (document.visibilityState === "visible") flow.hurry("online"); // timers of a hidden page are slow
   });
-  document.addEventListener("click", ({ target }) => {
-    if (target instanceof Element && target.closest("a[hreflang]") !== null) flow.translated();
+  document.addEventListener("click", (event) => {
+    const { target } = event;
+    if (!(target instanceof Element) || !leadsAway(event)) return;
+    if (target.closest("a[hreflang]") !== null) flow.translated();
   });
 }
 

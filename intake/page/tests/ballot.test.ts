@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openDocument, shown } from "../src/ballot.ts";
+import { openDocument, languageOf, shown } from "../src/ballot.ts";
 import type { Ballot } from "../src/ballot.ts";
 import { nobleKey } from "../src/credential.ts";
 import { b64url, canonicalJson, concat, fromB64url, sha256, Untrue, utf8 } from "../src/encoding.ts";
@@ -52,6 +52,11 @@ test("every form, both languages, no employer", async () => {
   assert.equal(ballot.definitionSha256, definition_sha256);
   assert.equal(shown(ballot.title, "cy"), "Pwyllgor gwaith");
   assert.equal(shown(ballot.scrutineer, "cy"), "An Independent Scrutineer");
+  assert.deepEqual(
+    [ballot.title, ballot.scrutineer, { en: "Pay" }].map((one) => languageOf(one, "cy")),
+    ["cy", "en", "en"],
+  );
+  assert.equal(languageOf(ballot.title, "en"), "en");
   assert.ok(!("employer" in ballot));
   assert.deepEqual(
     ballot.questions.map(({ form, max }) => [form, max]),

@@ -26,7 +26,7 @@ test("from the link to the receipt", async () => {
   await voter.answers();
   await voter.flow.submit();
   await settle();
-  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT, verified: true });
+  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT });
   assert.deepEqual(voter.sealed, [ALL]);
   assert.equal(voter.bodies.length, 1);
   assert.equal(voter.storage.length, 0);
@@ -283,7 +283,7 @@ test("Submit puts the sealed request in the place of seed and answers before it 
   voter.cast = () => {
     assert.deepEqual(JSON.parse(voter.storage.getItem("ballot/tube-2025") ?? ""), {
       is: "sealed",
-      body: '{"vote":1}',
+      body: voter.bodies[0],
       sealedSha256: "ab",
     });
     return { is: "receipt", receipt: RECEIPT };
@@ -302,9 +302,9 @@ test("sending goes on through reloads, with the identical request", async () => 
   await voter.clock.step(10_000);
   voter.cast = () => ({ is: "receipt", receipt: RECEIPT });
   await voter.load(OTHER_CODE);
-  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT, verified: true });
+  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT });
   assert.ok(voter.bodies.length > 3);
-  assert.deepEqual(new Set(voter.bodies), new Set(['{"vote":1}']));
+  assert.equal(new Set(voter.bodies).size, 1);
   assert.equal(voter.sealed.length, 1);
   assert.equal(voter.storage.length, 0);
 });
@@ -315,9 +315,9 @@ test("Try now and a connection that is back are passed on", async () => {
   await voter.answers();
   await voter.flow.submit();
   await settle();
-  voter.flow.tryNow();
+  voter.flow.hurry("tryNow");
   await settle();
-  voter.flow.online();
+  voter.flow.hurry("online");
   await settle();
   assert.equal(voter.bodies.length, 3);
 });
@@ -331,14 +331,14 @@ test("nothing leads back into answers after Submit", async () => {
   voter.go(-1);
   assert.equal(voter.where, "sending");
   voter.cast = () => ({ is: "receipt", receipt: RECEIPT });
-  voter.flow.tryNow();
+  voter.flow.hurry("tryNow");
   await settle();
   for (let steps = 0; steps < 4; steps += 1) {
     voter.go(-1);
-    assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT, verified: true });
+    assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT });
   }
   await voter.load();
-  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT, verified: true });
+  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT });
 });
 
 test("a page that slept while another voted in its tab forgets its answers", async () => {
@@ -364,7 +364,7 @@ test("the receipt is there after a reload and in the other language, and nothing
   assert.equal(voter.where, "done");
   voter.flow.translated();
   await voter.follow();
-  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT, verified: true });
+  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT });
   assert.equal(voter.storage.length, 0);
   await voter.load();
   assert.equal(voter.where, "done");
@@ -388,14 +388,186 @@ test("who votes next in the same tab is shown no receipt of another, and goes on
   assert.equal(voter.where, "question 0");
 });
 
-test("a receipt that is not true is shown with that doubt", async () => {
+test("a receipt that cannot be confirmed is no success: it is shown as that, and the vote is sent until one can", async () => {
   const voter = new Traveller();
   voter.trusted = false;
   await voter.answers();
   await voter.flow.submit();
   await settle();
-  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT, verified: false });
+  assert.ok(voter.screen.is === "unconfirmed" && voter.screen.receipt.reference === RECEIPT.reference);
+  assert.ok(voter.storage.all.includes("sealed"));
+  await voter.clock.step(29_000);
+  assert.equal(voter.bodies.length, 1);
+  await voter.clock.step(91_000);
+  assert.equal(voter.bodies.length, 3);
+  voter.cast = () => lost;
+  voter.flow.hurry("tryNow");
+  await settle();
+  assert.equal(voter.where, "unconfirmed", "the last reference stays");
+  voter.cast = () => refused("not_accepted");
+  voter.flow.hurry("tryNow");
+  await settle();
+  assert.ok(voter.screen.is === "unconfirmed" && voter.screen.progress.cause === "unclear");
+  voter.go(-1);
+  assert.equal(voter.where, "unconfirmed");
+  voter.cast = () => ({ is: "receipt", receipt: RECEIPT });
+  await voter.load();
+  assert.equal(voter.where, "unconfirmed");
+  voter.trusted = true;
+  voter.flow.hurry("tryNow");
+  await settle();
+  assert.deepEqual(voter.screen, { is: "done", receipt: RECEIPT });
   assert.equal(voter.storage.length, 0);
+  assert.equal(new Set(voter.bodies).size, 1);
+});
+
+test("a receipt for another vote is none: the vote is sent again", async () => {
+  for (const wrong of [{ ballot: "other" }, { sealed_sha256: "cd" }, { ballot: undefined }]) {
+    const voter = new Traveller();
+    voter.cast = () => ({ is: "receipt", receipt: { ...RECEIPT, ...wrong } });
+    await voter.answers();
+    await voter.flow.submit();
+    await settle();
+    const { screen } = voter;
+    assert.ok(screen.is === "sending" && screen.progress?.cause === "busy");
+    voter.cast = () => ({ is: "receipt", receipt: RECEIPT });
+    await voter.clock.step(1_000);
+    assert.equal(voter.where, "done");
+  }
+});
+
+test("where a vote was submitted and nothing more is known, no page says that none was", async () => {
+  // Another language while it is sent, the receipt there, and Back to the page before.
+  const voter = new Traveller();
+  voter.cast = () => lost;
+  await voter.answers();
+  await voter.flow.submit();
+  await settle();
+  const before = voter.at;
+  voter.cast = () => ({ is: "receipt", receipt: RECEIPT });
+  await voter.follow();
+  assert.equal(voter.where, "done");
+  voter.at = before;
+  for (let loads = 0; loads < 2; loads += 1) {
+    await voter.load();
+    assert.deepEqual(voter.screen, { is: "submitted" });
+  }
+  voter.flow.translated();
+  await voter.follow();
+  assert.deepEqual(voter.screen, { is: "submitted" });
+  assert.equal(voter.storage.length, 0);
+  voter.go(-1);
+  assert.deepEqual(voter.screen, { is: "submitted" });
+  voter.closed = "2026-03-01T12:00:00Z";
+  await voter.load();
+  assert.deepEqual(voter.screen, { is: "submitted" });
+
+  // A browser that stores nothing, and an answer that is lost.
+  const forgetful = new Traveller();
+  forgetful.storageRefused = true;
+  forgetful.cast = () => lost;
+  await forgetful.answers();
+  await forgetful.flow.submit();
+  await settle();
+  await forgetful.load();
+  assert.deepEqual(forgetful.screen, { is: "submitted" });
+
+  // A refusal after an answer that was lost.
+  const late = new Traveller();
+  late.cast = () => lost;
+  await late.answers();
+  await late.flow.submit();
+  await settle();
+  late.cast = () => refused("not_accepted");
+  await late.clock.step(1_000);
+  assert.equal(late.where, "refused");
+  await late.load();
+  assert.deepEqual(late.screen, { is: "submitted" });
+});
+
+test("from there one may vote again; the history keeps that a vote was submitted", async () => {
+  const voter = new Traveller();
+  voter.cast = () => refused("not_accepted");
+  await voter.answers();
+  await voter.flow.submit();
+  await settle();
+  await voter.load();
+  const there = voter.at;
+  voter.flow.useAnotherCode();
+  assert.ok(!voter.start().held);
+  voter.go(-1);
+  assert.deepEqual(voter.screen, { is: "submitted" });
+  voter.flow.useAnotherCode();
+  await voter.flow.start(OTHER_CODE);
+  assert.equal(voter.where, "question 0");
+  voter.go(there - voter.at);
+  assert.equal(voter.where, "start");
+  await voter.load();
+  assert.equal(voter.where, "start", "who has begun again goes on");
+  assert.deepEqual(voter.entries[there], { at: "sent" });
+});
+
+test("a refusal of the form after an answer that was lost ends nothing", async () => {
+  const voter = new Traveller();
+  voter.cast = () => lost;
+  await voter.answers();
+  await voter.flow.submit();
+  await settle();
+  voter.cast = () => refused("malformed");
+  await voter.clock.step(1_000);
+  assert.ok(voter.screen.is === "sending" && voter.screen.progress?.cause === "unclear");
+  assert.ok(voter.storage.all.includes("sealed"));
+  await voter.load();
+  assert.ok(voter.screen.is === "sending" && voter.screen.progress?.cause === "unclear");
+  voter.cast = () => ({ is: "receipt", receipt: RECEIPT });
+  await voter.clock.step(60_000);
+  assert.equal(voter.where, "done");
+});
+
+test("another code opened while a vote is on its way is kept on the page, and voted with after it", async () => {
+  const voter = new Traveller();
+  voter.cast = () => lost;
+  await voter.answers();
+  await voter.flow.submit();
+  await settle();
+  await voter.flow.opened(CODE);
+  assert.equal(voter.flow.other, false, "one's own link again is no other code");
+  await voter.flow.opened(OTHER_CODE);
+  assert.deepEqual([voter.where, voter.flow.other], ["sending", true]);
+  assert.ok(!voter.left.includes("seed"));
+  voter.cast = () => ({ is: "receipt", receipt: RECEIPT });
+  voter.flow.hurry("tryNow");
+  await settle();
+  assert.deepEqual([voter.where, voter.flow.other], ["done", true]);
+  voter.flow.useAnotherCode();
+  assert.ok(voter.start().held && !voter.flow.other);
+  await voter.flow.start(null);
+  assert.equal(voter.where, "question 0");
+  voter.flow.answer(0, chosen("no"));
+  voter.flow.answer(1, {});
+  voter.flow.answer(2, {});
+  await voter.flow.submit();
+  await settle();
+  assert.deepEqual([voter.where, voter.sealed.length], ["done", 2]);
+  assert.equal(new Set(voter.credentials).size, 2);
+});
+
+test("another link that loads the page anew does not lose its code either, nor does a slip in it", async () => {
+  const voter = new Traveller();
+  voter.cast = () => lost;
+  await voter.answers();
+  await voter.flow.submit();
+  await settle();
+  await voter.follow(OTHER_CODE);
+  assert.deepEqual([voter.where, voter.flow.other], ["sending", true]);
+  await voter.follow("0123-4567");
+  assert.deepEqual([voter.where, voter.flow.other], ["sending", true]);
+  voter.cast = () => refused("not_accepted");
+  voter.flow.hurry("tryNow");
+  await settle();
+  assert.deepEqual([voter.where, voter.flow.other], ["refused", true]);
+  voter.flow.useAnotherCode();
+  assert.ok(!voter.start().held);
 });
 
 test("a vote that is refused for good leaves nothing, and one may begin again", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { drafts, lodge } from "../src/lodging.ts";
+import { drafts, lodge, sealedAs } from "../src/lodging.ts";
 import { Sending } from "../src/sending.ts";
 import { MapStorage } from "./storage.ts";
 import { SteppedClock } from "./stepped.ts";
@@ -74,6 +74,35 @@ test("a draft survives a reload, one a ballot, and is gone when it is forgotten"
   one.forget();
   assert.deepEqual(one.read(), { text: "", contact: "" });
   assert.equal(drafts(null, () => storage).read().text, "No ballot at all.");
+});
+
+test("what was sealed stays that of its words, also when it was refused", () => {
+  const storage = new MapStorage();
+  const one = drafts("tube-2025", () => storage);
+  const words = { text: "It did not open.", contact: "" };
+  one.keep({ ...words, body: BODY, stopped: true });
+  const kept = one.read();
+  assert.equal(kept.stopped, true);
+  assert.equal(sealedAs(kept, { ...words }), BODY);
+  assert.equal(sealedAs(kept, { ...words, text: "It did not open at all." }), null);
+  assert.equal(sealedAs(kept, { ...words, contact: "020" }), null);
+  assert.equal(sealedAs(words, words), null);
+});
+
+test("a refusal after an answer that was lost does not end a complaint's way", async () => {
+  const clock = new SteppedClock();
+  const refused = json(413, { error: "too_large", message: "…", retry: false });
+  const answers = [json(503, {}), refused, json(200, { number: NUMBER })];
+  const ended: unknown[] = [];
+  const fetch = async (): Promise<Response> => (answers.shift() ?? assert.fail())();
+  const sending = new Sending<string>(
+    BODY,
+    { cast: (body) => lodge(body, { fetch, clock }), clock, random: () => 1 },
+    { told: () => undefined, ended: (end) => ended.push(end) },
+  );
+  sending.start();
+  await clock.step(61_000);
+  assert.deepEqual(ended, [{ is: "received", receipt: NUMBER }]);
 });
 
 test("storage that is full, refused or tampered with costs the draft, nothing else", () => {

@@ -43,7 +43,8 @@ test("how it ended is carried into another language", () => {
   const storage = new MapStorage();
   const receipt = { reference: "0000-1111-2222-3333", accepted_at: "2026-03-01T12:00:00.123456Z" };
   for (const end of [
-    { is: "done", receipt, verified: true },
+    { is: "done", receipt },
+    { is: "submitted" },
     {
       is: "refused",
       refusal: { name: "not_open", closes: "2026-03-01T12:00:00Z", early: false },

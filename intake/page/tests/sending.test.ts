@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DELAY_MILLISECONDS_MAX, type End, type Progress, Sending } from "../src/sending.ts";
+import {
+  DELAY_MILLISECONDS_MAX,
+  type End,
+  type Progress,
+  Sending,
+  SLOW_MILLISECONDS,
+} from "../src/sending.ts";
 import type { Again, CastOutcome, Cause, Received } from "../src/server.ts";
 import { promised, settle, SteppedClock } from "./stepped.ts";
 
@@ -107,6 +113,57 @@ test("connected again: tried at once, and once", async () => {
   await settle();
   assert.equal(ends.length, 1);
   assert.equal(clock.pending, 0);
+});
+
+test("a device's clock that is set back or forth changes no wait", async () => {
+  const day = 86_400_000;
+  for (const shift of [-day, day]) {
+    const asked = sending([again("busy", 5_000)], () => 0);
+    asked.sending.start();
+    await asked.clock.step(2_000);
+    asked.clock.set(shift);
+    asked.sending.online();
+    assert.equal(asked.clock.next, 3_000);
+    await asked.clock.step(3_000);
+    assert.equal(asked.bodies.length, 2);
+    asked.clock.set(-shift);
+    asked.sending.online();
+    assert.equal(asked.clock.next, 5_000);
+    const lost = sending([again("lost")]);
+    lost.sending.start();
+    await settle();
+    lost.clock.set(shift);
+    lost.sending.online();
+    await settle();
+    assert.deepEqual([lost.bodies.length, lost.clock.next], [2, 2_000]);
+  }
+});
+
+test("a refusal of the form after a try that may have been received is not the end; it is not hurried", async () => {
+  const refused: CastOutcome = { is: "refused", refusal: { name: "malformed" } };
+  for (const first of ["slow", "lost", "busy"] as const) {
+    const { clock, times, told, ends, sending: one } = sending([again(first), refused, refused]);
+    one.start();
+    await clock.step(1_000 + 2 * SLOW_MILLISECONDS);
+    assert.deepEqual(gaps(times), [1_000, SLOW_MILLISECONDS, SLOW_MILLISECONDS]);
+    assert.deepEqual([told[told.length - 1]?.cause, ends], ["unclear", []]);
+    one.tryNow();
+    await settle();
+    assert.equal(times.length, 5);
+  }
+});
+
+test("what was sent by a page before counts as a try that may have been received", async () => {
+  for (const name of ["not_found", "not_accepted", "not_open"] as const) {
+    const clock = new SteppedClock();
+    const ends: End[] = [];
+    const refused: CastOutcome = { is: "refused", refusal: { name } };
+    const means = { cast: async () => refused, clock, random: () => 0 };
+    new Sending(BODY, means, { told: () => undefined, ended: (end) => ends.push(end) }, true).start();
+    await settle();
+    assert.equal(ends.length, name === "not_found" ? 0 : 1, name);
+    assert.equal(clock.pending, name === "not_found" ? 1 : 0);
+  }
 });
 
 test("the voter's own try is made at once, but never beside another", async () => {

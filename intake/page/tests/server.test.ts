@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ACCESS_MILLISECONDS, CAST_MILLISECONDS, FINAL, server, type Server } from "../src/server.ts";
+import {
+  ACCESS_MILLISECONDS,
+  ANSWER_BYTES_MAX,
+  CAST_MILLISECONDS,
+  FINAL,
+  server,
+  type Server,
+} from "../src/server.ts";
 import { settle, SteppedClock } from "./stepped.ts";
 
 const RECEIPT = {
@@ -139,6 +146,38 @@ test("an answer that stops in its middle counts as none", async () => {
   void one.cast("{}").then((value) => (outcome = value));
   await clock.step(CAST_MILLISECONDS);
   assert.deepEqual(outcome, { is: "again", cause: "slow", retryAfter: 0 });
+});
+
+test("of an answer without end no more is read than an answer of ours may have", async () => {
+  for (const status of [201, 403, 503]) {
+    let [pulls, cancelled] = [0, false];
+    const endless = new ReadableStream({
+      pull(controller) {
+        pulls += 1;
+        controller.enqueue(new Uint8Array(16_384).fill(0x20));
+      },
+      cancel() {
+        cancelled = true;
+      },
+    });
+    const { clock, server: one } = answering(() => new Response(endless, { status }));
+    assert.deepEqual(await one.cast("{}"), { is: "again", cause: "busy", retryAfter: 0 });
+    assert.ok(cancelled && pulls <= ANSWER_BYTES_MAX / 16_384 + 3, `${pulls}`);
+    assert.equal(clock.pending, 0);
+  }
+});
+
+test("an answer is read whatever its pieces, and as long as it may be", async () => {
+  const value = { ...RECEIPT, more: "ŵ".repeat((ANSWER_BYTES_MAX - 1_024) / 2) };
+  const bytes = new TextEncoder().encode(JSON.stringify(value));
+  const stream = new ReadableStream({
+    start(controller) {
+      for (let at = 0; at < bytes.length; at += 999) controller.enqueue(bytes.slice(at, at + 999));
+      controller.close();
+    },
+  });
+  const { server: one } = answering(() => new Response(stream, { status: 201 }));
+  assert.deepEqual(await one.cast("{}"), { is: "receipt", receipt: value });
 });
 
 test("an answer in time leaves nothing to be done", async () => {

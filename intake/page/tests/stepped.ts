@@ -2,13 +2,26 @@
 
 import type { Clock } from "../src/clock.ts";
 
+/** More than any test's page does in one step: beyond it, something does the same again and again without waiting. */
+export const ACTS_MAX = 2_000;
+
 /** Time stands still until `step`. */
 export class SteppedClock implements Clock {
-  #now = Date.parse("2026-03-01T12:00:00Z");
+  #now = 5_000;
+  #wall = Date.parse("2026-03-01T12:00:00Z") - this.#now;
   #waiting: { at: number; act: () => void }[] = [];
 
   now(): number {
+    return this.#wall + this.#now;
+  }
+
+  elapsed(): number {
     return this.#now;
+  }
+
+  /** The device's clock is set, back if `milliseconds` is below 0: no time passes by that. */
+  set(milliseconds: number): void {
+    this.#wall += milliseconds;
   }
 
   after(milliseconds: number, act: () => void): () => void {
@@ -33,9 +46,11 @@ export class SteppedClock implements Clock {
   async step(milliseconds: number): Promise<void> {
     const end = this.#now + milliseconds;
     await settle();
-    for (;;) {
+    for (let acts = 0; ; acts += 1) {
       const due = this.#waiting.filter(({ at }) => at <= end).sort((one, other) => one.at - other.at)[0];
       if (due === undefined) break;
+      if (acts === ACTS_MAX)
+        throw new Error(`${ACTS_MAX} things done in one step: nothing waits as it should`);
       this.#waiting = this.#waiting.filter((one) => one !== due);
       this.#now = due.at;
       due.act();

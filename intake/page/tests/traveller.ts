@@ -5,7 +5,7 @@ import type { Answers } from "../src/answers.ts";
 import type { Ballot, Question } from "../src/ballot.ts";
 import type { Code } from "../src/code.ts";
 import { SEED_BYTES, type Signer } from "../src/credential.ts";
-import { type Bytes, hex } from "../src/encoding.ts";
+import { b64url, type Bytes, hex } from "../src/encoding.ts";
 import { Flow } from "../src/flow.ts";
 import { memory } from "../src/memory.ts";
 import { type Place, placeIn } from "../src/places.ts";
@@ -153,10 +153,10 @@ export class Traveller {
       crypto: {
         seedOf: async (code) => seedFrom(code),
         signer: async (seed) => signerFrom(seed),
-        seal: async (_ballot, _signer, answers) => {
+        seal: async (_ballot, { credential }, answers) => {
           await this.sealing();
           this.sealed.push(answers);
-          return { body: `{"vote":${this.sealed.length}}`, sealedSha256: "ab" };
+          return { body: `{"vote":${this.sealed.length},"by":"${b64url(credential)}"}`, sealedSha256: "ab" };
         },
         verifyReceipt: async () => assert.ok(this.trusted),
       },

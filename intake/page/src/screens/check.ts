@@ -5,7 +5,7 @@ import { type Child, h } from "../dom.ts";
 import { answerOf, chosenFor } from "../fields.ts";
 import { text } from "../language.ts";
 import type { Check } from "../screen.ts";
-import { back, button, buttons, form, own, type Shown, type View } from "./view.ts";
+import { back, button, buttons, form, said, type Shown, type View } from "./view.ts";
 
 /** The check screen. */
 export function checkScreen(screen: Check, view: View): Shown<Check> {
@@ -15,12 +15,12 @@ export function checkScreen(screen: Check, view: View): Shown<Check> {
       "button",
       { type: "button", class: "back", onclick: () => flow.change(index) },
       text("check.change"),
-      h("span", { class: "unseen" }, ` ${own(question.text)}`),
+      h("span", { class: "unseen" }, " ", said(question.text)),
     );
     return h(
       "div",
       {},
-      h("dt", {}, own(question.text)),
+      h("dt", {}, said(question.text)),
       h("dd", {}, answer(question, answerOf(question, chosenFor(screen.fields, question)))),
       h("dd", { class: "change" }, change),
     );
@@ -49,8 +49,8 @@ function answer(question: Question, options: readonly string[]): Child {
   if (options.length === 0) return text("check.blank");
   const words = options.map((id) => {
     const option = question.options.find((one) => one.id === id);
-    return option === undefined ? id : own(option.text);
+    return option === undefined ? id : said(option.text);
   });
-  if (question.form === "single") return words.join("");
+  if (question.form === "single") return words[0];
   return h(question.form === "ranked" ? "ol" : "ul", {}, ...words.map((one) => h("li", {}, one)));
 }

@@ -4,10 +4,10 @@ import { h, spelled } from "../dom.ts";
 import { text } from "../language.ts";
 import type { Done } from "../screen.ts";
 import { inLondon } from "../times.ts";
-import { button, buttons, contact, link, own, type Shown, type View } from "./view.ts";
+import { button, buttons, link, otherCode, own, type Shown, type View } from "./view.ts";
 
 /** The last screen. */
-export function doneScreen({ receipt, verified }: Done, view: View): Shown<Done> {
+export function doneScreen({ receipt }: Done, view: View): Shown<Done> {
   const title = text("done.title");
   const digest = typeof receipt["sealed_sha256"] === "string" ? receipt["sealed_sha256"] : "";
   const time = inLondon(receipt.accepted_at, "second");
@@ -19,7 +19,6 @@ export function doneScreen({ receipt, verified }: Done, view: View): Shown<Done>
     h("p", {}, spelled(receipt.reference)),
     h("p", {}, text("done.time", { time })),
   );
-  const doubt = h("div", { class: "warning" }, h("p", {}, text("done.unverified")), contact(view));
   return {
     page: {
       name: "done",
@@ -27,12 +26,12 @@ export function doneScreen({ receipt, verified }: Done, view: View): Shown<Done>
       state: "received",
       content: [
         panel,
-        verified ? null : doubt,
         h("p", {}, text("done.keep")),
         buttons(
-          button(text("done.save"), () => save({ is: "done", receipt, verified }, view)),
+          button(text("done.save"), () => save({ is: "done", receipt }, view)),
           button(text("done.print"), () => window.print(), "second"),
         ),
+        otherCode(view, "done.other"),
         h("h2", {}, text("done.proves_heading")),
         h("p", {}, text("done.proves")),
         h("p", {}, text("done.proves_not")),

@@ -8,7 +8,7 @@ import { type Chosen, CHOSEN, entryOf, type Slip } from "../fields.ts";
 import { button, choice, group } from "../form.ts";
 import { text } from "../language.ts";
 import type { Asked } from "../screen.ts";
-import { back, buttons, form, own, type Shown, type View } from "./view.ts";
+import { back, buttons, form, own, said, type Shown, type View } from "./view.ts";
 
 const GROUP = "question";
 
@@ -24,14 +24,14 @@ export function questionScreen(screen: Asked, view: View): Shown<Asked> {
           id: idOf(option.id),
           name: question.id,
           value: option.id,
-          label: own(option.text),
+          label: said(option.text),
           checked: entryOf(screen.chosen, option.id) !== "",
         }),
   );
   const fields = group(
     {
       id: GROUP,
-      legend: own(question.text),
+      legend: said(question.text),
       heading: true,
       hint: howTo(question),
       error: question.form === "ranked" ? undefined : slips.map(slipText)[0],
@@ -87,7 +87,7 @@ function rank(question: Question, option: Option, { chosen, slips }: Asked): HTM
   return h(
     "div",
     { class: slip === undefined ? "rank" : "rank faulty" },
-    h("label", { for: id }, own(option.text)),
+    h("label", { for: id }, said(option.text)),
     h("select", { id, name: `${question.id}/${option.id}`, autocomplete: "off", ...attributes }, ...entries),
     slip === undefined ? null : errorLine(`${id}-error`, slipText(slip)),
   );

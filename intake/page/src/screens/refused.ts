@@ -5,7 +5,7 @@ import { text, type TextKey } from "../language.ts";
 import type { Refused } from "../screen.ts";
 import type { RefusalName } from "../server.ts";
 import { inLondon } from "../times.ts";
-import { button, buttons, contact, link, type Shown, type View } from "./view.ts";
+import { button, buttons, contact, elsewhere, otherCode, type Shown, type View } from "./view.ts";
 
 type Reason = Exclude<RefusalName, "not_open"> | "closed" | "early" | "used";
 
@@ -48,13 +48,11 @@ export function refusedScreen(screen: Refused, view: View): Shown<Refused> {
         h("p", {}, text(NEXT[reason])),
         screen.sent ? h("p", {}, text("refused.sent")) : null,
         contact(view),
-        closed ? null : buttons(button(text("refused.again"), () => view.flow.useAnotherCode(), "second")),
-        h(
-          "ul",
-          { class: "links" },
-          h("li", {}, link(view, "check", text("check.nav"))),
-          h("li", {}, link(view, "complaint", text("complaint.nav"))),
-        ),
+        otherCode(view, "done.other"),
+        closed || view.flow.other
+          ? null
+          : buttons(button(text("refused.again"), () => view.flow.useAnotherCode(), "second")),
+        elsewhere(view),
       ],
     },
   };

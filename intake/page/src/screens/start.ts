@@ -6,7 +6,7 @@ import { button, field } from "../form.ts";
 import { text } from "../language.ts";
 import type { Start } from "../screen.ts";
 import { inLondon } from "../times.ts";
-import { buttons, form, link, own, type Shown, type View } from "./view.ts";
+import { buttons, form, link, own, said, type Shown, type View } from "./view.ts";
 
 const FIELD = "code";
 const ANOTHER_HINT = "another-hint";
@@ -27,8 +27,8 @@ export function startScreen(screen: Start, view: View): Shown<Start> {
     state: "not-sent" as const,
     problems: error === undefined ? [] : [{ field: screen.held ? "held" : FIELD, message: error }],
     content: [
-      h("h1", {}, own(ballot.title)),
-      said(screen, view),
+      h("h1", {}, said(ballot.title)),
+      outcome(screen, view),
       ...about(view),
       recorded(view),
       form(
@@ -73,7 +73,7 @@ function codeInput(typed: string): HTMLInputElement {
 }
 
 /** What came of the last Continue, announced where the screen is replaced by itself. */
-function said({ access, opens }: Start, view: View): Child {
+function outcome({ access, opens }: Start, view: View): Child {
   if (access === "early") {
     const when = text("start.early_when", { opens: inLondon(opens ?? view.window.opens) });
     return h("div", { class: "warning", role: "alert" }, h("p", {}, text("start.early")), h("p", {}, when));
@@ -85,11 +85,13 @@ function said({ access, opens }: Start, view: View): Child {
 function about(view: View): Child[] {
   const { ballot, window } = view;
   const { union, employer } = ballot;
-  const who = [union, employer].flatMap((words) => (words === undefined ? [] : [own(words)]));
+  const who = [union, employer]
+    .flatMap((words) => (words === undefined ? [] : [" · ", said(words)]))
+    .slice(1);
   const closes = text("start.closes", { closes: inLondon(window.closes) });
   const moved = text("start.moved_from", { signed: inLondon(ballot.closes), now: inLondon(window.closes) });
   return [
-    who.length > 0 && h("p", { class: "quiet" }, who.join(" · ")),
+    who.length > 0 && h("p", { class: "quiet" }, ...who),
     window.state === "scheduled" && h("p", {}, text("start.early_when", { opens: inLondon(window.opens) })),
     h("p", {}, closes),
     Date.parse(ballot.closes) === Date.parse(window.closes)
@@ -130,6 +132,8 @@ function genuine({ fingerprint, pageVersion }: View): HTMLElement {
       h("p", {}, `${text("genuine.fingerprint")}: `, h("span", { class: "digits fingerprint" }, groups)),
       h("p", {}, text("genuine.version")),
       h("p", {}, `${text("frame.page_version")}: `, h("span", { class: "digits" }, pageVersion)),
+      h("p", {}, text("genuine.limit")),
+      h("p", {}, h("a", { href: "/assets/hashes.json" }, text("genuine.hashes"))),
     ),
   );
 }

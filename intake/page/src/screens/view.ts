@@ -1,7 +1,7 @@
 // What every screen is made from, and the lines that several of them have.
 
-import { type Ballot, shown, type Text } from "../ballot.ts";
-import { contactLinks, h, type Screen as Page } from "../dom.ts";
+import { type Ballot, languageOf, shown, type Text } from "../ballot.ts";
+import { type Child, contactLinks, h, type Screen as Page } from "../dom.ts";
 import { button } from "../form.ts";
 import type { Flow } from "../flow.ts";
 import { here, language, text } from "../language.ts";
@@ -24,9 +24,15 @@ export interface Shown<Screen> {
   update?: (next: Screen) => boolean;
 }
 
-/** The ballot's own words in the page's language. */
+/** The ballot's own words in the page's language, as text alone. */
 export function own(words: Text): string {
   return shown(words, language());
+}
+
+/** The same on a screen: words in another language say so, so that a screen reader speaks them in it. */
+export function said(words: Text): Child {
+  const spoken = languageOf(words, language());
+  return spoken === language() ? own(words) : h("span", { lang: spoken }, own(words));
 }
 
 /** Whom to ask. */
@@ -35,9 +41,21 @@ export function contact({ ballot }: View): HTMLElement {
     "p",
     {},
     `${text("contact.ask")}: `,
-    h("strong", {}, own(ballot.scrutineer)),
+    h("strong", {}, said(ballot.scrutineer)),
     ", ",
     contactLinks(own(ballot.contact)),
+  );
+}
+
+/** Says that another code was opened while a vote was on its way; at the vote's end, it can be voted with. */
+export function otherCode({ flow }: View, key: "sending.other" | "done.other"): Child {
+  if (!flow.other) return null;
+  const use = (): void => flow.useAnotherCode();
+  return h(
+    "div",
+    { class: "note" },
+    h("p", {}, text(key)),
+    key === "done.other" ? buttons(button(text("done.use_other"), use)) : null,
   );
 }
 
@@ -46,13 +64,23 @@ export function link({ ballot }: View, page: "about" | "check" | "complaint", wo
   return h("a", { href: here(`/b/${ballot.id}/${page}`) }, words);
 }
 
+/** Where a voter whose vote may have been received can ask about it, and complain. */
+export function elsewhere(view: View): HTMLElement {
+  return h(
+    "ul",
+    { class: "links" },
+    h("li", {}, link(view, "check", text("check.nav"))),
+    h("li", {}, link(view, "complaint", text("complaint.nav"))),
+  );
+}
+
 /** A button that reads as the step back it is. */
 export function back(press: () => void): HTMLElement {
   return h("button", { type: "button", class: "back", onclick: press }, text("question.back"));
 }
 
 /** A form that keeps to this page: Enter and its first button do the same. */
-export function form(submit: () => void, ...children: readonly (Node | null)[]): HTMLFormElement {
+export function form(submit: () => void, ...children: readonly Child[]): HTMLFormElement {
   const onsubmit = (event: Event): void => {
     event.preventDefault();
     submit();
