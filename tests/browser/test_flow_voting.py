@@ -327,6 +327,10 @@ def test_the_language_may_change_at_the_end(voter: Voter, watch: Watch, single: 
     """The reference can be read in Welsh as well, and after a reload: the vote is not sent again."""
     page = voter.page
     reference = voter.votes(single.letter().link, {"strike": ["no"]})
+    with page.context.expect_page() as other:
+        page.get_by_role("link", name="Cymraeg").click(modifiers=["Control"])
+    other.value.close()
+    assert kept(page) == "{}"  # another tab takes nothing from this one
     page.get_by_role("link", name="Cymraeg").click()
     expect(page.locator("html")).to_have_attribute("lang", "cy")
     welsh = Voter(page, "cy")

@@ -59,8 +59,8 @@ def test_a_complaint_survives_what_happens_to_the_page(
     assert kept(reader) == {}
 
 
-def test_a_complaint_that_is_refused_can_be_had_back(voter: Voter, single: OpenBallot) -> None:
-    """A final refusal is told with the contact; what was written is still there."""
+def test_a_complaint_that_is_refused_can_be_had_back(voter: Voter, watch: Watch, single: OpenBallot) -> None:
+    """A final refusal is told with the contact; what was written is still there, and not sealed twice."""
     refusal = {"error": "malformed", "message": "No.", "retry": False}
     voter.page.route("**/api/v1/complaints", lambda route: route.fulfill(status=400, json=refusal))
     voter.visit(f"{single.url}/complaint", "form")
@@ -74,6 +74,10 @@ def test_a_complaint_that_is_refused_can_be_had_back(voter: Voter, single: OpenB
 
     voter.at("form")
     assert voter.page.get_by_role("textbox").first.input_value() == WORDS
+    voter.page.unroute("**/api/v1/complaints")
+    voter.press("complaint.send")
+    voter.at("done")
+    assert len({request.post_data for request in watch.sent("/complaints")}) == 1
 
 
 @pytest.mark.parametrize("fault", ["no key", "another's key"])
