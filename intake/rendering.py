@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ballot.definition import Definition, shown
+from ballot.definition import Definition
 from intake.preferences import LANGUAGES, Language
 from intake.texts import Texts
+from intake.wording import Wording, reach, said, wording
 from runtime.built_page import BuiltPage
 
 FOLDER: Final = Path(__file__).resolve().parent / "page"
@@ -21,34 +22,45 @@ class Shown:
     """A ballot as its pages name it, in one language."""
 
     id: str
-    title: str
+    title: Wording
     kind: str
-    union: str
-    employer: str
-    scrutineer: str
-    contact: str
+    union: Wording
+    employer: Wording
+    scrutineer: Wording
+    contact: Wording
     methods: tuple[str, ...]
 
-    def words(self) -> dict[str, str]:
-        """What the description may mention."""
-        return {name: getattr(self, name) for name in ("title", "union", "employer", "scrutineer", "contact")}
+    def words(self, language: Language) -> dict[str, str]:
+        """What a description in `language` may mention."""
+        names = ("title", "union", "employer", "scrutineer")
+        marked = {name: said(getattr(self, name), language) for name in names}
+        return {**marked, "contact": reach(self.contact, language)}
 
 
 def shown_in(definition: Definition, language: Language) -> Shown:
     """What pages in `language` say about a ballot."""
     return Shown(
         id=definition.id,
-        title=shown(definition.title, language),
+        title=wording(definition.title, language),
         kind=definition.kind,
-        union="" if definition.union is None else shown(definition.union, language),
-        employer="" if definition.employer is None else shown(definition.employer, language),
-        scrutineer=shown(definition.scrutineer, language),
-        contact=shown(definition.contact, language),
+        union=wording(definition.union, language),
+        employer=wording(definition.employer, language),
+        scrutineer=wording(definition.scrutineer, language),
+        contact=wording(definition.contact, language),
         methods=definition.methods,
     )
 
 
-SAMPLE: Final = Shown("sample", "Sample", "other", "", "", "Sample", "sample@example.org", ("electronic",))
+SAMPLE: Final = Shown(
+    id="sample",
+    title=Wording("Sample"),
+    kind="other",
+    union=Wording(""),
+    employer=Wording(""),
+    scrutineer=Wording("Sample"),
+    contact=Wording("sample@example.org"),
+    methods=("electronic",),
+)
 """What every page is tried with at start."""
 
 
@@ -77,6 +89,7 @@ class Renderer:
         environment.globals.update(
             asset=assets.get, page_version="" if built is None else built.version, island=None, t_other=None
         )
+        environment.filters.update(said=said, reach=reach)
         self._templates = {name: environment.get_template(f"{name}.html") for name in TEMPLATES}
         for language in LANGUAGES:
             self._try(language, whole=built is not None)
@@ -85,7 +98,7 @@ class Renderer:
         self, template: str, language: Language, *, ballot: Shown | None = None, **more: object
     ) -> bytes:
         """The page; `more` are further names that its template knows."""
-        words = {} if ballot is None else ballot.words()
+        words = {} if ballot is None else ballot.words(language)
         given: dict[str, Any] = {
             "t": self._texts.say(language),
             "lang": language,

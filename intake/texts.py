@@ -2,21 +2,40 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from markupsafe import Markup, escape
 
 from intake.preferences import LANGUAGES, Language
 
 Section = dict[str, Any]
-Say = Callable[..., str]
 
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 
 
 def filled(text: str, params: Mapping[str, str]) -> str:
-    """`text` with its placeholders replaced, each once: what is put in is never looked through again."""
+    """`text` with its placeholders replaced, each once: what is put in is never looked through again.
+
+    Where something put in is Markup, the whole is: everything else in it is then escaped here.
+    """
+    if any(isinstance(value, Markup) for value in params.values()):
+        return Markup(_PLACE.sub(lambda match: escape(params[match[1]]), str(escape(text))))  # noqa: S704  # both halves are escaped
     return _PLACE.sub(lambda match: str(params[match[1]]), text)
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """The function by which a template gets its words, in one language."""
+
+    language: Language
+    _texts: Mapping[str, str]
+
+    def __call__(self, key: str, **params: str) -> str:
+        """The text of `key`; KeyError for one that is not there, and for a placeholder that nobody fills."""
+        return filled(self._texts[key], params)
 
 
 class Texts:
@@ -32,13 +51,8 @@ class Texts:
             raise ValueError("The languages do not have the same texts.")
 
     def say(self, language: Language) -> Say:
-        """The function by which a template gets its words."""
-        texts = self._texts[language]
-
-        def t(key: str, **params: str) -> str:
-            return filled(texts[key], params)
-
-        return t
+        """What says everything in `language`."""
+        return Say(language, self._texts[language])
 
     def about(self, language: Language, params: Mapping[str, str]) -> list[Section]:
         """The plain description of how the vote works, section by section."""

@@ -13,13 +13,15 @@ from jinja2 import UndefinedError
 from intake.preferences import Language
 from intake.rendering import FOLDER, SAMPLE, TEMPLATES, Renderer, Shown
 from intake.texts import Texts, filled
+from intake.wording import Wording, reach, said, wording
 from runtime.built_page import BuiltPage, read
 from tests.made_page import make
 
 HOSTILE = (
     """</script><script>alert(1)</script><!--"'> {{ 7*7 }} {title} & <img src=x onerror=alert()> \u2028"""
 )
-BAD = Shown("a-1", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, ("postal",))
+_WORDS = Wording(HOSTILE)
+BAD = Shown("a-1", _WORDS, HOSTILE, _WORDS, _WORDS, _WORDS, _WORDS, ("postal",))
 
 
 class Elements(HTMLParser):
@@ -166,3 +168,52 @@ def test_a_placeholder_that_nobody_fills_is_an_error() -> None:
     assert "Somebody" in say("frame.run_by", scrutineer="Somebody")
     with pytest.raises(KeyError):
         say("frame.run_by")
+
+
+def test_words_in_another_language_say_so(renderer: Renderer) -> None:
+    """English words of a ballot on a Welsh page, wherever they stand; what is the page's is not marked."""
+    ballot = replace(
+        SAMPLE,
+        title=Wording("Pay"),
+        scrutineer=Wording("Ann Other"),
+        contact=Wording("ann@other.example, 020 7946 0000"),
+    )
+    for name, html in pages(renderer, "cy", ballot, {}).items():
+        body = html.split("<body", 1)[1]
+        if name.endswith("both"):
+            body = body.split('<section lang="cy">')[1].split("</section>")[0]
+        else:
+            assert body.count('<span lang="en">Pay</span>') == body.count("Pay") > 0, name
+        assert body.count('<span lang="en">Ann Other</span>') == body.count("Ann Other") > 0, name
+        assert body.count('<span class="contact" lang="en">') == body.count("mailto:") > 0, name
+    welsh = replace(ballot, title=Wording("Cyflog", "cy"))
+    for language, marked in (("cy", False), ("en", True)):
+        html = renderer.page("check", language, ballot=welsh, island={}).decode()
+        assert ('<span lang="cy">Cyflog</span>' in html) == marked
+        assert "Cyflog</span>" in html
+
+
+def test_which_language_a_text_is_in() -> None:
+    """A text with Welsh is Welsh for who reads it; any other is English; what is not there is nobody's."""
+    both = {"en": "Pay", "cy": "Cyflog"}
+
+    assert [str(wording(both, language)) for language in ("en", "cy")] == ["Pay", "Cyflog"]
+    assert said(wording(both, "cy"), "cy") == "Cyflog"
+    assert said(wording({"en": "Pay & more"}, "cy"), "cy") == '<span lang="en">Pay &amp; more</span>'
+    assert said(wording("Pay", "en"), "en") == "Pay"
+    assert said(wording(None, "cy"), "cy") == ""
+
+
+def test_a_contact_can_be_pressed() -> None:
+    """Addresses and telephone numbers are links to exactly themselves, and everything else is text."""
+    contact = Wording(
+        "help@scrutineer.example, +44 (0)20 7946-0000; https://scrutineer.example/a?b=1&c=2. <b>9 to 5</b>"
+    )
+
+    assert reach(contact, "en") == (
+        '<span class="contact"><a href="mailto:help@scrutineer.example">help@scrutineer.example</a>, '
+        '<a href="tel:+442079460000">+44 (0)20 7946-0000</a>; '
+        '<a href="https://scrutineer.example/a?b=1&amp;c=2">https://scrutineer.example/a?b=1&amp;c=2</a>. '
+        "&lt;b&gt;9 to 5&lt;/b&gt;</span>"
+    )
+    assert "<script" not in reach(Wording('"><script>@x.example'), "cy")
