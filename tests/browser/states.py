@@ -129,7 +129,7 @@ def other_times(w: Walker) -> Iterator[str]:
 
 
 def sending_that_lasts(w: Walker) -> Iterator[str]:
-    """A vote on its way: a busy server, a lost connection; at last a receipt that is not the server's."""
+    """A vote on its way: a busy server, a lost connection, a receipt by somebody else, another link."""
     w.patient()
     w.answer_with("/votes", 503, "not_confirmed", retry=True)
     w.vote_to("sending")
@@ -140,10 +140,21 @@ def sending_that_lasts(w: Walker) -> Iterator[str]:
         w.press("sending.now")
         w.sees("sending.lost")
     yield "sending-lost"
+    w.answer_with("/votes", 413, "too_large")
+    w.press("sending.now")
+    w.sees("sending.unclear")
+    yield "sending-unclear"
     w.change_answer("/votes", falsified)
     w.press("sending.now")
+    w.at("unconfirmed")
+    yield "unconfirmed"
+    w.open_here(w.letter("single").code)
+    w.sees("sending.other")
+    yield "unconfirmed-other"
+    w.let_go()
+    w.press("sending.now")
     w.at("done")
-    yield "done-unverified"
+    yield "done-other"
     w.without_memory()
     w.go("/")  # or the next link would only change the fragment
     w.hold("/votes")
@@ -177,6 +188,9 @@ def refusals_of_a_vote(w: Walker) -> Iterator[str]:
     w.answer_with("/votes", 409, "not_open", state="scheduled", **times)
     w.vote_to("refused")
     yield "refused-early"
+    w.page.reload()
+    w.at("submitted")
+    yield "submitted"
 
 
 def not_fit_to_vote(w: Walker) -> Iterator[str]:
@@ -302,6 +316,10 @@ def a_complaint(w: Walker) -> Iterator[str]:
     w.press("complaint.try_now")
     w.sees("complaint.cause_lost")
     yield "complaint-lost"
+    w.answer_with("/complaints", 413, "too_large")
+    w.press("complaint.try_now")
+    w.sees("complaint.cause_unclear")
+    yield "complaint-unclear"
     w.change_answer("/complaint", with_complaints_key(None))
     w.go("/complaint", "stopped")
     yield "complaint-not-ready"

@@ -50,6 +50,10 @@ class Walker(Voter):
         """Follow the link of a letter that nobody used before."""
         self.visit(self.ballot(form).letter().link, screen)
 
+    def open_here(self, code: str) -> None:
+        """Open another voter's link over the page that is there."""
+        self.page.evaluate("code => { location.hash = code; }", code)
+
     def letter(self, form: str = "every") -> Letter:
         """A letter that nobody used before."""
         return self.ballot(form).letter()
