@@ -18,7 +18,7 @@ from intake.complaints import Complaints
 from intake.faults import place
 from intake.islands import Islands, Times
 from intake.page_finder import KeptFiles
-from intake.preferences import Language, accepts, preferred_language
+from intake.preferences import LANGUAGES, Language, accepts, preferred_language
 from intake.rendering import Renderer, shown_in
 from intake.request import Request
 from runtime import logs
@@ -192,9 +192,9 @@ class Pages:
         """Say once which description voters of a ballot can read here."""
         if published.id not in self._described:
             self._described.add(published.id)
-            about = self._page(renderer, "about page", "en", published, None).html
-            digest = hashlib.sha256(about).hexdigest()
-            log.info("description in force", ballot=published.id, sha256=digest, page=self.version)
+            said = {each: self._page(renderer, "about page", each, published, None) for each in LANGUAGES}
+            digests = {f"sha256_{each}": hashlib.sha256(kept.html).hexdigest() for each, kept in said.items()}
+            log.info("description in force", ballot=published.id, page=self.version, **digests)
 
 
 def _language(request: Request) -> Language | None:

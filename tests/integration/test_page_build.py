@@ -67,11 +67,12 @@ def test_what_is_built_names_its_own_digest(tmp_path: Path) -> None:
         assert gzip.decompress(files[entry["path"] + ".gz"]) == data
 
 
-def test_another_source_is_another_build(moved: Path, tmp_path: Path) -> None:
-    """A changed text changes the manifest, so that whoever compares hashes sees it."""
+@pytest.mark.parametrize("source", ["src/style.css", "text/about.cy.json", "templates/about.html"])
+def test_another_source_is_another_build(moved: Path, tmp_path: Path, source: str) -> None:
+    """A changed style, text or template changes the manifest, so that whoever compares hashes sees it."""
     before = built(tmp_path / "one", moved)["manifest.json"]
-    style = moved / "src" / "style.css"
-    style.write_text(style.read_text() + "\n.new { color: red }\n")
+    changed = moved / source
+    changed.write_text(changed.read_text() + "\n.new { color: red }\n")
 
     assert built(tmp_path / "two", moved)["manifest.json"] != before
 

@@ -399,9 +399,13 @@ async def test_over_tls_pages_say_so(stack: Stack, tmp_path: Path) -> None:
 
 
 async def test_the_description_that_was_served_is_in_the_log(
-    stack: Stack, edges: EdgeProcess, web: aiohttp.ClientSession
+    stack: Stack, edges: EdgeProcess, web: aiohttp.ClientSession, poll: Booth
 ) -> None:
-    """Once a ballot and process, with the page's version; earlier tests have asked for several."""
+    """Once a ballot and process, with the page's version and the digests of what is served."""
+    served = {}
+    for language in ("en", "cy"):
+        async with web.get(f"/b/{poll.id}/about?lang={language}") as response:
+            served[f"sha256_{language}"] = sha256(await response.read()).hex()
     lines = [json.loads(line) for line in (stack.home.logs / "intake.log").read_text().splitlines()]
     children = edges.children()
     noted = [line for line in lines if line["action"] == "description in force" and line["pid"] in children]
@@ -412,4 +416,5 @@ async def test_the_description_that_was_served_is_in_the_log(
     assert noted
     assert len({line["ballot"] for line in noted}) == len(noted)
     assert {line["page"] for line in noted} == {" ".join(digits[at : at + 4] for at in range(0, 16, 4))}
-    assert all(re.fullmatch(r"[0-9a-f]{64}", line["sha256"]) for line in noted)
+    (ours,) = (line for line in noted if line["ballot"] == poll.id)
+    assert {name: ours[name] for name in served} == served
