@@ -1,7 +1,7 @@
 // Entry of the page that tells whether a vote with a given reference number is stored: never whose, never which choice.
 
 import { deviceClock } from "./clock.ts";
-import { h, type Problem, show, spelled } from "./dom.ts";
+import { h, mended, type Problem, show, spelled } from "./dom.ts";
 import { button, field } from "./form.ts";
 import { given } from "./given.ts";
 import { here, text, type TextKey } from "./language.ts";
@@ -63,6 +63,7 @@ function start(main: HTMLElement, ballot: string): void {
         ask(found.slip === "code" ? "" : input.value, text(SLIPS[found.slip], { count: found.count }));
       } else if (!asking) {
         asking = true;
+        mended(main);
         status.replaceChildren(text("check.asking"));
         void standing(ballot, found.reference, line).then((known) => tell(found.reference, known));
       }

@@ -2,13 +2,14 @@
 
 import { deviceClock } from "./clock.ts";
 import { COMPLAINT_BYTES_MAX, complaintBytes, sealComplaint } from "./complaint.ts";
-import { type Child, h, type Problem, show, spelled } from "./dom.ts";
+import { h, type Problem, show } from "./dom.ts";
 import { fromB64url } from "./encoding.ts";
 import { footerContact } from "./footer.ts";
 import { button, field } from "./form.ts";
 import { given } from "./given.ts";
-import { here, text, type TextKey } from "./language.ts";
-import { type Draft, drafts, lodge, sealedAs } from "./lodging.ts";
+import { text, type TextKey } from "./language.ts";
+import { lodged } from "./lodged.ts";
+import { type Draft, drafts, lodge, NOTHING, numberIn, sealedAs } from "./lodging.ts";
 import { type Progress, Sending } from "./sending.ts";
 import type { Cause } from "./server.ts";
 
@@ -17,6 +18,9 @@ const CONTACT = "contact";
 const DESK_KEY_BYTES = 32;
 /** Said to screen readers only after a pause in typing. */
 const COUNT_MILLISECONDS = 1_500;
+/** After a new screen, so that a screen reader hears of the change. */
+const SAID_MILLISECONDS = 300;
+const KEPT = "kept";
 
 const CAUSES: Record<Cause, TextKey> = {
   slow: "complaint.cause_slow",
@@ -43,10 +47,10 @@ function problemsOf(draft: Draft): Problem[] {
   return over > 0 ? [{ field: TEXT, message: text("complaint.slip_long", { count: over }) }] : [];
 }
 
-/** The form, with what was written so far. */
-function write(main: HTMLElement, draft: Draft, problems: readonly Problem[] = []): void {
+/** The form, with what was written so far; `said` is told once it is there. */
+function write(main: HTMLElement, draft: Draft, problems: readonly Problem[] = [], said?: string): void {
   const words = h("textarea", { id: TEXT, rows: 10 }, draft.text);
-  const reach = h("input", { id: CONTACT, type: "text", value: draft.contact, autocomplete: "off" });
+  const reach = h("input", { id: CONTACT, type: "text", value: draft.contact, autocomplete: "email" });
   const count = h("p", { class: "hint", id: "left" }, told(left(draft)));
   const aloud = h("p", { class: "unseen", role: "status" });
   const current = (): Draft => ({ text: words.value.trim(), contact: reach.value.trim() });
@@ -65,6 +69,17 @@ function write(main: HTMLElement, draft: Draft, problems: readonly Problem[] = [
     if (slips.length > 0) write(main, current(), slips);
     else submitted(main, current(), sealedAs(draft, current()));
   };
+  const clear = (): void => {
+    cancel();
+    kept.forget();
+    write(main, NOTHING, [], text("complaint.cleared"));
+  };
+  const sender = button(text("complaint.send"));
+  reach.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault(); // what is sent cannot be had back: the button is pressed by itself
+    sender.focus();
+  });
   const [problem] = problems;
   show(main, {
     name: "form",
@@ -87,14 +102,26 @@ function write(main: HTMLElement, draft: Draft, problems: readonly Problem[] = [
         count,
         aloud,
         field(reach, { label: text("complaint.contact"), hint: text("complaint.contact_hint") }),
-        button(text("complaint.send")),
+        h("p", { class: "hint", id: KEPT }, text("complaint.kept")),
+        h("div", { class: "buttons" }, sender, clearing(clear)),
       ),
       directly(),
     ],
   });
+  if (said !== undefined) cancel = deviceClock.after(SAID_MILLISECONDS, () => aloud.replaceChildren(said));
 }
 
-const directly = (): HTMLElement => h("p", {}, `${text("complaint.directly")} `, footerContact());
+function clearing(clear: () => void): HTMLElement {
+  const made = button(text("complaint.clear"), clear, "second");
+  made.setAttribute("aria-describedby", KEPT);
+  return made;
+}
+
+/** Whom to ask instead. */
+function directly(): HTMLElement {
+  if (ballot === null) return h("p", {}, text("complaint.nowhere"));
+  return h("p", {}, `${text("complaint.directly")} `, footerContact());
+}
 
 /** Sends what was sealed, if these words were; else seals them first. */
 function submitted(main: HTMLElement, words: Draft, body: string | null): void {
@@ -132,7 +159,7 @@ function send(main: HTMLElement, draft: Draft, body: string, resumed: boolean): 
         removeEventListener("online", online);
         if (end.is === "received") {
           kept.forget();
-          done(main, end.receipt);
+          lodged(main, end.receipt, ballot, kept);
         } else {
           kept.keep({ ...draft, stopped: true });
           stop(main, draft, "complaint.refused");
@@ -173,36 +200,14 @@ function wait(main: HTMLElement, progress: Progress | null, tryNow?: () => void)
   }
 }
 
-function done(main: HTMLElement, number: string): void {
-  const title = text("complaint.done_title");
-  const more: Child[] =
-    ballot === null ? [] : [h("p", {}, h("a", { href: here(`/b/${ballot}`) }, text("complaint.back")))];
-  show(main, {
-    name: "done",
-    title,
-    content: [
-      h(
-        "div",
-        { class: "panel" },
-        h("h1", {}, title),
-        h("p", {}, text("complaint.number")),
-        h("p", {}, spelled(number)),
-      ),
-      h("p", {}, text("complaint.done_keep")),
-      h("p", {}, text("complaint.done_next")),
-      h(
-        "div",
-        { class: "buttons" },
-        button(text("complaint.print"), () => print(), "second"),
-      ),
-      ...more,
-    ],
-  });
-}
-
 /** Nothing was sent; what was written can be had back. */
-function stop(main: HTMLElement, draft: Draft | null, why: TextKey): void {
-  const title = text("complaint.stopped_title");
+function stop(
+  main: HTMLElement,
+  draft: Draft | null,
+  why: TextKey,
+  heading: TextKey = "complaint.stopped_title",
+): void {
+  const title = text(heading);
   show(main, {
     name: "stopped",
     title,
@@ -217,9 +222,11 @@ function stop(main: HTMLElement, draft: Draft | null, why: TextKey): void {
 
 function start(main: HTMLElement): void {
   const draft = kept.read();
-  if (draft.body !== undefined && draft.stopped !== true) send(main, draft, draft.body, true);
+  const number = kept.carried() ?? numberIn(history.state);
+  if (number !== null) lodged(main, number, ballot, kept);
+  else if (draft.body !== undefined && draft.stopped !== true) send(main, draft, draft.body, true);
   else if (page["complaints_key"] === null || page["complaints_key"] === undefined)
-    stop(main, null, "complaint.not_ready");
+    stop(main, null, "complaint.not_ready", "complaint.not_ready_title");
   else write(main, draft);
 }
 

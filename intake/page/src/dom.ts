@@ -83,8 +83,19 @@ export function show(main: HTMLElement, screen: Screen): void {
   }
 }
 
+/** Takes away what told of slips, once what was put in is taken: `main` otherwise stays as it is. */
+export function mended(main: HTMLElement): void {
+  for (const told of main.querySelectorAll(".errors, p.error")) told.remove();
+  for (const field of main.querySelectorAll(".faulty")) field.classList.remove("faulty");
+  for (const control of main.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
+  const faulty = errorPrefix();
+  if (document.title.startsWith(faulty)) document.title = document.title.slice(faulty.length);
+}
+
+const errorPrefix = (): string => `${text("errors.prefix")} `;
+
 const pageTitle = (title: string, faulty: boolean): string =>
-  (faulty ? `${text("errors.prefix")} ` : "") + `${title} – ${text("frame.service")}`;
+  (faulty ? errorPrefix() : "") + `${title} – ${text("frame.service")}`;
 
 const STATES = {
   "not-sent": "state.not_sent",
@@ -154,7 +165,10 @@ export function contactLinks(contact: string): HTMLElement {
   let done = 0;
   for (const match of contact.matchAll(REACHABLE)) {
     const [found, email] = match;
-    const target = email === undefined ? `tel:${found.replace(/[^+0-9]/g, "")}` : `mailto:${email}`;
+    const target =
+      email === undefined
+        ? `tel:${found.replace(/^(\+.*)\(0\)/, "$1").replace(/[^+0-9]/g, "")}`
+        : `mailto:${email}`;
     parts.push(contact.slice(done, match.index), h("a", { href: target }, found));
     done = match.index + found.length;
   }

@@ -32,13 +32,19 @@ export interface Drafts {
   read(): Draft;
   keep(draft: Draft): void;
   forget(): void;
+  /** Carries the number of a complaint that was received to the same page in the other language. */
+  carry(number: string): void;
+  /** The number that was carried here, once. */
+  carried(): string | null;
 }
 
-const NOTHING: Draft = { text: "", contact: "" };
+/** No words at all. */
+export const NOTHING: Draft = { text: "", contact: "" };
 
 /** Drafts in what `storage` gives; where that throws, nothing is kept and only a reload loses the text. */
 export function drafts(ballot: string | null, storage: () => Storage): Drafts {
   const key = `complaint/${ballot ?? ""}`;
+  const carrier = `complaint-number/${ballot ?? ""}`;
   const quietly = <Result>(act: () => Result, otherwise: Result): Result => {
     try {
       return act();
@@ -50,6 +56,12 @@ export function drafts(ballot: string | null, storage: () => Storage): Drafts {
     read: () => quietly(() => understood(JSON.parse(storage().getItem(key) ?? "null")), NOTHING),
     keep: (draft) => quietly(() => storage().setItem(key, JSON.stringify(draft)), undefined),
     forget: () => quietly(() => storage().removeItem(key), undefined),
+    carry: (number) => quietly(() => storage().setItem(carrier, number), undefined),
+    carried() {
+      const number = quietly(() => storage().getItem(carrier), null);
+      quietly(() => storage().removeItem(carrier), undefined);
+      return numberIn({ number });
+    },
   };
 }
 
@@ -65,11 +77,17 @@ export type Lodged = { is: "receipt"; receipt: string } | { is: "refused"; refus
 
 const NUMBER = /^[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){2}$/;
 
+/** The number of a complaint in `value`: an answer of the server, or what the history kept of the page. */
+export function numberIn(value: unknown): string | null {
+  const number = member(value, "number");
+  return typeof number === "string" && NUMBER.test(number) ? number : null;
+}
+
 /** Sends `body`; the receipt is the complaint's number. The same body has the same number, so sending again is safe. */
 export async function lodge(body: string, line: Line): Promise<Lodged> {
   const answer = await ask(line, "/api/v1/complaints", body, CAST_MILLISECONDS);
   if ("is" in answer) return answer;
-  const number = answer.status === 200 || answer.status === 201 ? member(answer.value, "number") : null;
-  if (typeof number === "string" && NUMBER.test(number)) return { is: "receipt", receipt: number };
+  const number = answer.status === 200 || answer.status === 201 ? numberIn(answer.value) : null;
+  if (number !== null) return { is: "receipt", receipt: number };
   return refusedOrAgain(answer, line.clock);
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { drafts, lodge, sealedAs } from "../src/lodging.ts";
+import { drafts, lodge, numberIn, sealedAs } from "../src/lodging.ts";
 import { Sending } from "../src/sending.ts";
 import { MapStorage } from "./storage.ts";
 import { SteppedClock } from "./stepped.ts";
@@ -119,5 +119,20 @@ test("storage that is full, refused or tampered with costs the draft, nothing el
   for (const value of ["{", "[]", "null", '{"text":1,"contact":""}', '"text"']) {
     storage.setItem("complaint/x", value);
     assert.deepEqual(drafts("x", () => storage).read(), { text: "", contact: "" }, value);
+  }
+});
+
+test("a number is carried to the other language once, and only a number is", () => {
+  const storage = new MapStorage();
+  const one = drafts("tube-2025", () => storage);
+  one.carry(NUMBER);
+  assert.equal(drafts(null, () => storage).carried(), null);
+  assert.equal(one.carried(), NUMBER);
+  assert.equal(one.carried(), null);
+  one.carry("<b>");
+  assert.equal(one.carried(), null);
+  assert.equal(numberIn({ number: NUMBER }), NUMBER);
+  for (const other of [null, NUMBER, {}, { number: 1 }, { number: `${NUMBER}-0000` }]) {
+    assert.equal(numberIn(other), null);
   }
 });

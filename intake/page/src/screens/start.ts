@@ -1,7 +1,7 @@
 // The start: whose ballot this is, what is recorded, and the code, from the link or typed by hand.
 
 import type { CodeMistyped } from "../code.ts";
-import { type Child, h } from "../dom.ts";
+import { type Child, h, mended } from "../dom.ts";
 import { button, field } from "../form.ts";
 import { text } from "../language.ts";
 import type { Start } from "../screen.ts";
@@ -51,6 +51,8 @@ export function startScreen(screen: Start, view: View): Shown<Start> {
     page,
     update(next) {
       if (next.access !== "asking") return false;
+      const main = status.closest("main");
+      if (main !== null) mended(main);
       status.textContent = text("start.asking");
       return true;
     },

@@ -1,0 +1,67 @@
+// A complaint that was received: its number, to be kept. It stays through a reload and a change of language.
+
+import { type Child, h, show, spelled } from "./dom.ts";
+import { footerContact } from "./footer.ts";
+import { button } from "./form.ts";
+import { here, text } from "./language.ts";
+import type { Drafts } from "./lodging.ts";
+import { leadsAway } from "./taps.ts";
+
+const SAVED_MILLISECONDS = 60_000;
+
+/** Shows `number`, which from now on belongs to this entry of the browser's history. */
+export function lodged(main: HTMLElement, number: string, ballot: string | null, kept: Drafts): void {
+  remember(number, kept);
+  const title = text("complaint.done_title");
+  const more: Child[] =
+    ballot === null ? [] : [h("p", {}, h("a", { href: here(`/b/${ballot}`) }, text("complaint.back")))];
+  show(main, {
+    name: "done",
+    title,
+    content: [
+      h(
+        "div",
+        { class: "panel" },
+        h("h1", {}, title),
+        h("p", {}, text("complaint.number")),
+        h("p", {}, spelled(number)),
+      ),
+      h("p", {}, text("complaint.done_keep")),
+      h("p", {}, text("complaint.done_next")),
+      h(
+        "div",
+        { class: "buttons" },
+        button(text("complaint.save"), () => save(number)),
+        button(text("complaint.print"), () => print(), "second"),
+      ),
+      ...more,
+    ],
+  });
+}
+
+function remember(number: string, kept: Drafts): void {
+  try {
+    history.replaceState({ number }, "");
+  } catch {
+    // A browser may take no more entries: then only a reload loses the number.
+  }
+  document.addEventListener("click", (event) => {
+    const { target } = event;
+    if (target instanceof Element && target.closest("a[hreflang]") !== null && leadsAway(event)) {
+      kept.carry(number);
+    }
+  });
+}
+
+function save(number: string): void {
+  const lines = [
+    text("complaint.done_title"),
+    `${text("complaint.number")}: ${number}`,
+    text("complaint.done_keep"),
+    `${text("contact.ask")}: ${footerContact().textContent ?? ""}`,
+  ];
+  const file = new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/plain;charset=utf-8" });
+  const address = URL.createObjectURL(file);
+  h("a", { href: address, download: `complaint-${number}.txt` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), SAVED_MILLISECONDS);
+}
