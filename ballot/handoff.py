@@ -20,6 +20,8 @@ COMPLAIN: Final = "ballot_complain"
 
 COMPLAINT_SEALED_FIELD: Final = b"s"
 COMPLAINT_BALLOT_FIELD: Final = b"b"
+COMPLAINT_TIME_FIELD: Final = b"t"
+"""Its time of receipt in milliseconds, by the queue's clock."""
 
 GROUP: Final = "workers"
 """The consumer group on every votes and attempts stream."""

@@ -40,6 +40,11 @@ FULL: Final = b"full"
 FULL_TEXT: Final = (
     "The stream of complaints is full: see that `ballot complaints serve` runs and userdb answers."
 )
+EXHAUSTED: Final = b"exhausted"
+EXHAUSTED_TEXT: Final = (
+    "Somebody has appended to the stream of complaints past its function, with the greatest id there is: "
+    "the runbook on complaints, 10, says how it is made anew."
+)
 AWAY: Final = (Unready, RedisError, OSError, TimeoutError)
 
 ConnectTo = Callable[[str, int], Redis]
@@ -126,7 +131,7 @@ class ComplaintLink:
         try:
             wire = await self._ready()
             answers = await self._append(wire, items)
-            self._note(Unready("full", FULL_TEXT) if FULL in answers else None)
+            self._note(_refusal(answers))
         except AWAY as error:
             await self._lost(error)
         except Exception as error:  # noqa: BLE001  # a bug costs these complaints their answer, not all later ones
@@ -196,10 +201,18 @@ class ComplaintLink:
         """Log a failure as it begins and as it ends, not each time."""
         if failure is not None and self._answering:
             told = failure if isinstance(failure, Unready) else Unready(type(failure).__name__, "")
-            log.warning("complaints are not recorded", reason=told.reason, remedy=told.text)
+            say = log.alarm if told.reason == "exhausted" else log.warning
+            say("complaints are not recorded", reason=told.reason, remedy=told.text)
         elif failure is None and not self._answering:
             log.info("complaints are recorded again")
         self._answering = failure is None
+
+
+def _refusal(answers: Sequence[object]) -> Unready | None:
+    """Why the stream takes no more, if it said so."""
+    if EXHAUSTED in answers:
+        return Unready("exhausted", EXHAUSTED_TEXT)
+    return Unready("full", FULL_TEXT) if FULL in answers else None
 
 
 def _command(lodged: Lodged) -> Command:

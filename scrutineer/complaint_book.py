@@ -3,10 +3,12 @@
 Neither the voter database nor the queue is asked, so complaints are read while either is away.
 """
 
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, TypeVar, get_args
 
 import asyncpg
@@ -14,13 +16,14 @@ import click
 
 from ballot import complaint
 from ballot.complaint import Complaint, Lodged
-from ballot.encoding import Malformed, format_time, hex_decode, time_us
+from ballot.encoding import Malformed, b64decode, format_time, hex_decode, time_us
+from ballot.suite import SignatureInvalid
 from runtime import postgres
 from runtime.clock import SystemClock
 from runtime.home import Home
 from runtime.lifecycle import run_async
 from runtime.servers import Servers, servers
-from scrutineer.complaints_key import complaints_key
+from scrutineer.complaints_key import complaints_key, publish
 from scrutineer.desk_key import desk_key
 from scrutineer.unsealing import ComplaintsKey, Unreadable
 
@@ -74,12 +77,30 @@ class Line:
     note: bytes | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Book:
-    """The open connection of one command, and the key that opens complaints."""
+    """The open connection of one command; each half of the complaints key is looked for when it is needed."""
 
-    key: ComplaintsKey
+    home: Home
     database: asyncpg.Connection
+
+    @cached_property
+    def key(self) -> ComplaintsKey:
+        """What opens complaints and notes."""
+        return complaints_key(self.home, desk_key(self.home))
+
+    @cached_property
+    def public_key(self) -> bytes:
+        """What they are sealed to: as published, if the published desk key vouches for it."""
+        try:
+            desk = json.loads(self.home.public_key_file.read_bytes())["public_key"]
+            entry = json.loads(self.home.complaints_key_file.read_bytes())
+            return complaint.verify_key(entry, b64decode(desk))
+        except (OSError, ValueError, TypeError, KeyError, SignatureInvalid):
+            raise click.ClickException(
+                f"{self.home.complaints_key_file} is not there, or not signed by the desk's key: without the "
+                "public complaints key nothing can be sealed"
+            ) from None
 
     async def all(self, ballot: str | None) -> AsyncIterator[Kept]:
         """Give every complaint, or those that name `ballot`, as they came."""
@@ -125,11 +146,8 @@ class Book:
             return None
 
     def opened_note(self, line: Line) -> str | None:
-        """Give the note of a line; nothing if there is none, or it does not open."""
-        try:
-            return None if line.note is None else self.key.open_note(line.note)
-        except Unreadable:
-            return None
+        """Give the note of a line; nothing if there is none. Unreadable if it does not open."""
+        return None if line.note is None else self.key.open_note(line.note)
 
     async def history(self, kept: Kept) -> list[Line]:
         """Give all that became of it, in order."""
@@ -141,27 +159,23 @@ class Book:
 
     async def add(self, kept: Kept, state: str, *, actor: str, note: str = "") -> None:
         """Add a line to its history; the note is sealed, since it may say who somebody is."""
-        sealed = (
-            complaint.seal(Complaint(note), self.key.public_key, info=complaint.NOTE_INFO) if note else None
-        )
+        sealed = complaint.seal(Complaint(note), self.public_key, info=complaint.NOTE_INFO) if note else None
         await self.database.execute(
-            "INSERT INTO complaints.history (complaint, state, actor, note) VALUES ($1, $2, $3, $4)",
-            kept.sha256,
-            state,
-            actor,
-            sealed,
+            "SELECT complaints.add_line($1, $2, $3, $4)", kept.sha256, state, actor, sealed
         )
 
-    async def record(self, written: Complaint, *, route: str, ballot: str | None) -> str:
-        """Enter what came by phone or post; gives its number."""
-        lodged = Lodged(ballot, complaint.seal(written, self.key.public_key))
+    async def record(
+        self, written: Complaint, *, route: str, ballot: str | None, received_us: int | None = None
+    ) -> str:
+        """Enter what came by phone or post, now or at `received_us`; gives its number."""
+        lodged = Lodged(ballot, complaint.seal(written, self.public_key))
         await self.database.fetchval(
             "SELECT complaints.store($1, $2, $3, $4, $5)",
             route,
             [lodged.number],
             [lodged.sealed],
             [lodged.ballot],
-            [SystemClock().now_us() // 1000],
+            [(SystemClock().now_us() if received_us is None else received_us) // 1000],
         )
         return lodged.number
 
@@ -174,10 +188,10 @@ def run_book(body: Callable[[Book], Awaitable[T]]) -> T:
 
 
 async def _with_book(home: Home, running: Servers, body: Callable[[Book], Awaitable[T]]) -> T:
-    key = complaints_key(home, desk_key(home))
+    publish(home)
     database = await postgres.connect(running, "userdb", "ballot_people")
     try:
-        return await body(Book(key, database))
+        return await body(Book(home, database))
     finally:
         await database.close()
 

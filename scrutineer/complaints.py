@@ -4,6 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 
 import click
@@ -11,13 +12,17 @@ import click
 from ballot import complaint
 from ballot.complaint import Complaint
 from ballot.encoding import Malformed
-from ballot.limits import COMPLAINT_BYTES_MAX
+from ballot.limits import CLOCK_YEAR_MIN, COMPLAINT_BYTES_MAX
+from ballot.suite import key_id
 from runtime import logs, metrics
 from runtime.home import Home
 from runtime.lifecycle import Stop, run_service
 from runtime.servers import servers
 from scrutineer.complaint_book import STATES, Book, Kept, Line, run_book, shown_time
+from scrutineer.complaints_key import complaints_key
+from scrutineer.desk_key import desk_key
 from scrutineer.serving import Metrics, Storing
+from scrutineer.unsealing import Unreadable
 
 PORT_MAX = 65535
 ACTOR = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")
@@ -50,27 +55,31 @@ def serve(metrics_port: int | None) -> None:
     raise SystemExit(code)
 
 
+@complaints.command("key")
+def key_() -> None:
+    """Publish the key that complaints are sealed to, if it is not; prints its id. No server is needed."""
+    home = Home.from_environment()
+    click.echo(key_id(complaints_key(home, desk_key(home)).public_key))
+
+
 @complaints.command("list")
 @click.argument("ballot", required=False)
 @AS_JSON
 def list_(ballot: str | None, *, as_json: bool) -> None:
-    """List all complaints, or those that name BALLOT: number, time, route and state, not what they say."""
+    """List all complaints, or those that name BALLOT: number, time, route and state. It opens none."""
     _check_ballot(ballot)
 
     async def body(book: Book) -> list[dict[str, Any]]:
-        return [
-            {**kept.about(), "readable": book.opened(kept) is not None} async for kept in book.all(ballot)
-        ]
+        return [kept.about() async for kept in book.all(ballot)]
 
     found = run_book(body)
     if as_json:
         click.echo(json.dumps({"complaints": found}))
         return
     for each in found:
-        unreadable = "" if each["readable"] else "  unreadable"
         click.echo(
             f"{each['number']}  {each['received_at']}  {each['route']:5}  {each['state']:8}  "
-            f"{each['ballot'] or '-'}{unreadable}"
+            f"{each['ballot'] or '-'}"
         )
 
 
@@ -82,6 +91,7 @@ def show(number: str, *, as_json: bool) -> None:
 
     async def body(book: Book) -> list[dict[str, Any]]:
         found = []
+        _ = book.key  # without it nothing is read, and no reading to record
         for kept in await book.find(number):
             await book.add(kept, "read", actor="desk")
             found.append(_told(book, kept, await book.history(kept)))
@@ -98,11 +108,22 @@ def show(number: str, *, as_json: bool) -> None:
 @click.option("--file", type=click.File("rb"), required=True, help="What was said; - for standard input.")
 @click.option("--route", type=click.Choice(["phone", "post"]), required=True)
 @click.option("--ballot", help="The ballot it is about, if any.")
-def record(file: BinaryIO, route: str, ballot: str | None) -> None:
-    """Enter a complaint that came by phone or post; prints its number."""
+@click.option("--contact", default="", help="How its writer wants to be reached; sealed with the text.")
+@click.option(
+    "--received",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="The day it came, if it was not today; shown as noon UTC.",
+)
+def record(file: BinaryIO, route: str, ballot: str | None, contact: str, received: datetime | None) -> None:
+    """Enter a complaint that came by phone or post; prints its number. Only the public key is needed."""
     _check_ballot(ballot)
-    written = Complaint(_text(file))
-    click.echo(run_book(lambda book: book.record(written, route=route, ballot=ballot)))
+    written = Complaint(_text(file), contact.strip())
+    try:
+        complaint.unpadded(written)
+    except Malformed as error:
+        raise click.ClickException(str(error)) from None
+    at_us = _noon_us(received)
+    click.echo(run_book(lambda book: book.record(written, route=route, ballot=ballot, received_us=at_us)))
 
 
 @complaints.command()
@@ -136,10 +157,24 @@ def printable(text: str) -> str:
     )
 
 
+def _noon_us(day: datetime | None) -> int | None:
+    """Noon of a past day; nothing for today, when the time is now."""
+    if day is None:
+        return None
+    at, now = day.replace(hour=12, tzinfo=UTC), datetime.now(tz=UTC)
+    if at.date() > now.date() or at.year < CLOCK_YEAR_MIN:
+        raise click.ClickException(f"--received is a day from {CLOCK_YEAR_MIN} until today, in UTC")
+    return (
+        None
+        if at.date() == now.date()
+        else (at - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+    )
+
+
 def _told(book: Book, kept: Kept, history: Sequence[Line]) -> dict[str, Any]:
     opened = book.opened(kept)
     lines = [
-        {"state": line.state, "by": line.actor, "at": shown_time(line.at), "note": book.opened_note(line)}
+        {"state": line.state, "by": line.actor, "at": shown_time(line.at), **_noted(book, line)}
         for line in history
     ]
     says = (
@@ -148,6 +183,13 @@ def _told(book: Book, kept: Kept, history: Sequence[Line]) -> dict[str, Any]:
         else {"text": opened.text, "contact": opened.contact}
     )
     return {**kept.about(), "readable": opened is not None, **says, "history": lines}
+
+
+def _noted(book: Book, line: Line) -> dict[str, Any]:
+    try:
+        return {"note": book.opened_note(line), "note_readable": True}
+    except Unreadable:
+        return {"note": None, "note_readable": False}
 
 
 def _rendered(told: dict[str, Any]) -> str:
@@ -167,6 +209,8 @@ def _rendered(told: dict[str, Any]) -> str:
 
 
 def _note(line: dict[str, Any]) -> str:
+    if not line["note_readable"]:
+        return ": its note is unreadable: it was not sealed to this desk's complaints key"
     return f": {printable(line['note'])}" if line["note"] else ""
 
 

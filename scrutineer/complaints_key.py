@@ -11,6 +11,7 @@ import click
 from ballot import complaint
 from ballot.suite import SigningKey
 from runtime.home import Home
+from scrutineer.desk_key import desk_key
 from scrutineer.files import write_public
 from scrutineer.unsealing import ComplaintsKey
 
@@ -32,12 +33,12 @@ def complaints_key(home: Home, desk: SigningKey) -> ComplaintsKey:
     return key
 
 
-def publish(home: Home, desk: SigningKey) -> None:
-    """Do as much in passing, for a command that is about something else."""
+def publish(home: Home) -> None:
+    """Do as much in passing, for a command that does without; what keeps it from that is said."""
     if not home.embedded and not (home.secrets / f"{SECRET}.key").is_file():
         return  # where nothing is made up, a deployment may do without complaints
     try:
-        complaints_key(home, desk)
+        complaints_key(home, desk_key(home))
     except click.ClickException as error:
         click.echo(f"complaints cannot be read: {error.message}", err=True)
 

@@ -82,7 +82,7 @@ async def _with_desk(
     home: Home, running: Servers, body: Callable[[Desk], Awaitable[T]], *, people: bool
 ) -> T:
     key = desk_key(home)
-    publish(home, key)
+    publish(home)
     votes = await postgres.connect(running, "voterdb", "ballot_desk")
     try:
         userdb = await postgres.connect(running, "userdb", "ballot_people") if people else None

@@ -15,9 +15,10 @@ local function fault(text)
   return redis.error_reply('ARGUMENT ' .. text)
 end
 
--- Appends one complaint: the sealed bytes, and the ballot its sender names or an empty text. Answers 'recorded', or 'full' and
--- nothing is written. The time of receipt is the entry's own id, by this server's clock. The same complaint again is appended
--- again, so that whoever waits for its replicas waits for this very write; the store has it once.
+-- Appends one complaint: the sealed bytes, and the ballot its sender names or an empty text. Answers 'recorded', or 'full' or
+-- 'exhausted' and nothing is written. The time of receipt is a field, by this server's clock: who appends past this function may
+-- choose an entry's id, and all later ones follow it; once the greatest possible id was used, there is none ('exhausted'). The
+-- same complaint again is appended again, so that whoever waits for its replicas waits for this very write; the store has it once.
 local function complain(keys, args)
   if #keys ~= 1 or #args ~= 2 then
     return fault('one key and two arguments are needed: stream; sealed, ballot')
@@ -32,7 +33,15 @@ local function complain(keys, args)
   if redis.call('XLEN', keys[1]) >= ENTRIES_MAX then
     return 'full'
   end
-  redis.call('XADD', keys[1], '*', 's', sealed, 'b', ballot)
+  local now = redis.call('TIME')
+  local at_ms = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+  local added = redis.pcall('XADD', keys[1], '*', 's', sealed, 'b', ballot, 't', at_ms)
+  if type(added) == 'table' and added.err then
+    if string.find(added.err, 'exhausted', 1, true) then
+      return 'exhausted'
+    end
+    return added
+  end
   return 'recorded'
 end
 

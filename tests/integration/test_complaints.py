@@ -107,8 +107,7 @@ async def test_from_the_page_to_the_desk(
             assert stored_total is not None
             assert stored_total >= 3
     found = json.loads(run_ballot("complaints", "list", ballot_id, "--json").stdout)["complaints"]
-    assert {each["number"]: each["readable"] for each in found} == {about.number: True, junk.number: False}
-    assert "unreadable" in run_ballot("complaints", "list", ballot_id).stdout
+    assert {each["number"] for each in found} == {about.number, junk.number}
     assert "unreadable" in run_ballot("complaints", "show", junk.number).stdout
     shown = run_ballot("complaints", "show", unnamed.number.lower().replace("-", " ")).stdout
     assert "Why no Welsh?" in shown
@@ -337,6 +336,7 @@ async def test_no_role_takes_a_complaint_away(stack: Stack, edges: EdgeProcess) 
             "SELECT * FROM complaints.history",
             "SELECT * FROM people.voters",
             "SELECT complaints.store('web', '{}', '{}', '{}', '{}')",
+            "SELECT complaints.add_line('', 'closed', 'x', NULL)",
             "INSERT INTO complaints.history (complaint, state, actor) VALUES ('', 'closed', 'x')",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
