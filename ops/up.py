@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import click
 
+from ops.complaints_form import see_to_form
 from ops.knock import Front
 from ops.probe import ProbeKeeper
 from ops.supervisor import ChildSpec, Supervisor, ballot_command
@@ -77,6 +78,7 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
     front = Front.from_environment(os.environ)
     addresses = replace(choose_addresses(host, port, metrics_port), scheme=front.scheme)
     children = _children(home, addresses, front, processes, with_monitor=with_monitor)
+    see_to_form(home)
     with servers(home, supervise=True) as running:
         click.echo(f"BALLOT_HOME {home.path}")
         click.echo(f"api         {addresses.url}")

@@ -51,7 +51,7 @@ def _complaints_key(file: Path, desk: bytes) -> Iterator[Finding]:
         public = complaint.verify_key(strict_json(file.read_bytes(), bytes_max=OBJECT_BYTES_MAX), desk)
     except FileNotFoundError:
         yield Finding(
-            "complaints key", f"{file} is not there", "run `ballot complaints serve` once (`ballot up` does)"
+            "complaints key", f"{file} is not there", "run `ballot complaints key` on the desk's machine"
         )
     except (OSError, Malformed, SignatureInvalid):
         yield Finding("complaints key", f"{file} is damaged or not signed by the desk's key", REPLACE)
