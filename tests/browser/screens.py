@@ -19,10 +19,11 @@ PHONE_DARK: Final = axe.Mode("dark", media=axe.DARK)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture: of which state, in which language, how looked at, and what it shows."""
+    """Pictures of one state: what it is, what they show of it, in which language, and how looked at."""
 
     state: str
-    says: str
+    title: str
+    says: str = ""
     language: str = "en"
     modes: tuple[axe.Mode, ...] = (PHONE, DESKTOP)
 
@@ -33,32 +34,53 @@ class Picture:
 
 STEPS: Final = (
     Picture(
-        "start", "The link was followed: whose ballot this is, what is recorded, and that the code is there."
+        "start",
+        "The start, after a link",
+        "Whose ballot this is, what is recorded, and that the code is there.",
     ),
     Picture(
-        "start-check", "A code typed by hand with a slip in it: said at the top, with a link to the field."
+        "start-check",
+        "A slip in a typed code",
+        "Said at the top, with a link to the field; what was typed stays.",
     ),
-    Picture("question-single", "One question, one answer; none is an answer too."),
-    Picture("question-multiple-too-many", "More chosen than may be: the ticks stay, the page says how many."),
+    Picture("question-single", "A question with one answer", "One may be chosen, or none."),
+    Picture("question-multiple-too-many", "Too many chosen", "The ticks stay, and the page says how many."),
     Picture(
-        "question-ranked", "An order of preference, by native lists that a keyboard and a screen reader know."
+        "question-ranked",
+        "A question with an order of preference",
+        "By native lists, which a keyboard and a screen reader know.",
     ),
-    Picture("check", "Every answer once more, each with a way to change it, before the only final press."),
-    Picture("sending-lost", "No connection: the page goes on trying by itself, and the voter may press."),
-    Picture("done", "Received: the reference, when, what it proves and what it does not. Never the choice."),
-    Picture("refused-not_accepted", "A refusal says what to do next and whom to ask."),
-    Picture("reference-stored", "Later, from any device: a vote with this reference is stored."),
-    Picture("complaint", "A complaint needs no code, and is sealed to the scrutineer's key."),
-    Picture("about", "The plain description, before any code."),
-    Picture("no-scripts", "Without scripts: why they are needed, and how to vote otherwise."),
+    Picture(
+        "check",
+        "Check your answers",
+        "Every answer once more, each with a way to change it, before the only final press.",
+    ),
+    Picture(
+        "sending-lost",
+        "Sending without a connection",
+        "The page goes on trying by itself, and the voter may press.",
+    ),
+    Picture(
+        "done",
+        "The vote is received",
+        "The reference, when, what it shows and what it does not. Never the choice.",
+    ),
+    Picture("refused-not_accepted", "A code that is not accepted", "What to do next and whom to ask."),
+    Picture("reference-stored", "A reference is checked later", "From any device: a vote with it is stored."),
+    Picture("complaint", "A complaint", "It needs no code, and is sealed to the scrutineer's key."),
+    Picture("about", "The description", "How this vote works, in plain words, before any code."),
+    Picture("no-scripts", "A browser without scripts", "Why they are needed, and how to vote otherwise."),
 )
 OTHERS: Final = (
-    Picture("question-single", "In Welsh.", "cy", (PHONE,)),
-    Picture("check", "In Welsh.", "cy", (PHONE,)),
-    Picture("done", "In Welsh.", "cy", (PHONE,)),
-    Picture("question-multiple-too-many", "In forced colours.", modes=(PHONE_FORCED,)),
-    Picture("done", "In forced colours.", modes=(PHONE_FORCED,)),
-    Picture("question-ranked", "On a device that is set to dark.", modes=(PHONE_DARK,)),
+    Picture("start", "In Welsh: the start", language="cy", modes=(PHONE,)),
+    Picture("question-single", "In Welsh: a question with one answer", language="cy", modes=(PHONE,)),
+    Picture("check", "In Welsh: check your answers", language="cy", modes=(PHONE,)),
+    Picture("done", "In Welsh: the vote is received", language="cy", modes=(PHONE,)),
+    Picture("question-multiple-too-many", "In forced colours: too many chosen", modes=(PHONE_FORCED,)),
+    Picture("done", "In forced colours: the vote is received", modes=(PHONE_FORCED,)),
+    Picture(
+        "question-ranked", "On a device that is set to dark: an order of preference", modes=(PHONE_DARK,)
+    ),
 )
 
 
@@ -82,20 +104,15 @@ def readme() -> str:
         "",
     ]
     for number, picture in enumerate(STEPS, 1):
-        title = picture.state.replace("-", " ").replace("_", " ").capitalize()
         phone, desktop = (picture.name(mode) for mode in picture.modes)
-        lines += [f"## {number}. {title}", "", picture.says, ""]
-        lines += [f'<img src="{phone}" width="240" alt="On a phone">']
-        lines += [f'<img src="{desktop}" width="560" alt="On a desktop">', ""]
+        lines += [f"## {number}. {picture.title}", "", picture.says, ""]
+        lines += [f'<img src="{phone}" width="240" alt="{picture.title}, on a phone">']
+        lines += [f'<img src="{desktop}" width="560" alt="{picture.title}, on a desktop">', ""]
     lines += ["## In other ways", ""]
     for picture in OTHERS:
         for mode in picture.modes:
-            lines += [
-                f"{picture.says}",
-                "",
-                f'<img src="{picture.name(mode)}" width="240" alt="{picture.says}">',
-                "",
-            ]
+            image = f'<img src="{picture.name(mode)}" width="240" alt="{picture.title}, on a phone">'
+            lines += [f"{picture.title}.", "", image, ""]
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
 """What a screen reader has of a page: names, roles, states, what is said with them, and where the focus is.
 
 Playwright's snapshot of the accessibility tree leaves out descriptions (hints and errors tied to a control),
-live regions and the focus; they stand under it, from the browser's own tree. What differs from run to run is
-replaced by what it is.
+live regions, the focus and the languages; they stand under it, from the browser's own tree and the document.
+What differs from run to run is replaced by what it is.
 """
 
 import re
@@ -42,10 +42,21 @@ def _times() -> str:
     return "|".join(whole)
 
 
+# Parts whose language is marked as another than that of what is around them; "" where nothing is marked.
+_LANGUAGES: Final = """() => {
+  const around = (element) => element.parentElement?.closest("[lang]")?.lang ?? "";
+  const marked = [...document.body.querySelectorAll("[lang]")].filter(
+    (element) => element.lang !== around(element) && element.getClientRects().length > 0,
+  );
+  return marked.map((element) => [element.lang, element.innerText.replace(/\\s+/g, " ").trim()]);
+}"""
+
+
 def spoken(page: Page) -> str:
     """The page as text, the same from run to run."""
     tree = page.locator("body").aria_snapshot()
-    lines = [f"# title: {page.title()}", tree, *_beside(page)]
+    language = page.locator("html").get_attribute("lang")
+    lines = [f"# title: {page.title()}", f"# language: {language}", tree, *_in_others(page), *_beside(page)]
     return normal("\n".join(lines) + "\n")
 
 
@@ -55,6 +66,12 @@ def normal(text: str) -> str:
     for pattern, name in _VOLATILE:
         text = re.sub(pattern, name, text)
     return text
+
+
+def _in_others(page: Page) -> Iterator[str]:
+    """What is to be spoken in another language than the rest."""
+    for language, words in page.evaluate(_LANGUAGES):
+        yield f"# in {language}: {words}"
 
 
 def _beside(page: Page) -> Iterator[str]:

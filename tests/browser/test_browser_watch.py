@@ -20,6 +20,8 @@ DONE = "; document.title = 'Ready'"
     ("script", "told"),
     [
         ("console.error('a slip')" + DONE, "console: a slip"),
+        ("console.log('a trace')" + DONE, "console: a trace"),
+        ("console.debug('more')" + DONE, "console: more"),
         ("setTimeout(() => { document.title = 'Ready'; throw new Error('lost') })", "error: lost"),
         ("Promise.reject(new Error('unheard'))" + DONE, "error: unheard"),
         ("document.body.append(Object.assign(new Image(), {src: 'data:,'}))" + DONE, "CSP: img-src"),
@@ -28,7 +30,18 @@ DONE = "; document.title = 'Ready'"
         ("localStorage.setItem('seen', '1')" + DONE, "kept for ever"),
         (KEEP, "kept for ever"),
     ],
-    ids=["console", "error", "promise", "policy", "elsewhere", "cookie", "local storage", "database"],
+    ids=[
+        "console",
+        "log",
+        "debug",
+        "error",
+        "promise",
+        "policy",
+        "elsewhere",
+        "cookie",
+        "local storage",
+        "database",
+    ],
 )
 def test_the_watch_sees(browser: Browser, script: str, told: str) -> None:
     """A page that does one forbidden thing fails its test, and the test says what it was."""

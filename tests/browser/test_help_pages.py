@@ -59,6 +59,58 @@ def test_a_complaint_survives_what_happens_to_the_page(
     assert kept(reader) == {}
 
 
+def test_a_complaint_s_number_stays_and_can_be_saved(voter: Voter, single: OpenBallot) -> None:
+    """Through a reload and both languages, in its entry of the history; then a new one may be written."""
+    page = voter.page
+    voter.visit(f"{single.url}/complaint", "form")
+    write(voter)
+    voter.press("complaint.send")
+    voter.at("done")
+    found = NUMBER.search(voter.main.inner_text())
+    assert found is not None
+    for language, link in (("en", ""), ("cy", "Cymraeg"), ("en", "English")):
+        reader = Voter(page, language)
+        if link:
+            page.get_by_role("link", name=link).click()
+        reader.sees("complaint.done_title")
+        page.reload()
+        reader.at("done")
+        assert NUMBER.findall(reader.main.inner_text()) == [found.group()]
+        assert kept(reader) == {}
+    with page.expect_download() as download:
+        voter.press("complaint.save")
+    saved = download.value.path().read_text(encoding="utf-8")
+    assert found.group() in saved
+    assert EMAIL in saved
+    assert WORDS not in saved
+
+    page.get_by_role("contentinfo").get_by_role("link", name=voter.text("complaint.nav")).click()
+
+    voter.at("form")
+    assert page.get_by_role("textbox").first.input_value() == ""
+
+
+def test_what_was_written_can_be_cleared(voter: Voter, watch: Watch, single: OpenBallot) -> None:
+    """From the form and from the tab; and Enter beside the contact sends nothing, it leads to the button."""
+    page = voter.page
+    voter.visit(f"{single.url}/complaint", "form")
+    write(voter)
+    page.get_by_role("textbox").last.press("Enter")
+    expect(page.get_by_role("button", name=voter.text("complaint.send"))).to_be_focused()
+    voter.at("form")
+    assert kept(voter) != {}
+
+    voter.press("complaint.clear")
+
+    voter.sees("complaint.cleared")
+    assert [box.input_value() for box in page.get_by_role("textbox").all()] == ["", ""]
+    assert kept(voter) == {}
+    page.reload()
+    voter.at("form")
+    assert page.get_by_role("textbox").first.input_value() == ""
+    assert not watch.sent("/complaints")
+
+
 def test_a_complaint_that_is_refused_can_be_had_back(voter: Voter, watch: Watch, single: OpenBallot) -> None:
     """A final refusal is told with the contact; what was written is still there, and not sealed twice."""
     refusal = {"error": "malformed", "message": "No.", "retry": False}
@@ -101,7 +153,9 @@ def test_a_complaint_is_sealed_to_the_desks_key_or_not_sent(
     voter.page.route(f"{single.url}/complaint", changed)
     if fault == "no key":
         voter.visit(f"{single.url}/complaint", "stopped")
+        voter.sees("complaint.not_ready_title")
         voter.sees("complaint.not_ready")
+        expect(voter.main).not_to_contain_text(voter.text("complaint.stopped_title"))
         assert voter.page.get_by_role("textbox").count() == 0
     else:
         voter.visit(f"{single.url}/complaint", "form")

@@ -34,8 +34,7 @@ class Watch:
         self.context.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.type != "error":
-            return
+        """Whatever it says and however quietly: the pages write nothing there."""
         address = str(message.location.get("url", ""))
         answered = message.text.startswith(_ANSWERED) and address.startswith(f"{self.origin}/")
         lost = message.text.startswith(_LOST) and self.may_lose_connection

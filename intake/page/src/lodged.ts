@@ -40,17 +40,22 @@ export function lodged(main: HTMLElement, number: string, ballot: string | null,
 }
 
 function remember(number: string, kept: Drafts): void {
-  try {
-    history.replaceState({ number }, "");
-  } catch {
-    // A browser may take no more entries: then only a reload loses the number.
-  }
+  belongsHere({ number });
   document.addEventListener("click", (event) => {
-    const { target } = event;
-    if (target instanceof Element && target.closest("a[hreflang]") !== null && leadsAway(event)) {
-      kept.carry(number);
-    }
+    const link = event.target instanceof Element ? event.target.closest("a") : null;
+    if (link === null || !leadsAway(event)) return;
+    if (link.hreflang !== "") kept.carry(number);
+    else if (link.href === location.href) belongsHere(null); // this very page again: for another complaint
   });
+}
+
+/** What a reload of this page finds again; a browser that keeps nothing only loses it with the reload. */
+function belongsHere(state: { number: string } | null): void {
+  try {
+    history.replaceState(state, "");
+  } catch {
+    // As it says above.
+  }
 }
 
 function save(number: string): void {
