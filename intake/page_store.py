@@ -28,6 +28,7 @@ VERSIONS_KEPT: Final = 4
 LOOK_S: Final = 3.0
 """A page that is not built is looked for again so often."""
 
+TAKEN: Final = "taken "
 LEFT_OVER_S: Final = 600.0
 WORDS: Final = (("templates", "*.html"), ("text", "*.json"))
 _NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
@@ -53,6 +54,13 @@ class PageStore:
         except OSError as error:
             raise PageFault(f"{self._folder} cannot be written: {error.strerror}") from None
         return name
+
+    def report(self) -> str:
+        """Take the page; what was taken, or why nothing was, as a line."""
+        try:
+            return f"{TAKEN}{self.take()}"
+        except PageFault as fault:
+            return str(fault)
 
     def _write(self, name: str, files: dict[str, bytes]) -> None:
         """Put a version in its place, in one step and checked before it; another parent may do the same."""
@@ -97,12 +105,15 @@ class Chosen:
 
     def take(self) -> None:
         """Choose the page as it is built now; what was chosen before stays when that is none."""
-        try:
-            name = self._store.take()
-        except PageFault as fault:
-            if str(fault) != self._said:
-                log.alarm("page not served", reason=str(fault), kept=self.name)
-            self._said = str(fault)
+        self.note(self._store.report())
+
+    def note(self, report: str) -> None:
+        """Choose what a report says was taken, which may have been by another process."""
+        name = report.removeprefix(TAKEN)
+        if not (report.startswith(TAKEN) and _NAME.fullmatch(name)):
+            if report != self._said:
+                log.alarm("page not served", reason=report, kept=self.name)
+            self._said = report
             return
         self._said = ""
         if name != self.name:

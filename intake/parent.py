@@ -34,6 +34,8 @@ METRICS_PREFIX: Final = "intake-metrics-"
 PAGE_FILE: Final = "page"
 """Beside the children's numbers; in it the name of the page's version that they serve."""
 
+TAKE_S: Final = 60.0
+
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens on `host` and `port` (0: any), or one plain sentence why not."""
@@ -112,7 +114,7 @@ async def keep(
     try:
         host, port, *_ = listening.getsockname()
         click.echo(f"intake on {scheme}://{host}:{port}, metrics on port {numbers.port}")
-        with _hang_up(partial(_renew, chosen, children, stop)):
+        with _hang_up(partial(_renew, chosen, page, run, children, stop)):
             await asyncio.gather(chosen.keep_looking(stop), *(child.keep(stop) for child in children))
     finally:
         numbers.close()
@@ -120,9 +122,22 @@ async def keep(
     return 0
 
 
-async def _renew(chosen: Chosen, children: Sequence[Child], stop: Stop) -> None:
-    """Take the page as it is built now, then put new processes in the places of all."""
-    chosen.take()
+async def _renew(chosen: Chosen, page: Path, run: Path, children: Sequence[Child], stop: Stop) -> None:
+    """Take the page as it is built now, then put new processes in the places of all.
+
+    By a process of its own: our code may be older than what is installed now, and its templates.
+    """
+    taking = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "intake.take_page", str(page), *_pages_in_use(run)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        said, _ = await asyncio.wait_for(taking.communicate(), TAKE_S)
+    except TimeoutError:
+        taking.kill()
+        said = b"taking it takes too long"
+    chosen.note(said.decode(errors="replace").strip() or f"taking it ended with code {taking.returncode}")
     await replace_all(children, stop)
 
 
