@@ -123,7 +123,7 @@ def test_another_user_s(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("public/desk.json", "{}", "is damaged"),
         ("secrets/desk.key", "00" * 32, "is not the key in"),
         ("secrets/desk.key", "00", "does not hold 32 bytes in hex"),
-        ("public/complaints.json", None, "run `ballot complaints serve`"),
+        ("public/complaints.json", None, "run `ballot complaints key`"),
         ("public/complaints.json", "{}", "is damaged or not signed"),
     ],
 )
