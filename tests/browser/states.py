@@ -294,6 +294,9 @@ def a_complaint(w: Walker) -> Iterator[str]:
     w.complain("Hir. " * 1000)
     w.told()
     yield "complaint-long"
+    w.press("complaint.clear")
+    w.sees("complaint.cleared")
+    yield "complaint-cleared"
     w.hold("/complaints")
     w.complain("The link in my letter did not work.")
     w.at("sending")
@@ -302,8 +305,10 @@ def a_complaint(w: Walker) -> Iterator[str]:
     w.let_go()
     w.at("done")
     yield "complaint-done"
+    w.go("/")  # or the number would still be there
+    w.press("complaint.another")
+    w.at("form")
     w.answer_with("/complaints", 413, "too_large")
-    w.go(w.address("/complaint"), "form")
     w.complain("It was refused.")
     w.at("stopped")
     yield "complaint-refused"

@@ -85,7 +85,13 @@ def test_a_complaint_s_number_stays_and_can_be_saved(voter: Voter, single: OpenB
     assert WORDS not in saved
 
     page.get_by_role("contentinfo").get_by_role("link", name=voter.text("complaint.nav")).click()
-
+    voter.at("form")
+    write(voter)
+    voter.press("complaint.send")
+    voter.at("done")
+    voter.press("complaint.another")
+    voter.at("form")
+    page.reload()
     voter.at("form")
     assert page.get_by_role("textbox").first.input_value() == ""
 

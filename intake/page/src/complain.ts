@@ -159,7 +159,7 @@ function send(main: HTMLElement, draft: Draft, body: string, resumed: boolean): 
         removeEventListener("online", online);
         if (end.is === "received") {
           kept.forget();
-          lodged(main, end.receipt, ballot, kept);
+          received(main, end.receipt);
         } else {
           kept.keep({ ...draft, stopped: true });
           stop(main, draft, "complaint.refused");
@@ -172,6 +172,9 @@ function send(main: HTMLElement, draft: Draft, body: string, resumed: boolean): 
   addEventListener("online", online);
   sending.start();
 }
+
+const received = (main: HTMLElement, number: string): void =>
+  lodged(main, number, ballot, kept, () => write(main, kept.read()));
 
 /** On its way. The screen stays the same through all tries: only its status line and button change. */
 function wait(main: HTMLElement, progress: Progress | null, tryNow?: () => void): void {
@@ -223,7 +226,7 @@ function stop(
 function start(main: HTMLElement): void {
   const draft = kept.read();
   const number = kept.carried() ?? numberIn(history.state);
-  if (number !== null) lodged(main, number, ballot, kept);
+  if (number !== null) received(main, number);
   else if (draft.body !== undefined && draft.stopped !== true) send(main, draft, draft.body, true);
   else if (page["complaints_key"] === null || page["complaints_key"] === undefined)
     stop(main, null, "complaint.not_ready", "complaint.not_ready_title");

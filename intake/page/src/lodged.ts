@@ -9,9 +9,19 @@ import { leadsAway } from "./taps.ts";
 
 const SAVED_MILLISECONDS = 60_000;
 
-/** Shows `number`, which from now on belongs to this entry of the browser's history. */
-export function lodged(main: HTMLElement, number: string, ballot: string | null, kept: Drafts): void {
-  remember(number, kept);
+/** Shows `number`, which from now on belongs to this entry of the browser's history, until there is `another`. */
+export function lodged(
+  main: HTMLElement,
+  number: string,
+  ballot: string | null,
+  kept: Drafts,
+  another: () => void,
+): void {
+  const forget = remember(number, kept);
+  const anew = (): void => {
+    forget();
+    another();
+  };
   const title = text("complaint.done_title");
   const more: Child[] =
     ballot === null ? [] : [h("p", {}, h("a", { href: here(`/b/${ballot}`) }, text("complaint.back")))];
@@ -33,20 +43,26 @@ export function lodged(main: HTMLElement, number: string, ballot: string | null,
         { class: "buttons" },
         button(text("complaint.save"), () => save(number)),
         button(text("complaint.print"), () => print(), "second"),
+        button(text("complaint.another"), anew, "second"),
       ),
       ...more,
     ],
   });
 }
 
-function remember(number: string, kept: Drafts): void {
+function remember(number: string, kept: Drafts): () => void {
   belongsHere({ number });
-  document.addEventListener("click", (event) => {
+  const click = (event: MouseEvent): void => {
     const link = event.target instanceof Element ? event.target.closest("a") : null;
     if (link === null || !leadsAway(event)) return;
     if (link.hreflang !== "") kept.carry(number);
     else if (link.href === location.href) belongsHere(null); // this very page again: for another complaint
-  });
+  };
+  document.addEventListener("click", click);
+  return () => {
+    document.removeEventListener("click", click);
+    belongsHere(null);
+  };
 }
 
 /** What a reload of this page finds again; a browser that keeps nothing only loses it with the reload. */
