@@ -87,14 +87,14 @@ def test_no_curve_is_loaded_that_no_vote_uses(tmp_path: Path) -> None:
     assert "6b17d1f2e12c4247f8bce6e563a440f2" not in script
 
 
-def test_builds_at_the_same_time(tmp_path: Path) -> None:
+def test_builds_at_the_same_time(tmp_path: Path, moved: Path) -> None:
     """Each succeeds, whoever reads meanwhile finds a page but for a moment, and nothing is left beside it."""
     place = tmp_path / "place" / "built"
-    expected = built(tmp_path / "one")
+    expected = built(tmp_path / "one", moved)
     place.parent.mkdir()
     builds = [
         subprocess.Popen(
-            page.node(page.PAGE / "build.mjs", place), env=page.environment(), stdout=subprocess.DEVNULL
+            page.node(moved / "build.mjs", place), env=page.environment(), stdout=subprocess.DEVNULL
         )
         for _ in range(6)
     ]

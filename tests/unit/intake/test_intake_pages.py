@@ -327,7 +327,7 @@ async def test_the_description_in_force_is_logged_once(desk: Desk, monkeypatch: 
 
     (facts,) = said
     about = await desk.get("/b/a-1/about", language="en")
-    assert facts["sha256"] == sha256(about.body)
+    assert facts["sha256_en"] == sha256(about.body)
     assert facts["ballot"] == "a-1"
 
 
