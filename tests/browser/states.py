@@ -282,7 +282,8 @@ def a_reference(w: Walker) -> Iterator[str]:
 
 
 def a_complaint(w: Walker) -> Iterator[str]:
-    """The form for complaints, with and without a ballot, and what becomes of a complaint."""
+    """The form for complaints, with and without a ballot, and a complaint that is received."""
+    w.ballot()  # with the first the desk makes its keys
     w.go("/complaint", "form")
     yield "complaint-of-no-ballot"
     w.patient()
@@ -305,9 +306,14 @@ def a_complaint(w: Walker) -> Iterator[str]:
     w.let_go()
     w.at("done")
     yield "complaint-done"
-    w.go("/")  # or the number would still be there
     w.press("complaint.another")
     w.at("form")
+
+
+def complaints_that_are_not_taken(w: Walker) -> Iterator[str]:
+    """What becomes of a complaint that a server refuses, that no server takes, or that cannot be sealed."""
+    w.patient()
+    w.go(w.address("/complaint"), "form")
     w.answer_with("/complaints", 413, "too_large")
     w.complain("It was refused.")
     w.at("stopped")
@@ -366,4 +372,5 @@ WALKS: Final[tuple[Walk, ...]] = (
     plain_pages,
     a_reference,
     a_complaint,
+    complaints_that_are_not_taken,
 )
