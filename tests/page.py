@@ -26,7 +26,8 @@ INSTALL_SECONDS_MAX: Final = 300
 def environment() -> dict[str, str]:
     """The environment in which Node and its packages are found, with npm's cache inside our own folder."""
     path = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return os.environ | {"PATH": path, "npm_config_cache": str(BIN.parent / "npm-cache")}
+    cache = str(BIN.parent / "npm-cache")
+    return os.environ | {"PATH": path, "npm_config_cache": cache, "NODE_USE_SYSTEM_CA": "1"}
 
 
 def node(*arguments: str | Path) -> list[str]:
