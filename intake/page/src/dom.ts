@@ -159,8 +159,8 @@ export function spelled(grouped: string): HTMLElement {
 
 const REACHABLE = /([^\s,;<>()]+@[^\s,;<>()]+\.[a-z]{2,})|(\+?[0-9][0-9 ()-]{7,}[0-9])/gi;
 
-/** The scrutineer's contact, its e-mail address and telephone numbers as links. */
-export function contactLinks(contact: string): HTMLElement {
+/** The scrutineer's contact, its e-mail address and telephone numbers as links; `lang` if it is in another language. */
+export function contactLinks(contact: string, lang?: string): HTMLElement {
   const parts: Child[] = [];
   let done = 0;
   for (const match of contact.matchAll(REACHABLE)) {
@@ -172,5 +172,5 @@ export function contactLinks(contact: string): HTMLElement {
     parts.push(contact.slice(done, match.index), h("a", { href: target }, found));
     done = match.index + found.length;
   }
-  return h("span", { class: "contact" }, ...parts, contact.slice(done));
+  return h("span", { class: "contact", lang }, ...parts, contact.slice(done));
 }

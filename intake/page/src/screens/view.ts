@@ -37,13 +37,14 @@ export function said(words: Text): Child {
 
 /** Whom to ask. */
 export function contact({ ballot }: View): HTMLElement {
+  const spoken = languageOf(ballot.contact, language());
   return h(
     "p",
     {},
     `${text("contact.ask")}: `,
     h("strong", {}, said(ballot.scrutineer)),
     ", ",
-    contactLinks(own(ballot.contact)),
+    contactLinks(own(ballot.contact), spoken === language() ? undefined : spoken),
   );
 }
 
