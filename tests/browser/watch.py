@@ -14,6 +14,8 @@ document.addEventListener("securitypolicyviolation", (event) => {
 # The browser's own line for an answer that is not 2xx: the page handles it, and the tests say what it shows.
 _ANSWERED: Final = "Failed to load resource: the server responded with a status of"
 _LOST: Final = "Failed to load resource: net::ERR_"
+# The browser's own line for the second half of a double tap, whose form the first half has replaced.
+_REPLACED: Final = "Form submission canceled because the form is not connected"
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Watch:
         address = str(message.location.get("url", ""))
         answered = message.text.startswith(_ANSWERED) and address.startswith(f"{self.origin}/")
         lost = message.text.startswith(_LOST) and self.may_lose_connection
-        if not answered and not lost:
+        if not answered and not lost and message.text != _REPLACED:
             self.faults.append(f"console: {message.text} ({address})")
 
     def _error(self, error: WebError) -> None:

@@ -50,7 +50,8 @@ function problemsOf(draft: Draft): Problem[] {
 /** The form, with what was written so far; `said` is told once it is there. */
 function write(main: HTMLElement, draft: Draft, problems: readonly Problem[] = [], said?: string): void {
   const words = h("textarea", { id: TEXT, rows: 10 }, draft.text);
-  const reach = h("input", { id: CONTACT, type: "text", value: draft.contact, autocomplete: "email" });
+  // Not "email": it may be any way to be reached, and the browser would keep it for whoever has the device next.
+  const reach = h("input", { id: CONTACT, type: "text", value: draft.contact, autocomplete: "off" });
   const count = h("p", { class: "hint", id: "left" }, told(left(draft)));
   const aloud = h("p", { class: "unseen", role: "status" });
   const current = (): Draft => ({ text: words.value.trim(), contact: reach.value.trim() });
