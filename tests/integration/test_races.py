@@ -44,6 +44,7 @@ CROWD_EVERY: Final = 1_000
 ROUNDS_SHORT: Final = 30
 ROUNDS_LONG: Final = int(os.environ.get("RACE_ROUNDS", "6000"))
 LONG_S: Final = float(os.environ.get("RACE_SECONDS", "600"))
+ASKED_AT_ONCE: Final = 32
 """No wave of the long run begins later than this."""
 
 SETTINGS: Final = {
@@ -398,9 +399,14 @@ async def raced(
 
 
 async def served(web: aiohttp.ClientSession, poll: Booth) -> bool:
-    """Say whether the edge is ready and knows the ballot."""
-    async with web.get("/readyz") as ready, web.get(poll.path("document")) as document:
-        return ready.status == 200 and document.status == 200
+    """Say whether the edge is ready and knows the ballot: all its processes, so many ask at once."""
+
+    async def found(path: str) -> bool:
+        async with web.get(path) as answer:
+            return answer.status == 200
+
+    asked = [found(path) for path in ("/readyz", poll.path("document")) for _ in range(ASKED_AT_ONCE)]
+    return all(await asyncio.gather(*asked))
 
 
 async def test_thirty_races_have_one_winner_each(stack: Stack, ballot_id: str, edge_urls: list[str]) -> None:
