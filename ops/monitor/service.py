@@ -40,6 +40,8 @@ class Ready:
         self._shards = shards
         self._turn = 0
         self._unsettled: dict[int, CastVote] = {}
+        # Probes overlap, and drawing writes a file: one at a time, also when the disk is slow.
+        self._drawing = asyncio.Lock()
 
     async def probe(self) -> Verdict:
         """Cast in the next shard: the vote last sent there if its fate is unknown, a fresh one otherwise."""
@@ -48,7 +50,8 @@ class Ready:
         # Taken out while in flight, so that an overlapping probe of this shard casts a vote of its own.
         vote = self._unsettled.pop(shard, None)
         if vote is None:
-            vote = await asyncio.to_thread(self._fresh, shard)
+            async with self._drawing:
+                vote = await asyncio.to_thread(self._fresh, shard)
         verdict = await self._voter.cast(vote)
         if not verdict.definite:
             self._unsettled[shard] = vote
