@@ -4,15 +4,12 @@ A home whose complaints key is missing or another one than was published still o
 ballots: that only complaints cannot be read, or sealed, is said and keeps nothing else back.
 """
 
-import json
-
 import click
 
 from ballot import complaint
 from ballot.suite import SigningKey
 from runtime.home import Home
-from scrutineer.desk_key import desk_key
-from scrutineer.files import write_public
+from scrutineer.desk_key import desk_key, publish_once
 from scrutineer.unsealing import ComplaintsKey
 
 SECRET = "complaints"  # noqa: S105  # the name of one
@@ -21,15 +18,8 @@ SECRET = "complaints"  # noqa: S105  # the name of one
 def complaints_key(home: Home, desk: SigningKey) -> ComplaintsKey:
     """Give the complaints key and see that its public half is published as `public/complaints.json`."""
     key = ComplaintsKey(home.secret(SECRET))
-    published = home.complaints_key_file
-    entry = complaint.key_entry(key.public_key, desk)
-    if not published.exists():
-        write_public(published, json.dumps(entry, indent=2).encode() + b"\n")
-    elif _read(home) != entry:
-        raise click.ClickException(
-            f"{published} does not hold the public half of {home.secrets / SECRET}.key, signed by this desk; "
-            "neither is replaced: put the right one back from a copy"
-        )
+    meaning = f"the public half of {home.secrets / SECRET}.key, signed by this desk"
+    publish_once(home.complaints_key_file, complaint.key_entry(key.public_key, desk), meaning)
     return key
 
 
@@ -41,10 +31,3 @@ def publish(home: Home) -> None:
         complaints_key(home, desk_key(home))
     except click.ClickException as error:
         click.echo(f"complaints cannot be read: {error.message}", err=True)
-
-
-def _read(home: Home) -> object:
-    try:
-        return json.loads(home.complaints_key_file.read_bytes())
-    except (OSError, ValueError):
-        return None

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,16 +18,19 @@ def desk_key(home: Home) -> SigningKey:
     What is published there is pinned by others: another key's file is never replaced.
     """
     key = SigningKey.from_seed(home.secret("desk"))
-    published = home.public_key_file
     entry = {"id": key_id(key.public), "use": "desk", "alg": "Ed25519", "public_key": b64encode(key.public)}
-    if not published.exists():
-        write_public(published, json.dumps(entry, indent=2).encode() + b"\n")
-    elif _published(published) != entry:
-        raise click.ClickException(
-            f"{published} does not hold the public half of {home.secrets / 'desk.key'}; neither is replaced: "
-            "put the right one back from a copy"
-        )
+    publish_once(home.public_key_file, entry, f"the public half of {home.secrets / 'desk.key'}")
     return key
+
+
+def publish_once(path: Path, entry: dict[str, Any], meaning: str) -> None:
+    """Write `entry` to `path`, or see that it stands there already; `meaning` says what should."""
+    if not path.exists():
+        write_public(path, json.dumps(entry, indent=2).encode() + b"\n")
+    elif _published(path) != entry:
+        raise click.ClickException(
+            f"{path} does not hold {meaning}; neither is replaced: put the right one back from a copy"
+        )
 
 
 def _published(path: Path) -> object:

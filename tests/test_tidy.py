@@ -1,6 +1,7 @@
 """The code keeps its own house rules: what a reviewer would otherwise have to say again and again."""
 
 import ast
+import json
 import re
 import subprocess
 import tomllib
@@ -123,6 +124,15 @@ def test_the_lock_file_is_hashed_and_names_no_address() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     packages = re.findall(r"^[a-z0-9][^\n]*==[^\n]*\\$", lock, re.MULTILINE)
     assert len(packages) == len(re.findall(r"^[a-z0-9]", lock, re.MULTILINE))
+    assert "://" not in lock
+
+
+def test_the_lock_file_of_the_page_is_hashed_and_names_no_address() -> None:
+    """Every package that builds or checks the page carries its digest, and no address stands in the file."""
+    lock = (ROOT / "intake" / "page" / "package-lock.json").read_text()
+    packages = {name: entry for name, entry in json.loads(lock)["packages"].items() if name}
+    assert packages
+    assert not [name for name, entry in packages.items() if not entry["integrity"].startswith("sha512-")]
     assert "://" not in lock
 
 

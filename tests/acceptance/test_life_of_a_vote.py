@@ -1,11 +1,14 @@
 """The life of a vote, as the README tells it and in its order, on a deployment of its own."""
 
 import json
+import re
+import urllib.request
 from typing import Any
 
 import pytest
 
 from ballot import receipt as receipts
+from ballot.encoding import b64decode
 from ballot.receipt import Receipt
 from loadtests.plan import Paper
 from loadtests.stage import Stage, wait_until
@@ -22,8 +25,9 @@ def test_life_of_a_vote(stage: Stage) -> None:
     ballot = SmallBallot(stage, "life-of-a-vote")
     ballot.set_up()
 
-    # 1. The voter's device fetches the ballot document and checks the desk's signature, by the pinned key.
+    # 1. The voter's device fetches the page, with the ballot document in it, and checks the desk's signature.
     booth = ballot.booth()
+    assert document_in_page(stage, ballot) == booth.document.canonical
     code = ballot.code("A-1")
 
     # 2. It asks whether the code is good here, by the credential's digest only. Nothing is used up by asking.
@@ -83,10 +87,24 @@ def test_life_of_a_vote(stage: Stage) -> None:
     assert counted == {"strike": ({"yes": 2, "no": 1}, 1), "asos": ({"yes": 3, "no": 1}, 0)}
     assert not any(result["set_aside"].values())
     assert not any(result["quarantined"].values())
+    check_against(stage, ballot, [receipt, *others])
+
+
+def check_against(stage: Stage, ballot: SmallBallot, held: list[Receipt]) -> None:
+    """The receipts that voters hold verify, and the books agree with each of them."""
     kept = ballot.files / "receipts.jsonl"
-    kept.write_text("".join(json.dumps(one.to_dict()) + "\n" for one in (receipt, *others)), encoding="utf-8")
+    kept.write_text("".join(json.dumps(one.to_dict()) + "\n" for one in held), encoding="utf-8")
     stage.run("verify", kept)
     stage.run("check", ballot.ballot, "--receipts", kept, "--signatures")
+
+
+def document_in_page(stage: Stage, ballot: SmallBallot) -> bytes:
+    """The ballot document that stands in the voter's page."""
+    address = f"{stage.url}/b/{ballot.ballot}"
+    with urllib.request.urlopen(address, timeout=10) as page:  # noqa: S310  # our own stage
+        island = re.search(r'id="island">(.*?)</script>', page.read().decode(), re.DOTALL)
+    assert island is not None
+    return b64decode(json.loads(island[1])["document"])
 
 
 def status_of(stage: Stage, ballot: SmallBallot) -> dict[str, Any]:

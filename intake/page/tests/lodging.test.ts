@@ -22,6 +22,21 @@ const json = (status: number, value: unknown): (() => Response) => {
   return () => new Response(JSON.stringify(value), { status });
 };
 
+/** How the sending of a complaint has ended after so long, with these answers one after the other. */
+async function endsWithin(milliseconds: number, answers: (() => Response)[]): Promise<unknown[]> {
+  const clock = new SteppedClock();
+  const ended: unknown[] = [];
+  const fetch = async (): Promise<Response> => (answers.shift() ?? assert.fail())();
+  const sending = new Sending<string>(
+    BODY,
+    { cast: (body) => lodge(body, { fetch, clock }), clock, random: () => 1 },
+    { told: () => undefined, ended: (end) => ended.push(end) },
+  );
+  sending.start();
+  await clock.step(milliseconds);
+  return ended;
+}
+
 test("a complaint that is recorded brings its number", async () => {
   for (const status of [200, 201]) {
     assert.deepEqual(await lodge(BODY, line(json(status, { number: NUMBER }))), {
@@ -49,17 +64,8 @@ test("a refusal in our server's words is final", async () => {
 });
 
 test("the patience of a vote is a complaint's as well: the same body until its number comes", async () => {
-  const clock = new SteppedClock();
   const answers = [json(503, {}), json(503, {}), json(201, { number: NUMBER })];
-  const ended: unknown[] = [];
-  const fetch = async (): Promise<Response> => (answers.shift() ?? assert.fail())();
-  const sending = new Sending<string>(
-    BODY,
-    { cast: (body) => lodge(body, { fetch, clock }), clock, random: () => 1 },
-    { told: () => undefined, ended: (end) => ended.push(end) },
-  );
-  sending.start();
-  await clock.step(10_000);
+  const ended = await endsWithin(10_000, answers);
   assert.deepEqual(ended, [{ is: "received", receipt: NUMBER }]);
 });
 
@@ -90,18 +96,9 @@ test("what was sealed stays that of its words, also when it was refused", () => 
 });
 
 test("a refusal after an answer that was lost does not end a complaint's way", async () => {
-  const clock = new SteppedClock();
   const refused = json(413, { error: "too_large", message: "…", retry: false });
   const answers = [json(503, {}), refused, json(200, { number: NUMBER })];
-  const ended: unknown[] = [];
-  const fetch = async (): Promise<Response> => (answers.shift() ?? assert.fail())();
-  const sending = new Sending<string>(
-    BODY,
-    { cast: (body) => lodge(body, { fetch, clock }), clock, random: () => 1 },
-    { told: () => undefined, ended: (end) => ended.push(end) },
-  );
-  sending.start();
-  await clock.step(61_000);
+  const ended = await endsWithin(61_000, answers);
   assert.deepEqual(ended, [{ is: "received", receipt: NUMBER }]);
 });
 
