@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SECRET_BYTES = 32
-DIRECTORIES = ("secrets", "data", "run", "logs", "public", "page", "desk", "monitor")
+DIRECTORIES = (
+    "secrets",
+    "data",
+    "run",
+    "logs",
+    "public",
+    "page",
+    "desk",
+    "monitor",
+    "journal",
+    "backup",
+    "recovery",
+)
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,80}")
 URL_VARIABLES = ("BALLOT_VALKEY_URL", "BALLOT_VOTERDB_URL", "BALLOT_USERDB_URL")
 
@@ -115,6 +127,21 @@ class Home:
     def monitor(self) -> Path:
         """The availability monitor's journal."""
         return self.path / "monitor"
+
+    @property
+    def journal(self) -> Path:
+        """What the edges of this host remember of the votes they confirmed: numbers and references."""
+        return self.path / "journal"
+
+    @property
+    def backup(self) -> Path:
+        """Public keys of the backups and the list of those that were made; never the backups themselves."""
+        return self.path / "backup"
+
+    @property
+    def recovery(self) -> Path:
+        """A report of each recovery and restore."""
+        return self.path / "recovery"
 
     @property
     def public_key_file(self) -> Path:

@@ -1,0 +1,1 @@
+"""Real faults under real load, at seeded moments, and what the books say afterwards."""

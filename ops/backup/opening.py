@@ -1,0 +1,1 @@
+"""The private half of the backup keys: the only place where a backup can be opened."""

@@ -1,0 +1,1 @@
+"""The gate made whole again from what the voter database and the edges' journals know."""
