@@ -48,6 +48,11 @@ class Agenda:
         if again is not None:
             self._later.append(again)
 
+    def send_home(self) -> None:
+        """Let nobody else begin; who has begun finishes, and who wanted to come back does."""
+        self._first.clear()
+        self._waiting.clear()
+
     @property
     def finished(self) -> bool:
         """Whether nobody is left, at the booth or to come."""

@@ -34,7 +34,10 @@ def bar(length: int) -> Iterator[Told]:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """Whom a crowd plays, where it goes and how fast; new codes will appear at `reissued`."""
+    """Whom a crowd plays, where it goes and how fast; new codes will appear at `reissued`.
+
+    With a `rate` so many voters begin a second, if there are users enough; once `enough` is there, none does.
+    """
 
     scenario: str
     url: str
@@ -47,6 +50,8 @@ class Booking:
     seconds: int = SECONDS_MAX
     think: float = 0.0
     ca: Path | None = None
+    rate: float = 0.0
+    enough: Path | None = None
 
     def command(self) -> list[str]:
         """The Locust command line."""
@@ -66,6 +71,8 @@ class Booking:
             *("--codes", str(self.codes), "--desk-key", str(self.desk_key), "--out", str(self.out)),
             *(("--reissued", str(self.reissued)) if self.reissued else ()),
             *(("--ca", str(self.ca)) if self.ca else ()),
+            *(("--rate", str(self.rate)) if self.rate else ()),
+            *(("--enough", str(self.enough)) if self.enough else ()),
             *(("--plan-seed", str(self.seed)) if self.seed is not None else ()),
         ]
 
@@ -116,6 +123,16 @@ class Crowd:
 
     def finish(self) -> dict[str, Any]:
         """Wait for the last voter and return the summary; any unexpected outcome is a fault."""
+        summary = self.end()
+        if summary["unexpected"] or self._process.returncode != 0:
+            listed = "; ".join(summary["unexpected"][:LAST_WORDS]) or f"exit code {self._process.returncode}"
+            raise StageFault(
+                f"{summary['counts'].get('unexpected', 0):,} voters had an unexpected outcome: {listed}"
+            )
+        return summary
+
+    def end(self) -> dict[str, Any]:
+        """Wait for the last voter and return the summary, whatever it says."""
         self._wait(lambda: not self.running, self.booking.seconds + STOP_SECONDS_MAX, "the last voter")
         path = self.booking.out / "summary.json"
         if not path.exists():
@@ -123,11 +140,6 @@ class Crowd:
             told = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise StageFault("The voters never started: " + " / ".join(told[-LAST_WORDS:]))
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if summary["unexpected"] or self._process.returncode != 0:
-            listed = "; ".join(summary["unexpected"][:LAST_WORDS]) or f"exit code {self._process.returncode}"
-            raise StageFault(
-                f"{summary['counts'].get('unexpected', 0):,} voters had an unexpected outcome: {listed}"
-            )
         return summary
 
     def _wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:

@@ -3,8 +3,8 @@
     locust -f loadtests/locustfile.py --host URL --scenario NAME --codes FILE --desk-key FILE --out DIR
 
 Every receipt is verified and kept in `receipts.jsonl`, the digest that the voter's own side computed in
-`sealed.jsonl`. A voter who does not get the outcome they must get makes the exit code 1 and is named in
-`summary.json`.
+`sealed.jsonl` with who holds it since when, every answer that settled nothing in `unsettled.jsonl`. A voter
+who does not get the outcome they must get makes the exit code 1 and is named in `summary.json`.
 """
 
 import json
@@ -17,6 +17,7 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from loadtests import plan, scenario
 from loadtests.agenda import Agenda, Visit
 from loadtests.desk import dispatched_codes, pinned_key
 from loadtests.door import seconds_to_wait, verifying
+from loadtests.pace import Pace
 from loadtests.session import Casting, Codes, Session, Unexpected
 from loadtests.voter import Answer, Patience, enter, send_and_hang_up
 
@@ -58,12 +60,16 @@ class Run:
         lost = self._reissued is not None
         self.agenda = Agenda(replace(voter, reissue=voter.reissue and lost) for voter in drawn.voters)
         self.think: float = options.think
+        self.pace = Pace(options.rate) if options.rate else None
+        self._enough = Path(options.enough) if options.enough else None
+        self.sent_home = False
         self.counts: Counter[str] = Counter()
         self.unexpected: list[str] = []
         self.out = Path(options.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self._receipts = (self.out / "receipts.jsonl").open("w", encoding="utf-8", buffering=1)
         self._digests = (self.out / "sealed.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._unsettled = (self.out / "unsettled.jsonl").open("w", encoding="utf-8", buffering=1)
         self._started = time.monotonic()
         self.seconds = 0.0
 
@@ -75,11 +81,22 @@ class Run:
             self.codes.reissued = dispatched_codes(self._reissued)
         return bool(self.codes.reissued)
 
-    def keep(self, receipt: Receipt, vote: CastVote) -> None:
+    def keep(self, member_id: str, receipt: Receipt, vote: CastVote) -> None:
         """Append a receipt, and beside it the digest as the voter's side computed it."""
-        digest = {"reference": receipt.reference, "sealed_sha256": vote.sealed_sha256.hex()}
+        digest = {
+            "reference": receipt.reference,
+            "sealed_sha256": vote.sealed_sha256.hex(),
+            "member_id": member_id,
+            "at_us": time.time_ns() // 1000,
+        }
         self._digests.write(json.dumps(digest) + "\n")
         self._receipts.write(json.dumps(receipt.to_dict()) + "\n")
+
+    def unsettled(self, status: int, what: str) -> None:
+        """Note an answer that settled nothing, or none at all (0); the identical request goes again."""
+        self.counts[f"answered {status}" if status else "no answer"] += 1
+        told = {"at_us": time.time_ns() // 1000, "status": status, "what": what}
+        self._unsettled.write(json.dumps(told) + "\n")
 
     def went_wrong(self, voter: str, reason: str) -> None:
         """Note that a voter did not get the outcome they must get."""
@@ -91,6 +108,9 @@ class Run:
         """Tell the progress until nobody is left, then end the run."""
         told = 0.0
         while not self.agenda.finished:
+            if self._enough is not None and not self.sent_home and self._enough.exists():
+                self.sent_home = True
+                self.agenda.send_home()
             if time.monotonic() - told >= PROGRESS_SECONDS:
                 told = time.monotonic()
                 self._tell_progress()
@@ -112,6 +132,7 @@ class Run:
         """Write the summary; whether every voter got the outcome they must get."""
         self._receipts.close()
         self._digests.close()
+        self._unsettled.close()
         if not self.agenda.finished:
             self.went_wrong(
                 "the run", f"ended when {self.agenda.voted:,} of {self.agenda.voters:,} had voted"
@@ -163,7 +184,7 @@ class FastDoor:
             status = response.status_code or 0
             if status in {0, 429, 503}:
                 response.failure(f"{status}: sent again")
-                RUN["now"].counts[f"answered {status}" if status else "no answer"] += 1
+                RUN["now"].unsettled(status, name)
             else:
                 response.success()
             waiting = response.headers.get("retry-after") if response.headers else None
@@ -204,8 +225,11 @@ class Voter(FastHttpUser):
         )
 
     def wait_time(self) -> float:
-        """Seconds until the next device: none, or around --think, drawn evenly."""
-        return random.uniform(0, 2 * RUN["now"].think)
+        """Seconds until the next device: as --rate says, else around --think, drawn evenly."""
+        run = RUN["now"]
+        if run.pace is not None:
+            return run.pace.wait(time.monotonic())
+        return random.uniform(0, 2 * run.think)
 
     @task
     def visit(self) -> None:
@@ -219,7 +243,7 @@ class Voter(FastHttpUser):
             return
         again: Visit | None = None
         try:
-            again = self.session.visit(visit, kept=run.keep)
+            again = self.session.visit(visit, kept=partial(run.keep, visit.voter.member_id))
         except Unexpected as error:
             run.went_wrong(visit.voter.member_id, str(error))
         finally:
@@ -242,6 +266,10 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--desk-key", default="desk.json", help="the desk's public key, pinned")
     parser.add_argument("--ca", default="", help="certificate authorities that vouch for an https address")
     parser.add_argument("--think", type=float, default=0.0, help="mean seconds between a user's visits")
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="voters who begin a second, instead of --think"
+    )
+    parser.add_argument("--enough", default="", help="a file; once it is there nobody else begins")
     parser.add_argument("--out", default="run", help="the folder for receipts.jsonl and summary.json")
 
 
