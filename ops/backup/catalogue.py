@@ -1,0 +1,254 @@
+"""The list of backups: a line a fact, only ever added to, in the home and again beside the backups.
+
+What was made, proven, deleted, restored. The home's list is believed first: whoever holds the target alone
+cannot tell it that a backup is gone or sound. What the home has never heard of is taken from the copy, so
+that a home that was lost can restore. A line that was cut short by a crash is passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import orjson
+
+from ballot.encoding import Malformed, canonical_json, format_time, parse_time
+from ops.private import private
+from runtime import home as home_files
+from runtime import locks, logs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ops.backup.keys import What
+    from runtime.home import Home
+
+log = logs.get("backup")
+
+Kind = Literal["full", "incremental", "wal", "queue"]
+KINDS: Final[tuple[Kind, ...]] = ("full", "incremental", "wal", "queue")
+BASE_KINDS: Final = frozenset({"full", "incremental"})
+ID: Final = re.compile(r"\d{8}T\d{6}Z-(full|incremental|queue|wal-[0-9A-F]{8}(?:[0-9A-F]{16}|\.history))")
+ENDING: Final = ".sealed"
+CHAIN_MAX: Final = 64
+LOCK_WAIT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """How far one side of one shard had come when the backup began: all up to `entry` is in it."""
+
+    ballot: str
+    shard: int
+    side: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One backup and what has become of it. Times are microseconds since the epoch."""
+
+    id: str
+    kind: Kind
+    file: str
+    bytes: int
+    sha256: str
+    key_id: str
+    started: int
+    ended: int
+    parent: str | None = None
+    """The backup that an incremental adds to."""
+    start_lsn: str | None = None
+    end_lsn: str | None = None
+    timeline: int | None = None
+    segment: str | None = None
+    """The WAL segment's (or timeline history's) own name."""
+    covers: tuple[Covered, ...] = ()
+    verified: bool | None = None
+    """The last verification's verdict; nothing when it was never looked at."""
+    verified_at: int | None = None
+    deleted: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is there and was proven readable."""
+        return self.verified is True and not self.deleted
+
+
+def backup_id(kind: str, now_us: int) -> str:
+    """The id of a backup begun at `now_us`."""
+    return f"{compact(now_us)}-{kind}"
+
+
+def compact(now_us: int) -> str:
+    """A moment as it stands in file names: 20250701T090000Z."""
+    return datetime.fromtimestamp(now_us // 1_000_000, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+class Catalogue:
+    """The facts about the backups of `what`, kept in `home` and, when there is a `target`, beside them."""
+
+    def __init__(self, home: Home, what: What, target: Path | None) -> None:
+        self.what: Final = what
+        self.folder: Final = None if target is None else target / what
+        self._home_file = home.backup / f"{what}.catalogue.jsonl"
+        self._lock = home.backup / f"{what}.catalogue.lock"
+        self._copy = None if self.folder is None else self.folder / "catalogue.jsonl"
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Every fact, oldest first: the home's, and of what the home never made, the copy's."""
+        own = [fact for line in _lines(self._home_file) if (fact := _fact(line)) is not None]
+        known = {fact["id"] for fact in own if fact["fact"] == "made"}
+        copied = [] if self._copy is None else _lines(self._copy)
+        foreign = [fact for line in copied if (fact := _fact(line)) is not None and fact["id"] not in known]
+        return foreign + [fact for fact in own if fact not in foreign] if foreign else own
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Every backup ever listed, deleted ones too, in the order they were begun."""
+        found: dict[str, Entry] = {}
+        for fact in self.facts():
+            try:
+                _apply(found, fact)
+            except (KeyError, TypeError, ValueError):
+                log.warning("catalogue_line_unreadable", what=self.what, id=fact["id"])
+        return tuple(sorted(found.values(), key=lambda entry: (entry.started, entry.id)))
+
+    def append(self, fact: str, backup: str, now_us: int, **details: object) -> None:
+        """Add one fact: on disk in the home when this returns; in the copy too, or with the next that is."""
+        line = canonical_json({"fact": fact, "id": backup, "at": format_time(now_us, decimals=6), **details})
+        with locks.exclusive(self._lock, wait_s=LOCK_WAIT_S):
+            _add(self._home_file, [line])
+            self._bring_copy_up_to_date()
+
+    def made(self, entry: Entry) -> None:
+        """Add that a backup was made: whole and on disk, not yet proven."""
+        optional = {
+            "parent": entry.parent,
+            "start_lsn": entry.start_lsn,
+            "end_lsn": entry.end_lsn,
+            "timeline": entry.timeline,
+            "segment": entry.segment,
+            "covers": [[each.ballot, each.shard, each.side, each.entry] for each in entry.covers] or None,
+        }
+        self.append(
+            "made",
+            entry.id,
+            entry.ended,
+            kind=entry.kind,
+            file=entry.file,
+            bytes=entry.bytes,
+            sha256=entry.sha256,
+            key_id=entry.key_id,
+            started=format_time(entry.started, decimals=6),
+            **{name: value for name, value in optional.items() if value is not None},
+        )
+
+    def chain(self, backup: str) -> tuple[Entry, ...]:
+        """The full backup and the incrementals, in order, that make up `backup`; empty if one lacks."""
+        by_id = {entry.id: entry for entry in self.entries()}
+        found: list[Entry] = []
+        named: str | None = backup
+        while named is not None:
+            entry = by_id.get(named)
+            if entry is None or len(found) == CHAIN_MAX:
+                return ()
+            found.append(entry)
+            named = entry.parent
+        return tuple(reversed(found)) if found[-1].kind == "full" else ()
+
+    def forget(self, backups: frozenset[str]) -> None:
+        """Leave out every line about `backups`, which were deleted long ago, so that the list stays short."""
+        with locks.exclusive(self._lock, wait_s=LOCK_WAIT_S):
+            for path in (self._home_file, self._copy):
+                if path is None or not path.exists():
+                    continue
+                kept = [line for line in _lines(path) if (f := _fact(line)) is None or f["id"] not in backups]
+                home_files.replace(path, "".join(line.decode("utf-8", "replace") + "\n" for line in kept))
+
+    def _bring_copy_up_to_date(self) -> None:
+        if self._copy is None:
+            return
+        try:
+            self._copy.parent.mkdir(mode=0o700, exist_ok=True)
+            there = set(_lines(self._copy))
+            missing = [line for line in _lines(self._home_file) if line not in there]
+            if missing:
+                _add(self._copy, missing)
+        except OSError as error:
+            log.warning("catalogue_not_copied", what=self.what, reason=error.strerror)
+
+
+def _apply(found: dict[str, Entry], fact: Mapping[str, Any]) -> None:
+    name, at = fact["id"], parse_time(fact["at"])
+    if fact["fact"] == "made":
+        found[name] = _entry(fact, ended=at)
+    elif name not in found:
+        return
+    elif fact["fact"] == "verified":
+        found[name] = replace(found[name], verified=fact["ok"] is True, verified_at=at)
+    elif fact["fact"] == "deleted":
+        found[name] = replace(found[name], deleted=True)
+
+
+def _entry(fact: Mapping[str, Any], *, ended: int) -> Entry:
+    if not ID.fullmatch(fact["id"]) or fact["kind"] not in KINDS or fact["file"] != fact["id"] + ENDING:
+        raise ValueError("no backup of ours")  # never a path of somebody else's choosing
+    return Entry(
+        id=fact["id"],
+        kind=fact["kind"],
+        file=fact["file"],
+        bytes=int(fact["bytes"]),
+        sha256=str(fact["sha256"]),
+        key_id=str(fact["key_id"]),
+        started=parse_time(fact["started"]),
+        ended=ended,
+        parent=fact.get("parent"),
+        start_lsn=fact.get("start_lsn"),
+        end_lsn=fact.get("end_lsn"),
+        timeline=fact.get("timeline"),
+        segment=fact.get("segment"),
+        covers=tuple(Covered(*each) for each in fact.get("covers", ())),
+    )
+
+
+def _fact(line: bytes) -> dict[str, Any] | None:
+    try:
+        fact = orjson.loads(line)
+        if all(isinstance(fact[name], str) for name in ("fact", "id", "at")):
+            parse_time(fact["at"])
+            return dict(fact)
+    except (orjson.JSONDecodeError, KeyError, TypeError, Malformed):
+        pass
+    return None
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The whole lines of a file; none if it is not there."""
+    try:
+        return [line for line in path.read_bytes().split(b"\n")[:-1] if line]
+    except FileNotFoundError:
+        return []
+
+
+def _add(path: Path, lines: list[bytes]) -> None:
+    """Write lines in one call and make sure that they are on disk; a torn line before them is ended first."""
+    descriptor = private(path, os.O_APPEND)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and _last_byte(path) != b"\n"
+        data = (b"\n" if torn else b"") + b"".join(line + b"\n" for line in lines)
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1)
