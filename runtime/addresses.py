@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Cluster = Literal["voterdb", "userdb"]
 CLUSTERS: tuple[Cluster, ...] = ("voterdb", "userdb")
 OWNER = "ballot_owner"
+BACKUP = "ballot_backup"
 ADMIN = "admin"
 REPLICA = "replica"
 VALKEY_SCHEMES = ("valkey", "redis", "valkeys", "rediss")

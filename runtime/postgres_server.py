@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runtime import unprivileged
-from runtime.addresses import OWNER
+from runtime.addresses import BACKUP, OWNER
 from runtime.processes import Process, in_directory, packaged, started_at
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ SETTINGS = {
     "full_page_writes": "on",
     "wal_level": "replica",
     "max_wal_senders": "4",
+    "summarize_wal": "on",  # what incremental backups are made from
+    "max_slot_wal_keep_size": "2GB",  # a backup that nobody fetches must not fill the disk that takes votes
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_destination": "stderr",
@@ -98,11 +100,12 @@ class PostgresServer:
         settings = {**SETTINGS, "port": str(port), "cluster_name": self.name}
         lines = "".join(f"{key} = '{value}'\n" for key, value in settings.items())
         (self.data / "postgresql.conf").write_text(lines, "ascii")
-        # Nobody is trusted for where they come from; only the owner reaches other databases, and backups.
+        # Nobody is trusted for where they come from; only the owner reaches other databases.
         rules = [
             f"host {self.name} all 127.0.0.1/32 scram-sha-256",
             f"host all {OWNER} 127.0.0.1/32 scram-sha-256",
             f"host replication {OWNER} 127.0.0.1/32 scram-sha-256",
+            f"host replication {BACKUP} 127.0.0.1/32 scram-sha-256",
         ]
         (self.data / "pg_hba.conf").write_text("\n".join(rules) + "\n", "ascii")
         unprivileged.give(self.data)
