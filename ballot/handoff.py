@@ -8,6 +8,9 @@ PUBLISHED_KEY: Final = "ballot:published"
 TRUST_KEY: Final = "ballot:trust"
 """Hash: `run_name` → `1`, for each primary's run that a worker has compared with the stored marks."""
 
+RECOVERING_KEY: Final = "ballot:recovering"
+"""Set while `ballot recover` merges: no worker vouches for a queue that has it, so no edge takes a vote."""
+
 COMPLAINTS_KEY: Final = "ballot:complaints"
 """Stream: complaints that are not stored yet. No ballot's pattern fits its name, so few users reach it."""
 
@@ -44,6 +47,9 @@ REFERENCE_FIELD: Final = b"ref"
 ACCEPTED_FIELD: Final = b"t"
 UIN_FIELD: Final = b"u"
 CHANNEL_FIELD: Final = b"c"
+NUMBER_FIELD: Final = b"n"
+"""Of a vote: its acceptance's number in this shard, counted from 1; a return has none."""
+
 METHOD_FIELD: Final = b"m"
 RECEIVED_FIELD: Final = b"rt"
 RECORDED_FIELD: Final = b"t"
@@ -59,6 +65,9 @@ COUNT_FIELD: Final = b"n"
 """Of an entry that stands for several attempts of one credential, outcome and minute; `t` is the last."""
 
 FIRST_FIELD: Final = b"f"
+
+NUMBER_DIGITS_MAX: Final = 15
+"""A number stays exact in the gate's arithmetic up to that many digits; what has more is none of ours."""
 
 UIN_BYTES: Final = 16
 
@@ -78,7 +87,10 @@ def tag(ballot: str, shard: int) -> str:
 
 
 def gate_key(ballot: str, shard: int) -> str:
-    """Hash: opens_us closes_us state last_us accepted repeated released voted_e voted_p voted_w."""
+    """Hash: opens_us closes_us state last_us accepted repeated released voted_e voted_p voted_w number.
+
+    `number` is the last acceptance's; without it, `accepted` stands for it (a gate of the version before).
+    """
     return tag(ballot, shard) + ":gate"
 
 

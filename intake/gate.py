@@ -46,6 +46,7 @@ class Call:
 class Decision:
     """What the gate decided about one item, and the ballot's window at that instant.
 
+    `number` is an acceptance's in its shard; 0 for anything else, and from a gate that does not number yet.
     Its receipt, as it is sent, is added once it is signed; nothing else ever changes (frozen costs each vote
     twice as much).
     """
@@ -57,13 +58,16 @@ class Decision:
     reference: str = ""
     accepted_us: int = 0
     sealed_sha256: bytes = b""
+    number: int = 0
     receipt: bytes | None = None
 
 
 def decisions(reply: Sequence[Any]) -> list[Decision]:
-    """The gate's reply: opens, closes and state, then a row an item."""
+    """The gate's reply: opens, closes and state, then a row an item; a fifth value there is its number."""
     opens_us, closes_us, state = int(reply[0]), int(reply[1]), reply[2].decode()
     return [
-        Decision(OUTCOMES[row[0]], opens_us, closes_us, state, row[1].decode(), int(row[2] or 0), row[3])
+        Decision(
+            OUTCOMES[row[0]], opens_us, closes_us, state, row[1].decode(), int(row[2] or 0), row[3], *row[4:5]
+        )
         for row in reply[3:]
     ]

@@ -25,7 +25,9 @@ class Entry:
     """One entry. `whole` is false if any field is missing or odd; what could be read is there all the same.
 
     `at_us` is when the gate accepted the vote or recorded the return; `counted` is false only for a return
-    that came after another vote. Nobody changes an entry; a frozen one takes three times as long to make.
+    that came after another vote. `number` is the acceptance's in its shard. It is for the books and decides
+    nothing; a vote that a gate of the version before took in has none. Nobody changes an entry; a frozen one
+    takes three times as long to make.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Entry:
     at_us: int | None = None
     received_us: int | None = None
     channel: str | None = None
+    number: int | None = None
     wrapped: bytes | None = field(default=None, repr=False)
 
 
@@ -85,6 +88,7 @@ def parse(entry_id: str, fields: Fields) -> Entry:
         digest=digest,
         at_us=at_us,
         channel=channel,
+        number=_number(fields.get(handoff.NUMBER_FIELD)),
         wrapped=wrapped,
     )
 
@@ -106,6 +110,12 @@ def microseconds(text: bytes | None) -> int | None:
     if text is None or not text.isdigit() or len(text) > DIGITS_MAX:
         return None
     return int(text)
+
+
+def _number(text: bytes | None) -> int | None:
+    if text is None or not text.isdigit() or len(text) > handoff.NUMBER_DIGITS_MAX:
+        return None
+    return int(text) or None
 
 
 def _exact(data: bytes | None, length: int) -> bytes | None:

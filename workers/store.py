@@ -89,8 +89,8 @@ class Attempt:
     first_us: int | None = None
 
 
-_STORE_VOTES: Final = f"SELECT ballot.store_votes({', '.join(f'${place}' for place in range(1, 15))})"
-_STORE_BATCH: Final = f"SELECT * FROM ballot.store_batch({', '.join(f'${place}' for place in range(1, 20))})"  # noqa: S608  # placeholders only
+_STORE_VOTES: Final = f"SELECT ballot.store_votes({', '.join(f'${place}' for place in range(1, 16))})"
+_STORE_BATCH: Final = f"SELECT * FROM ballot.store_batch({', '.join(f'${place}' for place in range(1, 21))})"  # noqa: S608  # placeholders only
 _STORE_ATTEMPTS: Final = "SELECT ballot.store_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _NONE: Final = (None, None, None, None)
 _TURNOUT_ADD: Final = "SELECT ballot.turnout_add($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -278,6 +278,7 @@ def _vote_columns(rows: Sequence[Row]) -> list[list[Any]]:
         [record.signature for record in records],
         [row.event for row in rows],
         [row.sealed_ip for row in rows],
+        [entry.number for entry in entries],
     ]
 
 
@@ -300,6 +301,7 @@ def _entry_columns(rows: Sequence[Row]) -> list[list[Any]]:
                 row.event,
                 row.sealed_ip,
                 raw_record(row.came),
+                entry.number,
             )
             for row in rows
             for entry, sealed in [(row.entry, row.record)]

@@ -3,7 +3,7 @@
 --
 -- One ballot has S shards; each has nine keys that share a hash tag, always given in this order. What is packed is spelt
 -- out, and read by everybody else, in ballot/gate_layout.py:
---   1 gate         hash  opens_us closes_us state last_us, and the counters (no personal data)
+--   1 gate         hash  opens_us closes_us state last_us, the counters, and `number`, the last acceptance's (no personal data)
 --   2 credentials  hash  keyed digest (first 16 bytes) -> UIN (16) .. 'c' current | 'r' revoked .. channel (1)
 --   3 voted        hash  UIN -> 'e' .. identity (16) .. accepted_us (7 bytes) .. reference (10 bytes)
 --                            or 'p' | 'w' .. received_us (7 bytes)
@@ -66,8 +66,8 @@ local function fault(text)
   return redis.error_reply('ARGUMENT ' .. text)
 end
 
--- A time as decimal text, or nil: Lua's tonumber would also take hexadecimal, exponents and blanks.
-local function microseconds(text)
+-- A time or a number as decimal text, or nil: Lua's tonumber would also take hexadecimal, exponents and blanks.
+local function decimal(text)
   if text and #text <= 16 and string.match(text, '^%d+$') then
     return tonumber(text)
   end
@@ -162,7 +162,7 @@ end
 -- The window as of now, or nil when this ballot was never armed; least_step_us forces time forward past the last time seen.
 local function window(gate_key, least_step_us)
   local fields = redis.call('HMGET', gate_key, 'opens_us', 'closes_us', 'state', 'last_us', 'accepted', 'voted_e', 'repeated',
-    'counting')
+    'counting', 'number')
   if not fields[1] then
     return nil
   end
@@ -175,6 +175,7 @@ local function window(gate_key, least_step_us)
     voted_e = tonumber(fields[6]),
     repeated = tonumber(fields[7]),
     counting = tonumber(fields[8] or '0') or 0,
+    number = math.max(decimal(fields[9]) or 0, tonumber(fields[5])),
   }
   seen.now = whole(seen.now_us)
   seen.minute = math.floor(seen.now_us / 60000000)
@@ -390,6 +391,10 @@ end
 -- Rows: digest, identity, reference, wrapped record, sealed SHA-256, sealed IP address.
 -- Answer: opens_us, closes_us, state, then a row each: outcome, reference, accepted_us, sealed SHA-256, where the outcome
 -- is accepted, repeated, not_accepted, not_open, not_found, or taken (the reference is in use: draw another, nothing was done).
+-- An accepted one has a fifth, the number of its acceptance in this shard: 1, 2, 3 and so on, none given twice and none left
+-- out. It is what the books count by when the queue was lost: every number up to the last must then have a vote. `number` is
+-- apart from `accepted` because recovery sets one to the largest number known anywhere, the other to what the books need; it
+-- is never below `accepted`, also after votes that a gate of the version before took in without a number.
 local function cast(keys, args)
   local wrong = shape_fault(keys, args, 6, VOTES_MAX)
   if wrong then
@@ -441,21 +446,22 @@ local function cast(keys, args)
         new_marks[#new_marks + 1], new_marks[#new_marks + 2] = uin, marked[uin]
         new_references[#new_references + 1], new_references[#new_references + 2] = references[row], 'a'
         taken_in[#taken_in + 1] = row
-        told = { 'accepted', args[i + 2], seen.now, args[i + 4] }
+        told = { 'accepted', args[i + 2], seen.now, args[i + 4], seen.number + #taken_in }
       end
     end
     reply[#reply + 1] = told
   end
   set_all(keys[4], new_references)
   set_all(keys[3], new_marks)
-  for _, row in ipairs(taken_in) do
+  for place, row in ipairs(taken_in) do
     local i = row * 6 - 5
     redis.call('XADD', keys[5], '*', 'k', 'v', 'r', args[i + 3], 'd', args[i], 'ref', args[i + 2],
-      't', seen.now, 'u', uins[row], 'c', string.sub(credentials[row], 18, 18))
+      't', seen.now, 'u', uins[row], 'c', string.sub(credentials[row], 18, 18), 'n', whole(seen.number + place))
   end
   if #taken_in > 0 or repeated > 0 then
     redis.call('HSET', keys[1], 'last_us', seen.now, 'state', seen.state, 'accepted', whole(seen.accepted + #taken_in),
-      'voted_e', whole(seen.voted_e + #taken_in), 'repeated', whole(seen.repeated + repeated))
+      'voted_e', whole(seen.voted_e + #taken_in), 'repeated', whole(seen.repeated + repeated),
+      'number', whole(seen.number + #taken_in))
   else
     latch(keys[1], seen)
   end
@@ -503,7 +509,7 @@ local function arm(keys, args)
   if wrong then
     return wrong
   end
-  local opens_us, closes_us = microseconds(args[1]), microseconds(args[2])
+  local opens_us, closes_us = decimal(args[1]), decimal(args[2])
   if not opens_us or not closes_us or opens_us >= closes_us then
     return fault('opens_us and closes_us are needed, the first before the second')
   end
@@ -607,7 +613,7 @@ local function returned(keys, args)
     return wrong
   end
   for i = 1, #args, 3 do
-    if #args[i] ~= 16 or not LETTER_OF[args[i + 1]] or not microseconds(args[i + 2]) then
+    if #args[i] ~= 16 or not LETTER_OF[args[i + 1]] or not decimal(args[i + 2]) then
       return fault('a return is UIN (16), postal or workplace, received_us')
     end
   end
@@ -667,7 +673,7 @@ local function set_closes(keys, args)
   if wrong then
     return wrong
   end
-  local closes_us = microseconds(args[1])
+  local closes_us = decimal(args[1])
   if not closes_us then
     return fault('closes_us is needed')
   end

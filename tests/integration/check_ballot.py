@@ -203,7 +203,7 @@ async def cast(built: SmallBallot, queue: Any, vote: CastVote) -> receipt.Leaf:
     reference = receipt.draw_reference(0, 1, random=secrets.token_bytes)
     row = [digest, vote.identity, reference, b"wrapped", vote.sealed_sha256, b"ip"]
     reply = await queue.fcall("ballot_cast", len(built.keys), *built.keys, *row)
-    outcome, given, accepted_us, sealed_sha256 = reply[3]
+    outcome, given, accepted_us, sealed_sha256 = reply[3][:4]
     assert outcome == b"accepted"
     return receipt.Leaf(built.id, given.decode(), int(accepted_us), sealed_sha256)
 

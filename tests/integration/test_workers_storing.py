@@ -7,10 +7,12 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import orjson
 import pytest
 
 import workers.store
 from ballot import handoff
+from ballot.encoding import b64encode
 from ballot.suite import SigningKey
 from runtime import postgres
 from runtime.lifecycle import Retry
@@ -156,6 +158,64 @@ async def test_the_one_call_writes_what_the_other_would(one: Ground) -> None:
     assert await one.turnout("stored") == {"electronic": 6}
     (mark,) = await one.rows("marks")
     assert (mark["entries"], mark["entry"]) == (6, rows[-1].entry.id)
+
+
+async def test_a_vote_is_stored_with_the_number_of_its_acceptance(one: Ground) -> None:
+    """By either way of storing; of a gate that does not number yet, or with an odd number, it has none."""
+    casts = [await one.cast(voter) for voter in await one.voters(3)]
+    rows = await _rows(one, casts)
+    assert await _store_votes(one, rows[:2])
+    rows[2].entry.number = None
+    assert await _store_votes(one, rows[2:])
+    older, odd, *several = [await one.cast(voter) for voter in await one.voters(5)]
+    stream = handoff.votes_key(one.ballot, 0)
+    await one.admin.delete(stream)
+    appended = [await one.append(older), await one.append(odd, n=b"nine")]
+    appended += [await one.append(cast, n=str(60 + place).encode()) for place, cast in enumerate(several)]
+    await one.append(casts[0], n=b"77")  # a redelivered one, so that all are judged entry by entry
+    async with one.worker(HERE) as rig:
+        await rig.drain()
+
+    stored = {row["uin"]: row["number"] for row in await one.rows("votes")}
+    assert stored == {
+        cast.voter.uin: number
+        for cast, number in zip(
+            [*casts, older, odd, *several], [1, 2, None, None, None, 60, 61, 62], strict=True
+        )
+    }
+
+
+async def test_workers_of_the_version_before_go_on(one: Ground) -> None:
+    """The functions as they call them are still theirs to call, and store as they did: without numbers."""
+    casts = [await one.cast(voter) for voter in await one.voters(4)]
+    rows = await _rows(one, casts)
+    connection = await postgres.connect(one.stack.servers, "voterdb", "ballot_worker")
+    try:
+        plain = workers.store._vote_columns(rows[:2])[:-1]
+        call = f"SELECT ballot.store_votes({', '.join(f'${place}' for place in range(1, 15))})"
+        assert await connection.fetchval(call, one.ballot, 0, *plain)
+        assert not await connection.fetchval(call, one.ballot, 0, *plain)
+        judged = workers.store._entry_columns(rows)[:-1]
+        call = f"SELECT * FROM ballot.store_batch({', '.join(f'${place}' for place in range(1, 20))})"  # noqa: S608  # placeholders only
+        outcomes = [Outcome(*record) for record in await connection.fetch(call, one.ballot, 0, *judged)]
+    finally:
+        await connection.close()
+
+    assert [outcome.status for outcome in outcomes] == ["redelivered", "redelivered", "stored", "stored"]
+    assert [row["number"] for row in await one.rows("votes")] == [None] * 4
+    (mark,) = await one.rows("marks")
+    assert (mark["entries"], mark["entry"]) == (4, rows[-1].entry.id)
+
+
+async def test_what_is_held_keeps_its_number_in_its_record(one: Ground) -> None:
+    """Quarantine keeps the entry as it came, the number with it."""
+    (voter,) = await one.voters(1)
+    await one.cast(voter, signer=SigningKey.from_seed(bytes(32)))
+    async with one.worker(HERE) as rig:
+        await rig.drain()
+
+    (held,) = await one.rows("quarantine")
+    assert orjson.loads(held["record"])["n"] == b64encode(b"1")
 
 
 async def test_a_sound_backlog_goes_by_the_one_call(one: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

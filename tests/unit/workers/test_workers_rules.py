@@ -43,6 +43,27 @@ RETURN = {
 }
 
 
+@pytest.mark.parametrize(
+    ("number", "read"),
+    [
+        (b"1", 1),
+        (b"9" * 15, 10**15 - 1),
+        (b"9" * 16, None),
+        (b"0", None),
+        (b"-1", None),
+        (b"1\xb2", None),
+        (b"", None),
+        (None, None),
+    ],
+)
+def test_an_odd_number_costs_the_number_and_never_the_vote(number: bytes | None, read: int | None) -> None:
+    """It is for the books: a vote whose number is missing or not one of the gate's is whole all the same."""
+    entry = parse("1-0", VOTE | ({} if number is None else {b"n": number}))
+
+    assert entry.whole
+    assert entry.number == read
+
+
 def test_an_entry_of_the_gate_is_whole() -> None:
     """A vote and a return as the gate writes them are read completely."""
     vote, returned = parse("1-0", VOTE), parse("2-0", RETURN)
