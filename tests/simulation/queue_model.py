@@ -46,7 +46,7 @@ STILL: Final = object()
 
 @dataclass(slots=True)
 class Pending:
-    """An answer that is not there yet: `poll` gives it or STILL, `expire` does when time is over (None: never)."""
+    """An answer that is not there yet: `poll` gives it or STILL, `expire` once `timeout_us` is over."""
 
     poll: Callable[[], Any]
     expire: Callable[[], Any]
