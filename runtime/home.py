@@ -182,6 +182,12 @@ class Home:
         """Say whether that password file is there."""
         return (self.secrets / f"{_checked(name)}.password").is_file()
 
+    def expect_key(self, name: str) -> None:
+        """Remember that data here was made with the key `name`: while its file is missing none is made anew."""
+        filename = f"{_checked(name)}.key"
+        if not self._was_made(filename):
+            self._note_made(filename)
+
     def _was_made(self, filename: str) -> bool:
         try:
             return filename in self.keys_made.read_text("ascii").splitlines()

@@ -1,0 +1,169 @@
+"""The backups of one of the three as they lie in a directory, and the key that opens them.
+
+What is there is known from the list; where both copies of the list are lost, from the files' own headers and
+the labels of the base backups in them. A file is used only if it opens as the backup that it should be and,
+where the list has its SHA-256, is the very file that was made: anybody who has the public key could make
+another one.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ops.backup.catalogue import BASE_KINDS, ENDING, ID, KINDS, Catalogue, Entry
+from ops.backup.opening import open_sealed
+from ops.backup.place import BackupFailed, HashingReader
+from ops.backup.restore_unpacking import Stream, label
+from ops.backup.sealed_file import DoesNotOpen, read_head
+from ops.backup.verify import inflated
+from runtime.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ops.backup.keys import What
+    from ops.backup.opening import BackupKey
+    from ops.backup.sealed_file import Header
+
+FILES_MAX: Final = 100_000
+NOTHING_CHANGED: Final = "Nothing was changed."
+
+
+class Source:
+    """The directory `target` with backups of `what`.
+
+    With `own` it is where this home's backups go, and the home's list is believed; otherwise only the list
+    that lies beside the files.
+    """
+
+    def __init__(self, home: Home, what: What, target: Path, key: BackupKey, *, own: bool) -> None:
+        self.what: Final = what
+        self.folder: Final = target / what
+        self._key = key
+        self._home_list = Catalogue(home, what, target)
+        self._list = self._home_list if own else Catalogue(Home(target / what / "no-home"), what, target)
+        if not self.folder.is_dir():
+            raise click.ClickException(f"{target} holds no backups of {what}. {NOTHING_CHANGED}")
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Every backup that was made and not deleted, as the list says; without a list, as the files say."""
+        try:
+            listed = tuple(entry for entry in self._list.entries() if not entry.deleted)
+            return listed or tuple(self._from_files())
+        except OSError as error:
+            raise click.ClickException(
+                f"{self.folder} cannot be read: {error.strerror}. {NOTHING_CHANGED}"
+            ) from error
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The lines of the list."""
+        return self._list.facts()
+
+    def missing(self, entries: tuple[Entry, ...]) -> Entry | None:
+        """The first of `entries` whose file is not there, or not whole."""
+        for entry in entries:
+            try:
+                size = (self.folder / entry.file).stat().st_size
+            except OSError:
+                return entry
+            if size != entry.bytes:
+                return entry
+        return None
+
+    @contextmanager
+    def opened(
+        self, entry: Entry, *, advance: Callable[[int], object] = lambda _: None, whole: bool = True
+    ) -> Iterator[Stream]:
+        """The content of a backup. Leaving the block in good order means that every byte was proven.
+
+        With `whole` false only its beginning is wanted, and only that is proven.
+        """
+        path = self.folder / entry.file
+        try:
+            with path.open("rb") as file:
+                reading = HashingReader(file.read)
+                header, content = open_sealed(reading, self._key)
+                self._recognise(header, entry)
+                stream = Stream(inflated(content), advance)
+                yield stream
+                if whole:
+                    stream.finish()
+                    reading.finish()
+                    self._prove(entry, reading.sha256)
+        except (DoesNotOpen, BackupFailed) as error:
+            raise click.ClickException(f"{path}: {error} {NOTHING_CHANGED}") from error
+        except OSError as error:
+            raise click.ClickException(
+                f"{path} could not be opened into its place: {error.strerror}. {NOTHING_CHANGED}"
+            ) from error
+
+    def note(self, backup: str, now_us: int, **details: object) -> None:
+        """Add to this home's list, and to the copy, that `backup` was restored."""
+        self._home_list.append("restored", backup, now_us, **details)
+
+    def _recognise(self, header: Header, entry: Entry) -> None:
+        if (header.what, header.kind, header.id) != (self.what, entry.kind, entry.id):
+            raise DoesNotOpen(f"This is the backup {header.id} of {header.what}, under another name.")
+
+    def _prove(self, entry: Entry, sha256: str) -> None:
+        if entry.sha256 and entry.sha256 != sha256:
+            raise DoesNotOpen("This opens, but it is not the file that was made: its SHA-256 is another.")
+
+    def _from_files(self) -> Iterator[Entry]:
+        """The backups by what the files say of themselves; an increment's parent by where it begins."""
+        found = []
+        for path in sorted(self.folder.glob(f"*{ENDING}"))[:FILES_MAX]:
+            entry = _by_header(path)
+            if entry is not None:
+                found.append(entry)
+        starts: dict[str, str] = {}
+        for entry in found:
+            if entry.kind not in BASE_KINDS:
+                yield entry
+                continue
+            with self.opened(entry, whole=False) as stream:
+                says = label(stream)
+            start = says.get("START WAL LOCATION", "").partition(" ")[0]
+            timeline = says.get("START TIMELINE", "")
+            starts[start] = entry.id
+            yield replace(
+                entry,
+                start_lsn=start or None,
+                timeline=int(timeline) if timeline.isdecimal() else None,
+                parent=starts.get(says.get("INCREMENTAL FROM LSN", "")),
+            )
+
+
+def _by_header(path: Path) -> Entry | None:
+    """A listed backup as far as its file's name, header and date say; nothing if it is none of ours."""
+    try:
+        with path.open("rb") as file:
+            header, _ = read_head(file)
+        stat = path.stat()
+    except (DoesNotOpen, OSError):
+        return None
+    if not ID.fullmatch(header.id) or header.id + ENDING != path.name:
+        return None
+    kind = next((each for each in KINDS if each == header.kind), None)
+    if kind is None:
+        return None
+    moment = datetime.strptime(header.id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    segment = header.id.partition("-wal-")[2]
+    return Entry(
+        id=header.id,
+        kind=kind,
+        file=path.name,
+        bytes=stat.st_size,
+        sha256="",
+        key_id=header.key_id,
+        started=int(moment.timestamp()) * 1_000_000,
+        ended=int(moment.timestamp())
+        * 1_000_000,  # its end is not known; PostgreSQL refuses a moment before it
+        segment=segment or None,
+    )
