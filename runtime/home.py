@@ -183,7 +183,7 @@ class Home:
         return (self.secrets / f"{_checked(name)}.password").is_file()
 
     def expect_key(self, name: str) -> None:
-        """Remember that data here was made with the key `name`: while its file is missing none is made anew."""
+        """Remember that data here was made with the key `name`: if its file is missing none is made anew."""
         filename = f"{_checked(name)}.key"
         if not self._was_made(filename):
             self._note_made(filename)
