@@ -1,0 +1,52 @@
+"""How far storing lags behind accepting, read twice a second from the worker's metrics."""
+
+import re
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from loadtests.door import HttpDoor
+
+LOOK_SECONDS = 0.5
+ANSWER_SECONDS_MAX = 2.0
+DEPTH = re.compile(rb'(?m)^ballot_queue_depth\{shard="\d+"\} ([0-9.e+]+)$')
+OK = 200
+
+
+class Depth:
+    """A watch in a thread, for as long as the block lasts; `seen` has instants and entries that waited."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="depth", daemon=True)
+        self.seen: list[tuple[int, int]] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            waiting = self.now()
+            if waiting is not None:
+                self.seen.append((time.time_ns() // 1000, waiting))
+
+    def now(self) -> int | None:
+        """The entries that wait now; None when no worker says so."""
+        door = HttpDoor(self._url, seconds=ANSWER_SECONDS_MAX)
+        answer = door.send("GET", "/metrics")
+        door.close()
+        found = DEPTH.findall(answer.body)
+        return int(sum(map(float, found))) if answer.status == OK and found else None
+
+    def most(self, from_us: int) -> int:
+        """The most that waited since then."""
+        return max((waiting for at_us, waiting in self.seen if at_us >= from_us), default=0)
