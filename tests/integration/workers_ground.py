@@ -207,7 +207,7 @@ class Ground:
             "ballot_cast",
             voter.shard,
             voter.digest,
-            secrets.token_bytes(16),
+            gate_layout.identity(sealed, nonce, record.signature),
             reference,
             blob,
             hashlib.sha256(sealed).digest(),

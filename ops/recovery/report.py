@@ -1,0 +1,168 @@
+"""What a recovery found and did: for a person, for a program, for the log of events, and kept in the home."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ops.recovery import numbers
+from runtime import home as home_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import asyncpg
+
+    from ops.recovery.numbers import Range
+    from runtime.home import Home
+
+EVENT: Final = "recovery.performed"
+SHOWN_MAX: Final = 20
+
+
+@dataclass(slots=True)
+class BallotReport:
+    """One ballot. What is by shard has the shard's number as text, as JSON needs it.
+
+    `gaps` are the parts of a stream that are gone: after the first entry, up to the second. `unconfirmed` are
+    references that an edge gave out and that are nowhere; `unaccounted` the numbers of acceptances that
+    nothing names.
+    """
+
+    ballot: str
+    stored: int = 0
+    held: int = 0
+    waiting: int = 0
+    marks_restored: int = 0
+    references_restored: int = 0
+    credentials_restored: int = 0
+    credentials_revoked: int = 0
+    releases_restored: int = 0
+    returns_restored: int = 0
+    windows_restored: int = 0
+    streams_mended: int = 0
+    turnout_lost: int = 0
+    published: bool = False
+    conflicts: list[str] = field(default_factory=list)
+    unconfirmed: list[str] = field(default_factory=list)
+    unaccounted: dict[str, list[Range]] = field(default_factory=dict)
+    gaps: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    missing_batches: list[int] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything had to be put back."""
+        return self.published or any(
+            (
+                self.marks_restored,
+                self.references_restored,
+                self.credentials_restored,
+                self.credentials_revoked,
+                self.releases_restored,
+                self.returns_restored,
+                self.windows_restored,
+                self.streams_mended,
+            )
+        )
+
+    @property
+    def unaccounted_count(self) -> int:
+        """How many numbers nothing names."""
+        return sum(map(numbers.count, self.unaccounted.values()))
+
+
+@dataclass(slots=True)
+class Report:
+    """A recovery: why, of what, and each ballot that is on record."""
+
+    why: list[str]
+    what: str
+    """`embedded`: rebuilt in a directory of its own; `in place`: merged into running servers."""
+
+    started_us: int = field(default_factory=lambda: time.time_ns() // 1000)
+    ended_us: int = 0
+    before: str = ""
+    """Where the queue as it was is kept; empty if nothing was replaced."""
+
+    journal_lines_unreadable: int = 0
+    ballots: list[BallotReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON takes it."""
+        found = asdict(self)
+        found["ballots"] = {
+            each.pop("ballot"): {**each, "changed": report.changed}
+            for each, report in zip(found["ballots"], self.ballots, strict=True)
+        }
+        return found
+
+    def to_text(self) -> str:
+        """A few lines for a person."""
+        lines = [f"recovered ({self.what}):", *(f"  {each}" for each in self.why)]
+        for each in self.ballots:
+            if each.changed or each.unconfirmed or each.unaccounted or each.missing_batches or each.conflicts:
+                lines += _lines(each)
+        lines += self.notes
+        if self.journal_lines_unreadable:
+            lines.append(f"{self.journal_lines_unreadable:,} lines of the edges' journals cannot be read")
+        if self.before:
+            lines.append(f"the queue as it was is kept in {self.before}; destroy it when the ballot is over")
+        return "\n".join(lines)
+
+
+def _lines(found: BallotReport) -> list[str]:
+    known = (
+        f"ballot {found.ballot}: {found.stored:,} stored, {found.held:,} in quarantine, "
+        f"{found.waiting:,} in the queue and not stored yet"
+    )
+    restored = (
+        f"  put back: {found.credentials_restored:,} codes, {found.credentials_revoked:,} revocations, "
+        f"{found.marks_restored:,} voters' marks, {found.references_restored:,} references, "
+        f"{found.returns_restored:,} returns, {found.releases_restored:,} releases"
+    )
+    lines = [known, restored]
+    if found.unconfirmed:
+        lines += _some(
+            f"  {len(found.unconfirmed):,} references that edges gave out are not there any more: their "
+            "voters hold receipts, have no vote and can vote again",
+            found.unconfirmed,
+        )
+    if found.unaccounted:
+        ranges = [
+            f"shard {shard}: {first}" + (f" to {last}" if last > first else "")
+            for shard, missing in found.unaccounted.items()
+            for first, last in missing
+        ]
+        lines += _some(f"  {found.unaccounted_count:,} numbers of acceptances nobody can account for", ranges)
+    if found.missing_batches:
+        told = ", ".join(map(str, found.missing_batches))
+        lines.append(f"  the desk signed batches of the register that the voter database lacks: {told}")
+    return lines + _some("  left as it is, because gate and record say different things", found.conflicts)
+
+
+def _some(what: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = [f"    and {len(names) - SHOWN_MAX:,} more, in the report"] if len(names) > SHOWN_MAX else []
+    return [f"{what}:", *(f"    {each}" for each in names[:SHOWN_MAX]), *more]
+
+
+async def record(database: asyncpg.Connection, report: Report) -> None:
+    """Write the event; the books of every ballot are checked against it from now on."""
+    detail = report.to_dict()
+    await database.execute(
+        "INSERT INTO ballot.events (ballot, kind, actor, detail) VALUES (NULL, $1, 'recovery', $2::jsonb)",
+        EVENT,
+        json.dumps(detail, sort_keys=True),
+    )
+
+
+def keep(home: Home, report: Report) -> Path:
+    """Keep the report in the home, for its owner's eyes: it names references."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(report.started_us / 1e6))
+    path = home.recovery / f"{stamp}-recovery.json"
+    home_files.replace(path, json.dumps(report.to_dict(), indent=2, sort_keys=True) + "\n")
+    return path

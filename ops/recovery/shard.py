@@ -1,0 +1,191 @@
+"""One shard of the gate, as recovery writes it: bounded calls of the functions in ops/valkey/recovery.lua."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ResponseError
+
+from ballot import gate_layout, handoff
+from ballot.encoding import Malformed
+from runtime import valkey
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from runtime.valkey import Client
+
+CALL_ROWS: Final = 1_000
+"""About ten milliseconds of the queue's time: other ballots' votes wait no longer."""
+
+PAGE_ENTRIES: Final = 2_000
+PENDING_PAGE: Final = 10_000
+ENTRY_FIELDS: Final = 8
+TIME_DIGITS_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the stream of votes, without what is sealed; `method` is empty for a vote."""
+
+    id: str
+    vote: bool
+    reference: str
+    at_us: int
+    uin: bytes
+    method: str
+    won: bool
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A stream and its group: `group` is its position, None where there is no group."""
+
+    last: str = "0-0"
+    added: int = 0
+    length: int = 0
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a shard says after its window and counters were set."""
+
+    state: str
+    closes_us: int
+    accepted: int
+    released: int
+    number: int
+    changed: bool
+
+
+class Shard:
+    """The nine keys of one shard."""
+
+    def __init__(self, client: Client, ballot: str, shard: int) -> None:
+        self._client: Any = client
+        self.keys = handoff.shard_keys(ballot, shard)
+        self.where = f"shard {shard}"
+
+    async def credentials(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> tuple[int, int, list[int]]:
+        """Put back (digest, uin, flag and channel); how many came, how many are revoked now, conflicts."""
+        added, revoked, *conflicts = await self._call("ballot_recover_credentials", rows)
+        return int(added), int(revoked), [int(row) - 1 for row in conflicts]
+
+    async def marks(
+        self, rows: Sequence[tuple[bytes, bytes, bytes, str]]
+    ) -> tuple[int, int, list[tuple[int, bytes]]]:
+        """Put back (uin, mark, reference, state); how many marks and references changed, and conflicts."""
+        added, changed, *told = await self._call("ballot_recover_marks", rows)
+        conflicts = [(int(told[i]) - 1, bytes(told[i + 1])) for i in range(0, len(told), 2)]
+        return int(added), int(changed), conflicts
+
+    async def releases(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
+        """Take away the marks of released votes (uin, reference); how many there were."""
+        return int(await self._call("ballot_recover_releases", rows))
+
+    async def lost_returns(self, rows: Sequence[tuple[str, int, bytes]]) -> int:
+        """Remember returns that lost (letter, received_us, uin); how many were not known."""
+        return int(await self._call("ballot_recover_lost", rows))
+
+    async def window(self, *numbers: int) -> Window:
+        """Set window and counters: the arguments of ballot_recover_shard."""
+        state, closes_us, accepted, released, number, changed = await self._call(
+            "ballot_recover_shard", [numbers]
+        )
+        return Window(
+            bytes(state).decode(), int(closes_us), int(accepted), int(released), int(number), bool(changed)
+        )
+
+    async def number(self) -> int:
+        """The largest number that this copy of the gate gave out."""
+        told = await self._client.hmget(self.keys[0], "number", "accepted")
+        return max((int(each) for each in told if each is not None and each.isdigit()), default=0)
+
+    async def entries(self) -> AsyncIterator[list[Entry]]:
+        """Give the stream of votes, a page at a time."""
+        start: str | bytes = "-"
+        while True:
+            reply = await valkey.fcall(
+                self._client, "ballot_recover_entries", self.keys, start, PAGE_ENTRIES, read_only=True
+            )
+            rows = [reply[i : i + ENTRY_FIELDS] for i in range(2, len(reply), ENTRY_FIELDS)]
+            if rows:
+                yield [_entry(row) for row in rows]
+            if int(reply[0]) < PAGE_ENTRIES:
+                return
+            start = b"(" + bytes(reply[1])
+
+    async def extent(self, key: str) -> Extent:
+        """How far a stream and its group have come; nothing for one that is gone."""
+        try:
+            info = await self._client.xinfo_stream(key)
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return Extent()
+        groups = await self._client.xinfo_groups(key)
+        ours = [each for each in groups if each["name"] == handoff.GROUP.encode()]
+        position = ours[0]["last-delivered-id"].decode() if ours else None
+        return Extent(
+            info["last-generated-id"].decode(), int(info["entries-added"]), int(info["length"]), position
+        )
+
+    async def pending(self) -> set[str]:
+        """The entries of the votes stream that were given out and not acknowledged."""
+        found: set[str] = set()
+        start = "-"
+        while True:
+            page = await self._client.xpending_range(
+                self.keys[4], handoff.GROUP, min=start, max="+", count=PENDING_PAGE
+            )
+            found.update(each["message_id"].decode() for each in page)
+            if len(page) < PENDING_PAGE:
+                return found
+            start = "(" + page[-1]["message_id"].decode()
+
+    async def set_stream(self, key: str, *, last: str, added: int, position: str, read: int) -> None:
+        """Make a stream end at `last`, and its group go on after `position`."""
+        before = await self.extent(key)
+        if before.group is None:
+            await self._does(
+                key, "XGROUP CREATE", key, handoff.GROUP, position, "MKSTREAM", "ENTRIESREAD", read
+            )
+        await self._does(key, "XSETID", key, last, "ENTRIESADDED", added)
+        await self._does(key, "XGROUP SETID", key, handoff.GROUP, position, "ENTRIESREAD", read)
+
+    async def _call(self, function: str, rows: Sequence[tuple[bytes | str | int, ...]]) -> Any:
+        arguments = [each for row in rows for each in row]
+        return await valkey.fcall(self._client, function, self.keys, *arguments)
+
+    async def _does(self, key: str, *command: str | int) -> None:
+        if isinstance(self._client, RedisCluster):
+            holder = self._client.get_node_from_key(key)
+            await self._client.execute_command(*command, target_nodes=holder)
+        else:
+            await self._client.execute_command(*command)
+
+
+def reference_field(reference: str) -> bytes:
+    """A reference as the gate keeps it; zeros, which no vote has, for what is no reference."""
+    try:
+        return gate_layout.reference_field(reference)
+    except Malformed:
+        return bytes(10)
+
+
+def _entry(row: list[bytes]) -> Entry:
+    name, kind, reference, at, uin, method, won, number = (bytes(each) for each in row)
+    return Entry(
+        name.decode(),
+        kind == handoff.KIND_VOTE,
+        reference.decode("ascii", "backslashreplace"),
+        int(at) if at.isdigit() and len(at) <= TIME_DIGITS_MAX else 0,
+        uin,
+        "" if kind == handoff.KIND_VOTE else method.decode("ascii", "backslashreplace"),
+        won == b"1",
+        int(number) if number.isdigit() and len(number) <= handoff.NUMBER_DIGITS_MAX else None,
+    )

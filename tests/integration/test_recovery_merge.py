@@ -1,0 +1,404 @@
+"""What `ballot recover` puts back into a gate: from any older or emptier copy of it, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis
+
+from ballot import document, gate_layout, handoff
+from ballot.encoding import b64encode
+from ballot.suite import SigningKey
+from ops.recovery.journals import Journals
+from ops.recovery.merge import Sources, merge
+from runtime import postgres
+from tests.integration.intake_rig import pinned_desk_key
+from tests.integration.workers_ground import Cast, Ground, Voter, ground
+from workers.trust import Trust
+from workers.verification import Verifier
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from ops.recovery.report import BallotReport
+    from tests.conftest import Stack
+
+SHARDS = 2
+SEED = 20_261_122
+COPIES = 12
+CUTS = 14
+
+Copy = dict[str, bytes | None]
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[Verifier]:
+    """One pool for the module."""
+    pool = Verifier(0)
+    yield pool
+    pool.close()
+
+
+@dataclass(slots=True)
+class Truth:
+    """A ballot in which everything has happened, and copies of its queue from the beginning to the end."""
+
+    made: Ground
+    sources: Sources
+    database: Any
+    stored: list[Cast] = field(default_factory=list)
+    held: list[Cast] = field(default_factory=list)
+    waiting: list[Cast] = field(default_factory=list)
+    returned: list[Voter] = field(default_factory=list)
+    fresh: list[Voter] = field(default_factory=list)
+    released: list[Voter] = field(default_factory=list)
+    revoked: list[Voter] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
+
+    @property
+    def keys(self) -> list[str]:
+        """Every key of the ballot."""
+        return [
+            key for shard in range(self.made.shards) for key in handoff.shard_keys(self.made.ballot, shard)
+        ]
+
+    async def copy(self) -> None:
+        """Keep a copy of the queue as it is."""
+        self.copies.append({key: await self.made.admin.dump(key) for key in self.keys})
+
+    async def restore(self, copy: Copy) -> None:
+        """Put a copy in the place of the queue."""
+        for key, value in copy.items():
+            await self.made.admin.delete(key)
+            if value is not None:
+                await self.made.admin.restore(key, 0, value)
+
+    async def merge(self, client: Any = None) -> BallotReport:
+        """Merge this ballot."""
+        (found,) = await merge(
+            client or self.made.admin, self.database, sources=self.sources, only=[self.made.ballot]
+        )
+        return found
+
+    async def state(self, shard: int) -> dict[str, int]:
+        """A shard's counters."""
+        found = await self.made.admin.hgetall(handoff.gate_key(self.made.ballot, shard))
+        return {
+            name.decode(): int(value)
+            for name, value in found.items()
+            if value.isdigit() and not name.startswith(b"lost:")
+        }
+
+
+@pytest.fixture
+async def truth(stack: Stack, ballot_id: str, verifier: Verifier, tmp_path: Path) -> AsyncIterator[Truth]:
+    """Votes stored, held, released, revoked, returned by post; some votes wait."""
+    database = await postgres.connect(stack.servers, "voterdb", "ballot_recovery")
+    sources = Sources(desk_public=pinned_desk_key(stack.home).public, journals=Journals((tmp_path,)))
+    async with ground(stack, ballot_id, shards=SHARDS) as made:
+        found = Truth(made, sources, database)
+        try:
+            await _live(found, verifier)
+            yield found
+        finally:
+            await database.close()
+
+
+async def _live(found: Truth, verifier: Verifier) -> None:
+    made = found.made
+    desk = pinned_desk_key(made.stack.home)
+    await made.owner.execute(
+        "INSERT INTO ballot.lifecycle (ballot, kind, opens_us, closes_us, document, document_signature)"
+        " VALUES ($1, 'armed', $2, $3, $4, $5)",
+        made.ballot,
+        made.definition.opens_us,
+        made.definition.closes_us,
+        made.document.canonical,
+        document.sign(made.document, desk),
+    )
+    voters = await made.voters(26)
+    await found.copy()
+    async with made.worker(verifier) as rig:
+
+        async def work() -> None:
+            await rig.drain()
+            while await rig.turnout.run_once():
+                pass
+            await found.copy()
+
+        for voter in voters[:8]:
+            found.stored.append(await made.cast(voter))
+        await found.copy()
+        await work()
+        stranger = SigningKey.from_seed(secrets.token_bytes(32))
+        held = [await made.cast(voter, signer=stranger) for voter in voters[8:11]]
+        found.stored += [await made.cast(voter) for voter in voters[11:14]]
+        await work()
+        found.held = held[1:]
+        await _release(made, held[0])
+        found.released = [held[0].voter]
+        await _revoke(made, voters[14])
+        found.revoked = [voters[14]]
+        found.returned = voters[15:17]
+        for voter in found.returned:
+            await made.fcall("ballot_return", voter.shard, voter.uin, "postal", "1760000000000000")
+        loser = found.stored[0].voter
+        await made.fcall("ballot_return", loser.shard, loser.uin, "postal", "1760000000000001")
+        await found.copy()
+        found.stored += [await made.cast(voter) for voter in voters[17:20]]
+        await work()
+    found.waiting = [await made.cast(voter) for voter in voters[20:23]]
+    await found.copy()
+    found.fresh = voters[23:]
+
+
+async def _release(made: Ground, cast: Cast) -> None:
+    await made.owner.execute(
+        "INSERT INTO ballot.releases (ballot, shard, entry, uin, reference)"
+        " SELECT ballot, shard, entry, uin, reference FROM ballot.quarantine"
+        " WHERE ballot = $1 AND reference = $2",
+        made.ballot,
+        cast.reference,
+    )
+    await made.fcall("ballot_release", cast.voter.shard, cast.voter.uin, cast.reference)
+
+
+async def _revoke(made: Ground, voter: Voter) -> None:
+    reply = await made.fcall("ballot_revoke", voter.shard, voter.digest)
+    await made.owner.execute(
+        "INSERT INTO ballot.revocations (ballot, credential_digest, revoked_us, batch, position)"
+        " VALUES ($1, $2, $3, 1, 0)",
+        made.ballot,
+        voter.digest,
+        int(reply[0]),
+    )
+
+
+def damaged(found: Truth) -> Iterator[Copy]:
+    """Copies older and emptier than the truth: whole ones, one for each shard, and with keys missing."""
+    chance = random.Random(SEED)  # which copies are tried, the same each time
+    empty: Copy = dict.fromkeys(found.keys)
+    yield empty
+    yield from found.copies[:-1]
+    while True:
+        copy: Copy = {}
+        for shard in range(found.made.shards):
+            whole = chance.choice([empty, *found.copies])
+            lost = chance.sample(range(9), chance.choice([0, 0, 1, 3]))
+            for number, key in enumerate(handoff.shard_keys(found.made.ballot, shard)):
+                copy[key] = None if number in lost and number in {1, 2, 3, 4} else whole[key]
+        yield copy
+
+
+async def sound(found: Truth) -> None:
+    """Nobody who has voted can again, others can; counters, numbers and streams hold what they must."""
+    made = found.made
+    for cast in [*found.stored, *found.held]:
+        mark = gate_layout.Mark.from_value(
+            await made.admin.hget(handoff.voted_key(made.ballot, cast.voter.shard), cast.voter.uin)
+        )
+        assert (mark.by, mark.reference) == ("e", cast.reference)
+    for voter in found.returned:
+        mark = await made.admin.hget(handoff.voted_key(made.ballot, voter.shard), voter.uin)
+        assert mark[:1] == b"p"
+    assert {await made.state(cast) for cast in found.stored} == {b"s"}
+    assert {await made.state(cast) for cast in found.held} == {b"h"}
+    for voter in found.revoked:
+        value = await made.admin.hget(handoff.credentials_key(made.ballot, voter.shard), voter.digest[:16])
+        assert gate_layout.Credential.from_value(value).flag == "r"
+    for shard in range(made.shards):
+        state = await found.state(shard)
+        marks = await made.admin.hvals(handoff.voted_key(made.ballot, shard))
+        electronic = sum(1 for mark in marks if mark[:1] == b"e")
+        assert state["voted_e"] == electronic
+        assert state["voted_p"] == len(marks) - electronic
+        assert state["accepted"] - state["released"] == electronic
+        known = await made.owner.fetchval(
+            "SELECT max(number) FROM ballot.votes WHERE ballot = $1 AND shard = $2", made.ballot, shard
+        )
+        assert state["number"] >= max(known or 0, state["accepted"])
+
+
+async def _outcome(made: Ground, voter: Voter) -> str:
+    """What the gate says to a credential."""
+    reply = await made.fcall("ballot_access", voter.shard, voter.digest, b"ip")
+    return str(reply[3][0].decode())
+
+
+async def test_any_older_or_emptier_copy_is_made_whole(
+    truth: Truth, verifier: Verifier, stack: Stack
+) -> None:
+    """Who is stored, held or returned is refused, all others may vote; a second merge changes nothing."""
+    made = truth.made
+    for number, copy in enumerate(damaged(truth)):
+        if number == COPIES:
+            break
+        await truth.restore(copy)
+        await truth.merge()
+        await sound(truth)
+
+        again = await truth.merge()
+        assert not again.changed, (number, again)
+        assert not again.conflicts
+        for cast in [*truth.stored, *truth.held]:
+            assert await _outcome(made, cast.voter) == "not_accepted"
+        for voter in [*truth.returned, *truth.revoked]:
+            assert await _outcome(made, voter) == "not_accepted"
+        for voter in [*truth.fresh, *truth.released]:
+            assert await _outcome(made, voter) == "ready"
+        async with made.worker(verifier) as rig:
+            await Trust(queue=rig.queue, store=rig.store, metrics=rig.metrics).check()
+    assert number == COPIES
+
+
+async def test_after_the_merge_votes_go_on(
+    truth: Truth, verifier: Verifier, run_ballot: Any, stack: Stack
+) -> None:
+    """On a queue that was empty new votes are numbered on, stored, counted once; nothing is missed."""
+    made = truth.made
+    numbers = [(await truth.state(shard))["number"] for shard in range(made.shards)]
+    await truth.restore(dict.fromkeys(truth.keys))
+    report = await truth.merge()
+    lost = len(truth.waiting)
+    assert report.stored == len(truth.stored)
+    assert (await made.turnout("accepted"))["electronic"] == len(truth.stored) + len(truth.held) + 1
+
+    again = [await made.cast(cast.voter) for cast in truth.waiting]
+    fresh = [await made.cast(voter) for voter in [*truth.fresh, *truth.released]]
+    async with made.worker(verifier) as rig:
+        assert await rig.drain() == len(again) + len(fresh)
+        while await rig.turnout.run_once():
+            pass
+        rig.restored._looked_s -= 60
+        assert await rig.restored.check() == []
+        assert await made.turnout("accepted") == {
+            "electronic": len(truth.stored) + len(truth.held) + 1 + len(again) + len(fresh),
+            "postal": len(truth.returned),
+        }
+        assert {await made.state(cast) for cast in [*again, *fresh]} == {b"s"}
+    given = [
+        row["number"] for row in await made.rows("votes") if row["reference"] in {c.reference for c in again}
+    ]
+    assert lost == len(given)
+    # Numbers go on behind the largest that is known; those of the lost votes were the last, and come again.
+    assert all(number <= max(numbers) + len(again) + len(fresh) for number in given)
+
+
+async def test_what_an_edge_remembers_names_the_lost(truth: Truth, tmp_path: Path) -> None:
+    """Lost references in a journal are named, their numbers are accounted for; numbers in between are not."""
+    made = truth.made
+    entries = [
+        fields
+        for shard in range(made.shards)
+        for _, fields in await made.admin.xrange(handoff.votes_key(made.ballot, shard))
+    ]
+    by_reference = {fields[b"ref"].decode(): fields for fields in entries if b"ref" in fields}
+    shard = truth.waiting[0].voter.shard
+    casts = [cast for cast in truth.waiting if cast.voter.shard == shard]
+    last = casts[-1]
+    number = int(by_reference[last.reference][b"n"])
+    lines = [
+        {"ballot": made.ballot, "shard": shard, "at": 1, "first": number, "references": [last.reference]},
+        {"ballot": "another", "shard": 0, "at": 1, "first": 1, "references": [last.reference]},
+        {
+            "ballot": made.ballot,
+            "shard": truth.stored[0].voter.shard,
+            "at": 1,
+            "numbers": [int(by_reference[truth.stored[0].reference][b"n"])],
+            "references": [truth.stored[0].reference],
+        },
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"ballot": "torn'
+    (tmp_path / "accepted-20261122T080000Z-1.jsonl").write_text(text)
+
+    await truth.restore(dict.fromkeys(truth.keys))
+    report = await truth.merge()
+
+    assert report.unconfirmed == [last.reference]
+    unnamed = [int(by_reference[cast.reference][b"n"]) for cast in casts[:-1]]
+    found = [n for first, end in report.unaccounted.get(str(shard), []) for n in range(first, end + 1)]
+    assert found == unnamed
+    assert truth.sources.journals.unreadable == 1
+
+
+class _Cut(Redis):
+    """A client that dies before its n-th command."""
+
+    left = 0
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Die, or execute."""
+        type(self).left -= 1
+        if type(self).left < 0:
+            raise asyncio.CancelledError
+        return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+async def test_killed_anywhere_it_is_run_again(truth: Truth, stack: Stack) -> None:
+    """A merge that dies before any of its commands and is run again comes to the same end."""
+    made = truth.made
+    copy = truth.copies[3]
+    await truth.restore(copy)
+    _Cut.left = limit = 10_000
+    password = stack.home.password("valkey-admin").reveal()
+    address = stack.servers.valkey
+    client: Any = _Cut(host=address.host, port=address.port, username="admin", password=password, protocol=2)
+    try:
+        await truth.merge(client)
+        commands = limit - _Cut.left
+        whole = [await truth.state(shard) for shard in range(made.shards)]
+        chance = random.Random(SEED)  # where it is cut, the same each time
+        for cut in sorted(chance.sample(range(commands), min(CUTS, commands))):
+            await truth.restore(copy)
+            _Cut.left = cut
+            with pytest.raises(asyncio.CancelledError):
+                await truth.merge(client)
+            _Cut.left = limit
+            await truth.merge(client)
+            await sound(truth)
+            assert [await truth.state(shard) for shard in range(made.shards)] == whole
+            assert not (await truth.merge(client)).changed
+    finally:
+        await client.aclose()
+
+
+async def test_a_mark_that_names_another_vote_is_named_and_left(truth: Truth) -> None:
+    """Gate and record disagree: the report says so, and neither mark nor code is overwritten."""
+    made, cast = truth.made, truth.stored[0]
+    key = handoff.voted_key(made.ballot, cast.voter.shard)
+    other = gate_layout.Mark("e", 1_760_000_000_000_000, bytes(16), truth.waiting[0].reference).to_value()
+    await made.admin.hset(key, cast.voter.uin, other)
+    thief = truth.fresh[0]
+    credentials = handoff.credentials_key(made.ballot, thief.shard)
+    await made.admin.hset(credentials, thief.digest[:16], bytes(16) + b"ce")
+
+    report = await truth.merge()
+
+    assert len(report.conflicts) == 2
+    assert any(cast.reference in each for each in report.conflicts)
+    assert await made.admin.hget(key, cast.voter.uin) == other
+    assert (await made.admin.hget(credentials, thief.digest[:16]))[:16] == bytes(16)
+
+
+async def test_a_forgotten_ballot_is_published_and_a_closed_one_stays_closed(truth: Truth) -> None:
+    """Publishing comes back from the record; a shard that has closed is not opened by a later record."""
+    made = truth.made
+    before = await made.admin.hget(handoff.PUBLISHED_KEY, made.ballot)
+    await made.admin.hdel(handoff.PUBLISHED_KEY, made.ballot)
+    gate = handoff.gate_key(made.ballot, 0)
+    await made.admin.hset(gate, mapping={"state": "closed", "closes_us": "1760000000000000"})
+
+    report = await truth.merge()
+
+    assert report.published
+    assert await made.admin.hget(handoff.PUBLISHED_KEY, made.ballot) == before
+    assert len(report.conflicts) == 1
+    assert await made.admin.hmget(gate, "state", "closes_us") == [b"closed", b"1760000000000000"]
+    assert b64encode(made.document.canonical) in before.decode()
