@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from tests.conftest import Stack
 
 ROLES: dict[Cluster, tuple[str, ...]] = {
-    "voterdb": ("ballot_worker", "ballot_desk", "ballot_monitor", "ballot_checker", "ballot_trimmer"),
+    "voterdb": (
+        "ballot_worker",
+        "ballot_desk",
+        "ballot_monitor",
+        "ballot_checker",
+        "ballot_trimmer",
+        "ballot_recovery",
+    ),
     "userdb": ("ballot_people", "ballot_complaints"),
 }
 Verb = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"]
