@@ -42,6 +42,10 @@ class Chain:
     timeline: int
     histories: Mapping[str, str]
     reaches: int
+    switches: Mapping[int, int]
+    """Where each earlier timeline of this one's history ended."""
+    whole: bool = True
+    """Whether all WAL that there is was taken: the moment that was asked for is not before its end."""
     gap: str | None = None
     """The first segment that is missing although later ones are there."""
 
@@ -49,6 +53,17 @@ class Chain:
     def last(self) -> Entry:
         """The base that the WAL is added to."""
         return self.bases[-1]
+
+    @property
+    def next_segment(self) -> int:
+        """The number of the segment that would go on where this ends."""
+        taken = [segment_number(entry.segment or "") for entry in self.wal if _is_segment(entry)]
+        ends = _place(self.last.end_lsn or self.last.start_lsn or "0/0")
+        return max([each + 1 for each in taken], default=ends // SEGMENT_BYTES)
+
+    def is_its(self, segment: str) -> bool:
+        """Whether a segment belongs to the timeline that is followed, or to one that it comes from."""
+        return _belongs(segment, self.timeline, self.switches)
 
     @property
     def bytes(self) -> int:
@@ -107,10 +122,18 @@ def choose(
     chain = _parents(newest, live)
     wal, gap = _segments(live.values(), newest, timeline, switches)
     reaches = max([newest.ended, *(entry.started for entry in wal)])
-    if at is not None:
-        wal = _enough(wal, at)
+    taken = wal if at is None else _enough(wal, at)
     histories = {f"{each.timeline:08X}.history": each.history for each in restored if each.history}
-    return Chain(chain, (*_histories(live.values()), *wal), timeline, histories, reaches, gap)
+    return Chain(
+        chain,
+        (*_histories(live.values()), *taken),
+        timeline,
+        histories,
+        reaches,
+        switches,
+        whole=taken == wal and gap is None,
+        gap=gap,
+    )
 
 
 def segment_number(name: str) -> int:
@@ -165,7 +188,16 @@ def _parents(newest: Entry, live: Mapping[str, Entry]) -> tuple[Entry, ...]:
 
 
 def _histories(live: Any) -> list[Entry]:
-    return [entry for entry in live if entry.kind == "wal" and len(entry.segment or "") < NAME_DIGITS]
+    return [entry for entry in live if entry.kind == "wal" and not _is_segment(entry)]
+
+
+def _is_segment(entry: Entry) -> bool:
+    return entry.kind == "wal" and len(entry.segment or "") == NAME_DIGITS
+
+
+def _belongs(segment: str, timeline: int, switches: Mapping[int, int]) -> bool:
+    own = int(segment[:8], 16)
+    return own == timeline or (own in switches and segment_number(segment) <= switches[own] // SEGMENT_BYTES)
 
 
 def _segments(
@@ -174,11 +206,10 @@ def _segments(
     """The WAL after the base, in one unbroken line, and the first segment that is missing from it."""
     chosen: dict[int, Entry] = {}
     for entry in live:
-        if entry.kind != "wal" or len(entry.segment or "") != NAME_DIGITS:
+        name = entry.segment or ""
+        if not _is_segment(entry) or not _belongs(name, timeline, switches):
             continue
-        own, number = int(entry.segment[:8], 16), segment_number(entry.segment)
-        if own != timeline and not (own in switches and number <= switches[own] // SEGMENT_BYTES):
-            continue
+        own, number = int(name[:8], 16), segment_number(name)
         known = chosen.get(number)
         if known is None or own >= int((known.segment or "0")[:8], 16):
             chosen[number] = entry

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -120,6 +121,7 @@ def rebuild(
             with source.opened(entry, advance=advance) as stream:
                 step.bytes += copy(stream, scratch.wal / (entry.segment or entry.id))
         step.note = f"{len(chain.bases)} base, {len(chain.wal)} WAL"
+    _add_what_was_not_sealed(source, chain, scratch)
     for name, text in chain.histories.items():
         (scratch.wal / name).write_text(text, "utf-8")
     with steps.step(f"{what}: put them together") as step:
@@ -139,6 +141,16 @@ def rebuild(
         told = scratch.ask(*(f"SELECT ({asked})::text AS answer" for asked in uses.values()))
         used = tuple(name for name, said in zip(uses, told, strict=True) if said == "true")
     return Rebuilt(chain, replayed, reaches, json.loads(answer), used)
+
+
+def _add_what_was_not_sealed(source: Source, chain: Chain, scratch: Scratch) -> None:
+    """The spool of this home goes on where the backups end, as long as no segment between them is missing."""
+    spooled = source.spooled() if chain.whole else {}
+    number = chain.next_segment
+    for name, path in spooled.items():
+        if chain.is_its(name) and restore_chain.segment_number(name) == number:
+            shutil.copyfile(path, scratch.wal / name)
+            number += 1
 
 
 def _replay(scratch: Scratch, wanted: Wanted, chain: Chain) -> tuple[Replayed, int | None]:

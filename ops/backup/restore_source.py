@@ -20,7 +20,7 @@ from ops.backup.opening import open_sealed
 from ops.backup.place import BackupFailed, HashingReader
 from ops.backup.restore_unpacking import Stream, label
 from ops.backup.sealed_file import DoesNotOpen, read_head
-from ops.backup.verify import inflated
+from ops.backup.verify import SEGMENT, inflated
 from runtime.home import Home
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ops.backup.sealed_file import Header
 
 FILES_MAX: Final = 100_000
+PARTIAL: Final = ".partial"
 NOTHING_CHANGED: Final = "Nothing was changed."
 
 
@@ -47,6 +48,7 @@ class Source:
         self.folder: Final = target / what
         self._key = key
         self._home_list = Catalogue(home, what, target)
+        self._spool = home.data / f"{what}.wal-spool" if own else None
         self._list = self._home_list if own else Catalogue(Home(target / what / "no-home"), what, target)
         if not self.folder.is_dir():
             raise click.ClickException(f"{target} holds no backups of {what}. {NOTHING_CHANGED}")
@@ -75,6 +77,15 @@ class Source:
             if size != entry.bytes:
                 return entry
         return None
+
+    def spooled(self) -> dict[str, Path]:
+        """The newest WAL, received here and not among the backups yet, by segment; the last is not full."""
+        if self._spool is None or not self._spool.is_dir():
+            return {}
+        found = {
+            path.name.removesuffix(PARTIAL): path for path in sorted(self._spool.iterdir(), reverse=True)
+        }
+        return {name: path for name, path in sorted(found.items()) if SEGMENT.fullmatch(name)}
 
     @contextmanager
     def opened(
