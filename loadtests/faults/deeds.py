@@ -8,13 +8,11 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
-from loadtests.faults import hands, servers
+from loadtests.faults import hands, servers, spoil
 from loadtests.faults.clock import SteppedClock
 from loadtests.faults.draw import Fault
-from loadtests.faults.ground import Ground
+from loadtests.faults.ground import EDGE_PROCESSES, Ground
 from loadtests.faults.kinds import DATABASE_CHILD, EDGE, EDGE_CHILD, VALKEY, VOTERDB
 from loadtests.stage import StageFault
 
@@ -27,7 +25,6 @@ ALONE = frozenset({EDGE, VALKEY})
 MANY, FEW = 0.66, 0.34
 SLOW_SECONDS = (0.05, 0.45)
 DATABASE_FILE_BYTES = 8_192
-TORN = b"*5\r\n$4\r\nHSET\r\n$11\r\ntorn:by:run\r\n$5\r\nfie"
 JUNK_BYTES = 900
 STEP_SECONDS = 20.0
 
@@ -65,9 +62,13 @@ class Deeds:
     def kill(self, fault: Fault) -> int:
         """SIGKILL of all parts at once."""
         victims = {part: self._one(part, fault) for part in fault.kind.parts}
+        orphans = [pid for part in ALONE & victims.keys() for pid in self._ground.family(part)]
         died = now_us()
         hands.send([*victims.values()], signal.SIGKILL)
-        return self._back(victims, died)
+        back = self._back(victims, died)
+        # What a killed edge leaves behind answers what it has begun; that is no return.
+        gone = self._gone(orphans, "the children of what was killed")
+        return max(back, gone) if orphans else back
 
     def restart(self, fault: Fault) -> int:
         """Asked to end as an operator would ask; the supervisor starts it again."""
@@ -138,13 +139,17 @@ class Deeds:
         """No file may grow: every write fails, as on a disk that is full or broken."""
         (part,) = fault.kind.parts
         family = self._ground.family(part)
-        most = self._append_only_bytes() if part == VALKEY else DATABASE_FILE_BYTES
-        _limit_files(family, most)
+        most = (
+            spoil.append_only(self._ground.servers_home).stat().st_size
+            if part == VALKEY
+            else DATABASE_FILE_BYTES
+        )
+        spoil.limit_files(family, most)
         if part == VALKEY:  # it ends itself rather than confirm what is not on disk
-            until(lambda: not hands.alive(family[0]), seconds=DEATH_SECONDS_MAX, what="the queue to end")
+            self._gone(family, "the queue, which cannot write,")
             return self._back({part: family[0]}, now_us())
         time.sleep(fault.lasts_s)
-        _limit_files([*family, *self._ground.family(part)], resource.RLIM_INFINITY)
+        spoil.limit_files([*family, *self._ground.family(part)], resource.RLIM_INFINITY)
         self._serves(part)
         return now_us()
 
@@ -154,9 +159,8 @@ class Deeds:
         (victim,) = ground.pids(VALKEY)
         ground.freezer.freeze([ground.servers_pid])  # so that it is not started before the tail is torn
         hands.send([victim], signal.SIGKILL)
-        until(lambda: not hands.alive(victim), seconds=DEATH_SECONDS_MAX, what="the queue to be gone")
-        with self._append_only().open("ab") as file:
-            file.write(TORN)
+        self._gone([victim], "the queue")
+        spoil.tear(spoil.append_only(ground.servers_home))
         ground.freezer.thaw()
         return self._back({VALKEY: victim}, now_us())
 
@@ -208,42 +212,29 @@ class Deeds:
         back = since
         for part, victim in victims.items():
             if part not in {VALKEY, VOTERDB, DATABASE_CHILD}:
-                until(
-                    lambda part=part, victim=victim: (
-                        victim not in (now := self._ground.pids(part))  # type: ignore[misc]
-                        and bool(now)
-                    ),
-                    seconds=BACK_SECONDS_MAX,
-                    what=f"another {part}",
-                )
+                self._another(part, victim)
             else:
-                until(
-                    lambda victim=victim: not hands.alive(victim),  # type: ignore[misc]
-                    seconds=DEATH_SECONDS_MAX,
-                    what=f"{part} to be gone",
-                )
+                self._gone([victim], part)
             there = self._serves(part)
             if part in ALONE:
                 back = max(back, there)
         return back
 
+    def _another(self, part: str, victim: int) -> int:
+        """Wait until somebody else is in the victim's place."""
+        wanted = EDGE_PROCESSES if part == EDGE_CHILD else 1
+        return until(
+            lambda: victim not in (now := self._ground.pids(part)) and len(now) >= wanted,
+            seconds=BACK_SECONDS_MAX,
+            what=f"another {part}",
+        )
+
+    def _gone(self, pids: list[int], what: str) -> int:
+        return until(
+            lambda: not any(map(hands.alive, pids)), seconds=DEATH_SECONDS_MAX, what=f"{what} to be gone"
+        )
+
     def _serves(self, part: str) -> int:
         return until(
             lambda: self._ground.serves(part), seconds=BACK_SECONDS_MAX, what=f"{part} to answer again"
         )
-
-    def _append_only(self) -> Path:
-        """The file that the queue appends to."""
-        folder = self._ground.servers_home / "data" / "valkey" / "appendonlydir"
-        return max(folder.glob("*.incr.aof"), key=lambda path: path.stat().st_mtime_ns)
-
-    def _append_only_bytes(self) -> int:
-        return self._append_only().stat().st_size
-
-
-def _limit_files(pids: list[int], most: int) -> None:
-    """No file of theirs may grow beyond `most` bytes."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, hard))

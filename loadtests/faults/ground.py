@@ -179,7 +179,7 @@ class Ground(Stage):
             case "voterdb" | "voterdb-process":
                 return servers.postgres_answers(self.address(VOTERDB)[1])
             case "edge":
-                return servers.listens(self.port)
+                return bool(self.pids(EDGE_CHILD)) and servers.listens(self.port)
             case _:
                 return bool(self.pids(part))
 

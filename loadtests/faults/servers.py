@@ -27,6 +27,8 @@ def listens(port: int) -> bool:
     """Whether anybody accepts connections there."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS_MAX).close()
+    except ConnectionResetError:
+        return True  # and ended it at once
     except OSError:
         return False
     return True
