@@ -59,7 +59,7 @@ class Chain:
         """The number of the segment that would go on where this ends."""
         taken = [segment_number(entry.segment or "") for entry in self.wal if _is_segment(entry)]
         ends = _place(self.last.end_lsn or self.last.start_lsn or "0/0")
-        return max([each + 1 for each in taken], default=ends // SEGMENT_BYTES)
+        return max([each + 1 for each in taken], default=ends // SEGMENT_BYTES + 1)
 
     def is_its(self, segment: str) -> bool:
         """Whether a segment belongs to the timeline that is followed, or to one that it comes from."""

@@ -78,7 +78,6 @@ class Rebuilt:
 
     chain: Chain
     replayed: Replayed
-    reaches: int | None
     holds: dict[str, Any]
     used_keys: tuple[str, ...]
 
@@ -121,7 +120,7 @@ def rebuild(
             with source.opened(entry, advance=advance) as stream:
                 step.bytes += copy(stream, scratch.wal / (entry.segment or entry.id))
         step.note = f"{len(chain.bases)} base, {len(chain.wal)} WAL"
-    _add_what_was_not_sealed(source, chain, scratch)
+    reaches = max(chain.reaches, _add_what_was_not_sealed(source, chain, scratch))
     for name, text in chain.histories.items():
         (scratch.wal / name).write_text(text, "utf-8")
     with steps.step(f"{what}: put them together") as step:
@@ -134,38 +133,40 @@ def rebuild(
         scratch.combine(parts)
         step.bytes = sum(path.stat().st_size for path in scratch.server.data.rglob("*") if path.is_file())
     with steps.step(f"{what}: replay the WAL"):
-        replayed, reaches = _replay(scratch, wanted, chain)
+        replayed = _replay(scratch, wanted, chain, reaches)
     with steps.step(f"{what}: look at it"):
         (answer,) = scratch.ask(HOLDS[what])
         uses = USES[what]
         told = scratch.ask(*(f"SELECT ({asked})::text AS answer" for asked in uses.values()))
         used = tuple(name for name, said in zip(uses, told, strict=True) if said == "true")
-    return Rebuilt(chain, replayed, reaches, json.loads(answer), used)
+    return Rebuilt(chain, replayed, json.loads(answer), used)
 
 
-def _add_what_was_not_sealed(source: Source, chain: Chain, scratch: Scratch) -> None:
-    """The spool of this home goes on where the backups end, as long as no segment between them is missing."""
+def _add_what_was_not_sealed(source: Source, chain: Chain, scratch: Scratch) -> int:
+    """Where the backups end this home's spool may go on, without a gap; when the newest of it came."""
+    newest = 0
     spooled = source.spooled() if chain.whole else {}
     number = chain.next_segment
     for name, path in spooled.items():
         if chain.is_its(name) and restore_chain.segment_number(name) == number:
             shutil.copyfile(path, scratch.wal / name)
-            number += 1
+            number, newest = number + 1, int(path.stat().st_mtime * 1_000_000)
+    return newest
 
 
-def _replay(scratch: Scratch, wanted: Wanted, chain: Chain) -> tuple[Replayed, int | None]:
+def _replay(scratch: Scratch, wanted: Wanted, chain: Chain, reaches: int) -> Replayed:
     """Step 4. An archive in which nothing was committed after the moment is replayed to its end."""
     at = None if wanted.at is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=wanted.at)
     try:
-        return scratch.replay(at=at, timeline=chain.timeline), wanted.at
+        return scratch.replay(at=at, timeline=chain.timeline)
     except TargetNotReached as error:
-        if wanted.at is not None and wanted.at > chain.reaches:
+        if wanted.at is not None and wanted.at > reaches:
             last = f"; the last transaction in them is of {error.last}" if error.last else ""
             raise click.ClickException(
-                f"The backups of {scratch.server.name} reach to {_time(chain.reaches)}{last}: choose an "
+                f"The backups of {scratch.server.name} reach to {_time(reaches)}{last}: choose an "
                 f"earlier --at, or leave it out for the newest state. {NOTHING_CHANGED}"
             ) from error
-    return scratch.replay(at=None, timeline=chain.timeline), wanted.at
+    return scratch.replay(at=None, timeline=chain.timeline)
 
 
 def take_over(scratch: Scratch, home: Home, actor: str, detail: dict[str, Any]) -> bool:

@@ -82,9 +82,8 @@ class Source:
         """The newest WAL, received here and not among the backups yet, by segment; the last is not full."""
         if self._spool is None or not self._spool.is_dir():
             return {}
-        found = {
-            path.name.removesuffix(PARTIAL): path for path in sorted(self._spool.iterdir(), reverse=True)
-        }
+        there = sorted(self._spool.iterdir(), reverse=True)  # a full segment after its own beginnings
+        found = {path.name.removesuffix(PARTIAL): path for path in there}
         return {name: path for name, path in sorted(found.items()) if SEGMENT.fullmatch(name)}
 
     @contextmanager
