@@ -121,8 +121,9 @@ class Catalogue:
         """Add one fact: on disk in the home when this returns; in the copy too, or with the next that is."""
         line = canonical_json({"fact": fact, "id": backup, "at": format_time(now_us, decimals=6), **details})
         with locks.exclusive(self._lock, wait_s=LOCK_WAIT_S):
+            in_step = self._copy is not None and _size(self._copy) == _size(self._home_file)
             _add(self._home_file, [line])
-            self._bring_copy_up_to_date()
+            self._add_to_copy([line] if in_step else None)
 
     def made(self, entry: Entry) -> None:
         """Add that a backup was made: whole and on disk, not yet proven."""
@@ -166,18 +167,20 @@ class Catalogue:
             for path in (self._home_file, self._copy):
                 if path is None or not path.exists():
                     continue
-                kept = [line for line in _lines(path) if (f := _fact(line)) is None or f["id"] not in backups]
+                kept = [line for line in _lines(path) if not _tells_of(_fact(line), backups)]
                 home_files.replace(path, "".join(line.decode("utf-8", "replace") + "\n" for line in kept))
 
-    def _bring_copy_up_to_date(self) -> None:
+    def _add_to_copy(self, lines: list[bytes] | None) -> None:
+        """Add `lines` to the copy, or without any given all that it lacks; a target that is away waits."""
         if self._copy is None:
             return
         try:
             self._copy.parent.mkdir(mode=0o700, exist_ok=True)
-            there = set(_lines(self._copy))
-            missing = [line for line in _lines(self._home_file) if line not in there]
-            if missing:
-                _add(self._copy, missing)
+            if lines is None:
+                there = set(_lines(self._copy))
+                lines = [line for line in _lines(self._home_file) if line not in there]
+            if lines:
+                _add(self._copy, lines)
         except OSError as error:
             log.warning("catalogue_not_copied", what=self.what, reason=error.strerror)
 
@@ -215,6 +218,11 @@ def _entry(fact: Mapping[str, Any], *, ended: int) -> Entry:
     )
 
 
+def _tells_of(fact: Mapping[str, Any] | None, backups: frozenset[str]) -> bool:
+    """Whether a line is about one of `backups`; what was restored once is never forgotten."""
+    return fact is not None and fact["id"] in backups and fact["fact"] != "restored"
+
+
 def _fact(line: bytes) -> dict[str, Any] | None:
     try:
         fact = orjson.loads(line)
@@ -246,6 +254,13 @@ def _add(path: Path, lines: list[bytes]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _last_byte(path: Path) -> bytes:

@@ -1,0 +1,247 @@
+"""Base backups of a cluster, full or incremental, streamed from the server straight through the sealing.
+
+Nothing of them is in clear on any disk. Read back and proven while the data key is still in memory, only
+then listed. An incremental that cannot be made, for whatever reason, becomes a full one, and that is said.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import subprocess
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from ballot.encoding import format_time
+from ops.backup.catalogue import BASE_KINDS, Entry, backup_id
+from ops.backup.place import BackupFailed, Draft, Place
+from ops.backup.verify import prove_base
+from ops.supervisor import tethered
+from runtime import home as home_files
+from runtime import logs
+from runtime.clock import SystemClock
+from runtime.postgres_server import program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import IO
+
+    from ops.backup.catalogue import Covered, Kind
+    from ops.backup.cluster import ClusterSource
+    from ops.backup.verify import Manifest
+
+BLOCK_BYTES: Final = 1 << 20
+SILENCE_MAX_S: Final = 900.0
+"""A checkpoint that is spread over its five minutes says nothing meanwhile."""
+POLL_S: Final = 0.5
+STOP_WAIT_S: Final = 10.0
+SAID_LINES: Final = 20
+PERCENT: Final = re.compile(rb"\((\d+)%\)")
+COVERED: Final = "covered.json"
+log = logs.get("backup")
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a base backup is made: at once or gently, who sees how far it is, and who may stop it."""
+
+    at_once: bool = True
+    progress: Callable[[int], None] = lambda _percent: None
+    say: Callable[[str], None] = lambda _sentence: None
+    stopped: Callable[[], bool] = lambda: False
+
+
+def back_up(place: Place, source: ClusterSource, *, full: bool, manner: Manner | None = None) -> Entry:
+    """Make, prove and list a base backup; the place is held alone. BackupFailed if there is none."""
+    manner = manner or Manner()
+    place.check()
+    source.check()
+    parent = None if full else parent_of(place)
+    if not full and parent is None:
+        manner.say(f"There is no {place.what} backup to add to: a full one is made.")
+    if parent is not None:
+        try:
+            return _make(place, source, "incremental", parent, manner)
+        except ToolFailed as error:
+            log.warning("incremental_not_possible", what=place.what, parent=parent.id, error=error)
+            manner.say(
+                f"An incremental backup of {place.what} is not possible: {error.message} A full one is made."
+            )
+    return _make(place, source, "full", None, manner)
+
+
+class ToolFailed(BackupFailed):
+    """pg_basebackup ended without a backup, for its own reasons."""
+
+
+def parent_of(place: Place) -> Entry | None:
+    """What the next incremental adds to: a proven backup whose files and list are there; nothing if none is.
+
+    Of the backups since the last full one, n of them, the next adds to number n & (n - 1). So no chain is
+    longer than the number of bits of n, and each change is copied that often at most, too.
+    """
+    entries = place.catalogue.entries()
+    fulls = [entry for entry in entries if entry.kind == "full" and entry.usable]
+    if not fulls:
+        return None
+    series: list[Entry] = []
+    for entry in entries:
+        begins = entry.id == fulls[-1].id
+        adds = entry.kind == "incremental" and any(entry.parent == before.id for before in series)
+        if (begins or adds) and _may_be_added_to(place, entry):
+            series.append(entry)
+    return series[len(series) & (len(series) - 1)] if series else None
+
+
+def _may_be_added_to(place: Place, entry: Entry) -> bool:
+    return (
+        entry.usable
+        and entry.key_id == place.public.id
+        and place.manifest(entry.id).is_file()
+        and place.holds(entry.file, entry.bytes)
+    )
+
+
+def _make(place: Place, source: ClusterSource, kind: Kind, parent: Entry | None, manner: Manner) -> Entry:
+    covers = source.marks()
+    began = SystemClock().now_us()
+    name = free_id(place, kind, began)
+    with Draft(place, kind=kind, backup_id=name) as draft:
+        command = [
+            *(program("pg_basebackup"), *source.arguments),
+            *("--pgdata=-", "--format=tar", "--wal-method=fetch", "--manifest-checksums=SHA256"),
+            *("--progress", f"--checkpoint={'fast' if manner.at_once else 'spread'}"),
+            *(() if parent is None else (f"--incremental={place.manifest(parent.id)}",)),
+        ]
+        _stream(command, source.environment, draft, manner)
+        draft.finish()
+        manifest = draft.prove(prove_base)
+        made = Entry(
+            id=name,
+            kind=kind,
+            file=draft.file,
+            bytes=draft.size,
+            sha256=draft.sha256,
+            key_id=place.public.id,
+            started=began,
+            ended=SystemClock().now_us(),
+            parent=None if parent is None else parent.id,
+            start_lsn=manifest.start_lsn,
+            end_lsn=manifest.end_lsn,
+            timeline=manifest.timeline,
+            covers=covers,
+        )
+        _keep_manifest(place, name, manifest)
+        draft.publish()
+    return listed(place, made)
+
+
+def listed(place: Place, made: Entry) -> Entry:
+    """Put a backup that was just proven into the catalogue."""
+    place.catalogue.made(made)
+    now = SystemClock().now_us()
+    place.catalogue.append("verified", made.id, now, ok=True, how="content")
+    if place.what == "voterdb" and made.kind in BASE_KINDS:
+        note_covered(place, made, now)
+    return replace(made, verified=True, verified_at=now)
+
+
+def note_covered(place: Place, entry: Entry, now_us: int) -> None:
+    """Tell whoever trims the queue up to where the voter database is in a proven backup."""
+    marks: Sequence[Covered] = entry.covers
+    note = {
+        "backup": entry.id,
+        "verified_at": format_time(now_us, decimals=6),
+        "marks": [{"ballot": m.ballot, "shard": m.shard, "side": m.side, "entry": m.entry} for m in marks],
+    }
+    home_files.replace(place.home.backup / f"{place.what}.{COVERED}", json.dumps(note, indent=1) + "\n")
+
+
+def free_id(place: Place, kind: str, now_us: int) -> str:
+    """An id that no backup has: one of the same kind and second takes the next second's."""
+    taken = {entry.id for entry in place.catalogue.entries()}
+    while (name := backup_id(kind, now_us)) in taken or place.holds_any(name):
+        now_us += 1_000_000
+    return name
+
+
+def _keep_manifest(place: Place, name: str, manifest: Manifest) -> None:
+    place.manifests.mkdir(mode=0o700, exist_ok=True)
+    home_files.replace(place.manifest(name), manifest.text.decode("utf-8", "surrogateescape"))
+
+
+def _stream(command: list[str], environment: dict[str, str], draft: Draft, manner: Manner) -> None:
+    """Run pg_basebackup into the draft; it is ended when we are, or when it says nothing for too long."""
+    child = subprocess.Popen(
+        tethered(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    said: deque[str] = deque(maxlen=SAID_LINES)
+    listener = threading.Thread(target=_listen, args=(child.stderr, said, manner.progress), daemon=True)
+    listener.start()
+    try:
+        _copy(child, draft, manner)
+        code = child.wait(STOP_WAIT_S)
+    except subprocess.TimeoutExpired as error:
+        raise ToolFailed("pg_basebackup does not end.") from error
+    finally:
+        end(child)
+        listener.join(STOP_WAIT_S)
+    if code != 0:
+        raise ToolFailed(_reason(said))
+
+
+def _copy(child: subprocess.Popen[bytes], draft: Draft, manner: Manner) -> None:
+    out = child.stdout
+    if out is None:
+        raise RuntimeError("the child was started without a pipe")
+    heard = time.monotonic()
+    while True:
+        if manner.stopped():
+            raise BackupFailed("It was stopped.")
+        if select.select([out], [], [], POLL_S)[0]:
+            block = out.read1(BLOCK_BYTES)  # type: ignore[attr-defined]  # a buffered reader
+            if not block:
+                return
+            draft.write(block)
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENCE_MAX_S:
+            raise ToolFailed(f"pg_basebackup has said nothing for {SILENCE_MAX_S / 60:.0f} minutes.")
+
+
+def _listen(errors: IO[bytes] | None, said: deque[str], progress: Callable[[int], None]) -> None:
+    for line in errors or ():
+        percent = PERCENT.search(line)
+        if percent is not None:
+            progress(int(percent[1]))
+        else:
+            said.append(line.decode("utf-8", "replace").strip())
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End a child, kindly first."""
+    if child.poll() is None:
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(STOP_WAIT_S)
+    if child.poll() is None:
+        child.kill()
+        child.wait(STOP_WAIT_S)
+    for pipe in (child.stdout,):
+        if pipe is not None:
+            pipe.close()
+
+
+def _reason(said: Sequence[str]) -> str:
+    """The line that most likely says why, cut to a bearable length."""
+    faults = [line for line in said if "error:" in line or "ERROR" in line or "FATAL" in line]
+    line = (faults or list(said) or ["no reason given"])[0]
+    return line.removeprefix("pg_basebackup: ")[:300].rstrip(".") + "."

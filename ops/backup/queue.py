@@ -1,0 +1,117 @@
+"""Copies of the queue: a snapshot that Valkey writes beside its own files, sealed to the target and deleted.
+
+A copy is the state of one moment. What came after it is in the voter database or lost with the queue's disk;
+`ballot recover` puts both together, so that an old copy lets nobody vote twice.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import redis
+
+from ops.backup.catalogue import Entry
+from ops.backup.place import BackupFailed, Draft, Place
+from ops.backup.postgres import Manner, free_id, listed
+from ops.backup.verify import prove_queue
+from runtime.addresses import ADMIN
+from runtime.clock import SystemClock
+from runtime.preparation import admin_client
+
+if TYPE_CHECKING:
+    from runtime.servers import Servers
+
+SNAPSHOT_WAIT_S: Final = 900.0
+POLL_S: Final = 0.05
+BLOCK_BYTES: Final = 1 << 20
+
+
+def back_up_queue(place: Place, servers: Servers, manner: Manner | None = None) -> Entry:
+    """Make, prove and list a copy of the queue; the place is held alone. BackupFailed if there is none."""
+    manner = manner or Manner()
+    if not servers.embedded:
+        raise BackupFailed(
+            "The queue is one of your own servers: copy its files where it runs. The voter database, "
+            "which is backed up here, and `ballot recover` rebuild what matters of it."
+        )
+    place.check()
+    began = SystemClock().now_us()
+    name = free_id(place, "queue", began)
+    snapshot: Path | None = None
+    try:
+        with _admin(servers) as client:
+            snapshot = _snapshot_file(client)
+            snapshot.unlink(missing_ok=True)  # one that was left when somebody was killed
+            _save(client, snapshot, manner)
+        return _seal(place, name, began, snapshot, manner)
+    except redis.RedisError as error:
+        raise BackupFailed(f"The queue does not answer ({type(error).__name__}).") from error
+    except OSError as error:
+        raise BackupFailed(f"The queue's snapshot cannot be read: {error.strerror}.") from error
+    finally:
+        if snapshot is not None:
+            snapshot.unlink(missing_ok=True)
+
+
+def _admin(servers: Servers) -> redis.Redis:
+    user, password = servers.credentials("valkey", ADMIN)
+    return admin_client(servers.valkey, user=user, password=password)
+
+
+def _snapshot_file(client: redis.Redis) -> Path:
+    answer = client.config_get("dir", "dbfilename")
+    settings = {_text(name): _text(value) for name, value in answer.items()}
+    return Path(settings["dir"]) / settings["dbfilename"]
+
+
+def _save(client: redis.Redis, snapshot: Path, manner: Manner) -> None:
+    """Have a snapshot written; `SCHEDULE` waits for a rewrite of the append-only file that runs already."""
+    client.execute_command("BGSAVE", "SCHEDULE")  # type: ignore[no-untyped-call]
+    deadline = time.monotonic() + SNAPSHOT_WAIT_S
+    while True:
+        state = client.info("persistence")
+        running = state["rdb_bgsave_in_progress"] or state["aof_rewrite_in_progress"]
+        if not running and state["rdb_last_bgsave_status"] != "ok":
+            raise BackupFailed(
+                "The queue could not write a snapshot: look for room on its disk and in memory."
+            )
+        if not running and snapshot.exists():
+            return
+        if manner.stopped():
+            raise BackupFailed("It was stopped.")
+        if time.monotonic() > deadline:
+            raise BackupFailed(f"The queue wrote no snapshot within {SNAPSHOT_WAIT_S / 60:.0f} minutes.")
+        time.sleep(POLL_S)
+
+
+def _seal(place: Place, name: str, began: int, snapshot: Path, manner: Manner) -> Entry:
+    with snapshot.open("rb") as file, Draft(place, kind="queue", backup_id=name) as draft:
+        size = max(1, snapshot.stat().st_size)
+        done = 0
+        while block := file.read(BLOCK_BYTES):
+            draft.write(block)
+            done += len(block)
+            manner.progress(100 * done // size)
+            if manner.stopped():
+                raise BackupFailed("It was stopped.")
+        draft.finish()
+        if draft.prove(prove_queue) != draft.plain_sha256:
+            raise BackupFailed(f"What was written to {place.target} reads back differently.")
+        made = Entry(
+            id=name,
+            kind="queue",
+            file=draft.file,
+            bytes=draft.size,
+            sha256=draft.sha256,
+            key_id=place.public.id,
+            started=began,
+            ended=SystemClock().now_us(),
+        )
+        draft.publish()
+    return listed(place, made)
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)

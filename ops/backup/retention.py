@@ -1,0 +1,102 @@
+"""What is deleted, and what never is: the last proven chain, and whatever something kept is built on.
+
+Every moment of the days that are kept stays restorable, so the newest chain from before them stays too, and
+the WAL from its beginning on. Copies of the queue are for the last day; before that one a day is kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ops.backup.catalogue import BASE_KINDS
+from ops.backup.settings import DAY_US
+from runtime import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ops.backup.catalogue import Entry
+    from ops.backup.place import Place
+
+FORGET_AT_ONCE_MIN: Final = 200
+log = logs.get("backup")
+
+
+def outdated(entries: Sequence[Entry], now_us: int, keep_us: int) -> tuple[Entry, ...]:
+    """The backups that may be deleted at `now_us`, a chain's youngest first."""
+    there = [entry for entry in entries if not entry.deleted]
+    kept = _bases_to_keep(there, now_us - keep_us)
+    oldest_needed = min((entry.started for entry in there if entry.id in kept), default=0)
+    gone = []
+    copies = _queue_copies_to_keep(there, now_us, keep_us)
+    for entry in there:
+        if entry.kind in BASE_KINDS:
+            old = entry.id not in kept
+        elif entry.kind == "queue":
+            old = entry.id not in copies
+        else:
+            old = entry.ended < min(oldest_needed, now_us - keep_us)
+        if old:
+            gone.append(entry)
+    return tuple(sorted(gone, key=lambda entry: entry.started, reverse=True))
+
+
+def enforce(place: Place, now_us: int, keep_us: int) -> tuple[Entry, ...]:
+    """Delete what is outdated and say so in the catalogue; the place is held alone. What was deleted."""
+    entries = place.catalogue.entries()
+    deleted = []
+    for entry in outdated(entries, now_us, keep_us):
+        try:
+            (place.folder / entry.file).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("backup_not_deleted", what=place.what, id=entry.id, reason=error.strerror)
+            continue
+        place.manifest(entry.id).unlink(missing_ok=True)
+        place.catalogue.append("deleted", entry.id, now_us)
+        log.info("backup_deleted", what=place.what, id=entry.id, bytes=entry.bytes)
+        deleted.append(entry)
+    past = frozenset(entry.id for entry in entries if entry.deleted and entry.ended < now_us - 2 * keep_us)
+    if len(past) >= FORGET_AT_ONCE_MIN:
+        place.catalogue.forget(past)
+    return tuple(deleted)
+
+
+def _bases_to_keep(there: Sequence[Entry], cutoff: int) -> set[str]:
+    by_id = {entry.id: entry for entry in there}
+    bases = [entry for entry in there if entry.kind in BASE_KINDS]
+    whole = [entry for entry in bases if entry.usable and _leads_to_full(entry, by_id)]
+    wanted = [entry for entry in bases if entry.ended >= cutoff]
+    wanted += whole[-1:]  # the last that is known to be good, however old
+    wanted += [entry for entry in whole if entry.ended < cutoff][-1:]
+    kept: set[str] = set()
+    while wanted:
+        entry = wanted.pop()
+        if entry.id not in kept:
+            kept.add(entry.id)
+            if entry.parent in by_id:
+                wanted.append(by_id[entry.parent])
+    return kept
+
+
+def _leads_to_full(entry: Entry, by_id: dict[str, Entry]) -> bool:
+    seen = set()
+    while entry.kind != "full":
+        parent = by_id.get(entry.parent or "")
+        if parent is None or not parent.usable or parent.id in seen:
+            return False
+        seen.add(parent.id)
+        entry = parent
+    return True
+
+
+def _queue_copies_to_keep(there: Sequence[Entry], now_us: int, keep_us: int) -> set[str]:
+    copies = [entry for entry in there if entry.kind == "queue"]
+    kept = {entry.id for entry in copies if entry.ended >= now_us - DAY_US}
+    days: set[int] = set()
+    for entry in copies:
+        day = entry.started // DAY_US
+        if entry.ended >= now_us - keep_us and entry.usable and day not in days:
+            days.add(day)
+            kept.add(entry.id)
+    kept.update(entry.id for entry in [each for each in copies if each.usable][-1:])
+    return kept

@@ -1,0 +1,162 @@
+"""`ballot backup serve`: backs one of the three up on its schedule, for as long as it runs.
+
+What is due is read from the catalogue each time, so a restart changes nothing. A failure is logged, written
+as an event and tried again soon; from the second in a row on it is an alarm.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final, Literal
+
+import click
+
+from ops.backup import retention
+from ops.backup.catalogue import BASE_KINDS
+from ops.backup.cluster import ClusterSource
+from ops.backup.place import BackupFailed, Place
+from ops.backup.postgres import Manner, back_up
+from ops.backup.queue import back_up_queue
+from ops.backup.wal import WalArchive
+from runtime import locks, logs
+from runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ops.backup.catalogue import Entry
+    from ops.backup.keys import What
+    from ops.backup.settings import BackupSettings
+    from runtime.servers import Servers
+
+Due = Literal["full", "incremental", "queue"]
+LOOK_S: Final = 1.0
+LIST_LOOK_S: Final = 30.0
+AGAIN_S: Final = 60.0
+LOCK_WAIT_S: Final = 600.0
+RECEIVING_WAIT_S: Final = 30.0
+SECOND_US: Final = 1_000_000
+FAILURES_ALARM: Final = 2
+log = logs.get("backup")
+
+
+def due(what: What, entries: Sequence[Entry], settings: BackupSettings, now_us: int) -> Due | None:
+    """What is to be made now, judged by what there is. A clock that was set back makes nothing wait."""
+    usable = [entry for entry in entries if entry.usable]
+    if what == "queue":
+        last = [entry for entry in usable if entry.kind == "queue"]
+        return None if _recent(last, now_us, settings.every_s) else "queue"
+    if not _recent([entry for entry in usable if entry.kind == "full"], now_us, settings.full_s):
+        return "full"
+    if not _recent([entry for entry in usable if entry.kind in BASE_KINDS], now_us, settings.every_s):
+        return "incremental"
+    return None
+
+
+def _recent(entries: Sequence[Entry], now_us: int, within_s: int) -> bool:
+    return any(0 <= now_us - entry.started < within_s * SECOND_US for entry in entries)
+
+
+class Keeper:
+    """Keeps one of the three backed up."""
+
+    def __init__(self, found: Servers, what: What, settings: BackupSettings, stop: threading.Event) -> None:
+        self._servers = found
+        self._settings = settings
+        self._stop = stop
+        self._place = Place.of(found.home, what, settings.required_target())
+        self._source = None if what == "queue" else ClusterSource(found, what)
+        self._wal = None if self._source is None else WalArchive(self._place, self._source)
+        self._failures = 0
+
+    def run(self) -> None:
+        """Back up until told to stop; a ClickException if another process does so already."""
+        home, what = self._servers.home, self._place.what
+        descriptor = locks.opened(home.backup / f"{what}.serve.lock")
+        try:
+            if not locks.try_alone(descriptor):
+                raise click.ClickException(f"Another process is backing up {what} of {home.path} already.")
+            log.info("backups_begin", what=what)
+            if self._place.on_the_same_disk:
+                log.warning("backup_on_the_same_disk", what=what)
+            self._keep()
+        finally:
+            os.close(descriptor)
+
+    def _keep(self) -> None:
+        receiver: threading.Thread | None = None
+        if self._wal is not None:
+            # Before the first base backup: what is written after it is then not missing.
+            receiver = threading.Thread(target=self._wal.run, args=(self._stop,), name="wal")
+            receiver.start()
+            self._wal.receiving.wait(RECEIVING_WAIT_S)
+        try:
+            self._follow_schedule()
+        finally:
+            self._stop.set()
+            if receiver is not None:
+                receiver.join()
+
+    def _follow_schedule(self) -> None:
+        clock = SystemClock()
+        look_at = again_at = clock.monotonic()
+        while not self._stop.is_set():
+            now = clock.monotonic()
+            anew = self._wal is not None and self._wal.needs_base.is_set()
+            if now >= again_at and (anew or now >= look_at):
+                entries = self._place.catalogue.entries()
+                wanted = due(self._place.what, entries, self._settings, clock.now_us())
+                wanted = wanted or ("incremental" if anew else None)
+                if wanted is not None and not self._attempt(wanted):
+                    longest = max(AGAIN_S, float(self._settings.every_s))
+                    again_at = clock.monotonic() + min(AGAIN_S * 2.0 ** (self._failures - 1), longest)
+                look_at = clock.monotonic() + LIST_LOOK_S
+            self._stop.wait(LOOK_S)
+
+    def _attempt(self, wanted: Due) -> bool:
+        manner = Manner(at_once=False, stopped=self._stop.is_set)
+        if self._wal is not None:
+            self._wal.needs_base.clear()
+        try:
+            made = make(self._place, self._servers, full=wanted == "full", manner=manner, wait_s=LOCK_WAIT_S)
+            retention_of(self._place, self._settings)
+        except (click.ClickException, OSError) as error:
+            if self._stop.is_set():
+                return False
+            if self._wal is not None and wanted != "full":
+                self._wal.needs_base.set()
+            self._failures += 1
+            say = log.alarm if self._failures >= FAILURES_ALARM else log.error
+            say("backup_failed", what=self._place.what, kind=wanted, times=self._failures, error=error)
+            return False
+        self._failures = 0
+        log.info("backup_made", what=self._place.what, id=made.id, bytes=made.bytes, sha256=made.sha256)
+        return True
+
+
+def make(place: Place, found: Servers, *, full: bool, manner: Manner, wait_s: float) -> Entry:
+    """Make one backup, holding the place alone, and write what became of it as an event of its cluster."""
+    what = place.what
+    source = None if what == "queue" else ClusterSource(found, what)
+    try:
+        with place.alone(wait_s):
+            if source is None:
+                made = back_up_queue(place, found, manner)
+            else:
+                made = back_up(place, source, full=full, manner=manner)
+    except BackupFailed as error:
+        if source is not None and not manner.stopped():
+            source.event("backup.failed", {"reason": error.message})
+        raise
+    if source is not None:
+        told: dict[str, object] = {"id": made.id, "bytes": made.bytes, "sha256": made.sha256}
+        source.event("backup.made", {**told, "kind": made.kind, "parent": made.parent})
+        source.event("backup.verified", told)
+    return made
+
+
+def retention_of(place: Place, settings: BackupSettings) -> tuple[Entry, ...]:
+    """Delete what is outdated, holding the place alone."""
+    with place.alone(LOCK_WAIT_S):
+        return retention.enforce(place, SystemClock().now_us(), settings.keep_us)

@@ -1,0 +1,198 @@
+"""The WAL between base backups, received as it is written and sealed segment by segment.
+
+The server keeps what we have not fetched yet, up to a bound; what was fetched and could not be sealed yet
+waits in a spool beside the servers' data, up to another. Beyond both WAL is lost to the backup, never votes
+to the voter: that is said, and the next base backup begins anew.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from ops.backoff import Backoff
+from ops.backup.catalogue import Entry, compact
+from ops.backup.cluster import SLOT
+from ops.backup.place import WAL_DRAFT, BackupFailed, Draft, Place
+from ops.backup.postgres import end
+from ops.backup.verify import GZIP_WINDOW, SEGMENT, prove_wal
+from ops.supervisor import tethered
+from runtime import logs
+from runtime.clock import SystemClock
+from runtime.postgres_server import program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ops.backup.cluster import ClusterSource
+
+FINISHED: Final = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
+SPOOL_BYTES_MAX: Final = 1 << 30
+SWITCH_S: Final = 60.0
+"""How long a commit may wait in a segment that is not full."""
+POLL_S: Final = 0.5
+SAY_AGAIN_S: Final = 60.0
+SAID_BYTES_MAX: Final = 4096
+FAST: Final = 1
+BLOCK_BYTES: Final = 1 << 20
+log = logs.get("backup")
+
+
+class WalArchive:
+    """Receives and seals the WAL of one cluster for as long as `run` runs.
+
+    `needs_base` is set when WAL before this moment is missing: what follows needs a new base to be of use.
+    """
+
+    def __init__(self, place: Place, source: ClusterSource) -> None:
+        self._place = place
+        self._source = source
+        self.spool: Final = place.home.data / f"{place.what}.wal-spool"
+        self.needs_base: Final = threading.Event()
+        self.receiving: Final = threading.Event()
+        self._backoff = Backoff()
+        self._said_at: dict[str, float] = {}
+        self._switched_at = time.monotonic()
+
+    def run(self, stop: threading.Event) -> None:
+        """Receive and seal until told to stop; what fails is said and tried again."""
+        self._place.remove_drafts(WAL_DRAFT)
+        while not stop.is_set():
+            started = time.monotonic()
+            try:
+                self._prepare()
+                self._seal_what_there_is()
+                self._receive(stop)
+            except (BackupFailed, OSError) as error:
+                self._say("wal_not_received", error)
+            stop.wait(self._backoff.after_death(time.monotonic() - started))
+
+    def sweep(self) -> int:
+        """Seal each finished segment of the spool and take it out; how many."""
+        done = 0
+        for path in sorted(self.spool.iterdir()):
+            if FINISHED.fullmatch(path.name):
+                self._seal(path)
+                path.unlink()
+                done += 1
+        return done
+
+    def _prepare(self) -> None:
+        self.spool.mkdir(mode=0o700, exist_ok=True)
+        if self._source.keep_slot():
+            self._seal_what_there_is()
+            for left in self.spool.iterdir():  # of another life of the server: its positions mean nothing now
+                left.unlink()
+            log.warning("wal_begins_anew", what=self._place.what)
+            self.needs_base.set()
+
+    def _receive(self, stop: threading.Event) -> None:
+        if self._is_full():
+            raise BackupFailed("The spool is full: the target does not take what the server writes.")
+        command = [program("pg_receivewal"), *self._source.arguments, f"--directory={self.spool}"]
+        command += [f"--slot={SLOT}", "--no-loop", "--status-interval=5"]
+        with (self._place.home.logs / f"pg_receivewal-{self._place.what}.out").open("wb") as said:
+            child = subprocess.Popen(
+                tethered(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                env=self._source.environment,
+            )
+        try:
+            self.receiving.set()
+            while child.poll() is None and not self._is_full():
+                self._look()
+                if stop.wait(POLL_S):
+                    break
+            if child.poll() is not None:
+                raise BackupFailed(f"pg_receivewal has ended: {self._last_words()}")
+        finally:
+            self.receiving.clear()
+            end(child)
+            self._seal_what_there_is()
+
+    def _look(self) -> None:
+        """Seal what is finished; now and then have the server finish what it is at."""
+        try:
+            self.sweep()
+            if time.monotonic() - self._switched_at >= SWITCH_S:
+                self._switched_at = time.monotonic()
+                self._source.switch_wal()
+        except (BackupFailed, OSError) as error:
+            self._say("wal_not_sealed", error)
+
+    def _seal_what_there_is(self) -> None:
+        try:
+            self.sweep()
+        except (BackupFailed, OSError) as error:
+            self._say("wal_not_sealed", error)
+
+    def _seal(self, path: Path) -> None:
+        """Compress, seal, prove and list one segment."""
+        now = SystemClock().now_us()
+        name = f"{compact(now)}-wal-{path.name}"
+        digest_of_it = prove_wal(iter([path.read_bytes()]), path.name)
+        with Draft(self._place, kind="wal", backup_id=name, ending=WAL_DRAFT) as draft:
+            deflate = zlib.compressobj(FAST, zlib.DEFLATED, GZIP_WINDOW)
+            with path.open("rb") as file:
+                while block := file.read(BLOCK_BYTES):
+                    draft.write(deflate.compress(block))
+            draft.write(deflate.flush())
+            draft.finish()
+            if draft.prove(lambda content: prove_wal(content, path.name)) != digest_of_it:
+                raise BackupFailed(f"What was written to {self._place.target} reads back differently.")
+            made = self._entry(path, name, draft, now)
+            draft.publish()
+        self._place.catalogue.made(made)
+        self._place.catalogue.append("verified", made.id, SystemClock().now_us(), ok=True, how="content")
+
+    def _entry(self, path: Path, name: str, draft: Draft, began: int) -> Entry:
+        is_segment = SEGMENT.fullmatch(path.name) is not None
+        size = path.stat().st_size
+        start = (int(path.name[8:16], 16) << 32) + int(path.name[16:], 16) * size if is_segment else 0
+        return Entry(
+            id=name,
+            kind="wal",
+            file=draft.file,
+            bytes=draft.size,
+            sha256=draft.sha256,
+            key_id=self._place.public.id,
+            started=began,
+            ended=SystemClock().now_us(),
+            start_lsn=_lsn(start) if is_segment else None,
+            end_lsn=_lsn(start + size) if is_segment else None,
+            timeline=int(path.name[:8], 16),
+            segment=path.name,
+        )
+
+    def _is_full(self) -> bool:
+        return sum(_size(path) for path in self.spool.iterdir()) > SPOOL_BYTES_MAX
+
+    def _last_words(self) -> str:
+        path = self._place.home.logs / f"pg_receivewal-{self._place.what}.out"
+        lines = path.read_bytes()[-SAID_BYTES_MAX:].decode("utf-8", "replace").strip().splitlines()
+        return (lines or ["no reason given."])[-1]
+
+    def _say(self, action: str, error: Exception) -> None:
+        """Log a failure, the same one at most once a minute."""
+        now = time.monotonic()
+        if now - self._said_at.get(action, -SAY_AGAIN_S) >= SAY_AGAIN_S:
+            self._said_at[action] = now
+            log.error(action, what=self._place.what, error=error)
+
+
+def _size(path: Path) -> int:
+    """How large a file is; nothing if it was renamed meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _lsn(position: int) -> str:
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
