@@ -22,6 +22,10 @@ ENTRIES_MAX: Final = 1000
 MINUTE_US: Final = 60_000_000
 BEGINNING: Final = "0-0"
 STUCK_S: Final = 60.0
+LOOK_S: Final = 5.0
+"""So often the reader asks for its place and marks again, also while there is nothing to count: a database
+restored from an older copy has older marks, and what they lack may be the last that ever comes."""
+
 METHODS: Final[dict[Kind, str]] = {"vote": "electronic", "postal": "postal", "workplace": "workplace"}
 
 _log = logs.get("turnout")
@@ -55,13 +59,17 @@ class TurnoutReader:
         self._metrics = metrics
         self._clock = clock
         self._marks: dict[tuple[str, int], str] | None = None
+        self._looked_s = clock.monotonic()
         self._refused_s: float | None = None
         self._refused_at: dict[tuple[str, int], str] = {}
 
     async def run_once(self) -> int:
         """Count one round of entries and tell how many; 0 as long as another worker has the place."""
-        if self._marks is None and not await self._take_place():
-            return 0
+        known = self._marks
+        if known is None or self._clock.monotonic() - self._looked_s >= LOOK_S:
+            self._marks = None
+            if not await self._take_place(known):
+                return 0
         counted = 0
         try:
             for ballot in self._catalogue.ballots.values():
@@ -74,14 +82,20 @@ class TurnoutReader:
             raise
         return counted
 
-    async def _take_place(self) -> bool:
+    async def _take_place(self, known: dict[tuple[str, int], str] | None) -> bool:
+        """Have the place, or still have it, and the marks; `known` are those we had."""
         if not await self._store.take_turnout_place():
+            self._metrics.turnout_reader.set(0)
             await self._watch_the_other()
             return False
         self._refused_s = None
         self._marks = await self._turnout_marks()
+        self._looked_s = self._clock.monotonic()
         self._metrics.turnout_reader.set(1)
-        _log.info("turnout_place_taken")
+        if known is None:
+            _log.info("turnout_place_taken")
+        elif any(order(self._marks.get(place, BEGINNING)) < order(mark) for place, mark in known.items()):
+            _log.warning("turnout_rewound")
         return True
 
     async def _watch_the_other(self) -> None:
