@@ -23,7 +23,7 @@ from intake.clocks import Clocks
 from intake.faults import place
 from intake.gate import ACCESS, CAST, Decision, Unready
 from intake.lines import CALL_ITEMS_MAX, Done, Item
-from intake.link import Link
+from intake.link import Link, Note
 from intake.node import Node, Trusted
 from intake.routing import Address, name_of, slot_of
 from intake.scout import Scout
@@ -71,6 +71,7 @@ class Batcher:
         settings: Settings,
         clock: Clock,
         issue_receipts: Callable[[Sequence[Leaf]], Sequence[bytes]],
+        note: Note | None = None,
     ) -> None:
         self._node = node
         self._alone = alone
@@ -78,6 +79,7 @@ class Batcher:
         self._settings = settings
         self._clock = clock
         self._issue_receipts = issue_receipts
+        self._note = note
         self._clocks = Clocks()
         self._links: dict[Address, Link] = {}
         self._deciding: frozenset[Address] = frozenset()
@@ -194,6 +196,7 @@ class Batcher:
             issue_receipts=self._issue_receipts,
             redirect=self._redirect,
             changed=self._link_changed,
+            note=self._note,
         )
         if self._tasks is None:
             raise RuntimeError("a link is only made while running")

@@ -17,7 +17,7 @@ from intake import metrics
 from intake.clocks import Clocks, Reading
 from intake.durability import OUT_OF_MEMORY, OUT_OF_MEMORY_TEXT
 from intake.faults import place
-from intake.gate import RECEIPTED, Decision, Unready, decisions
+from intake.gate import CAST, RECEIPTED, Call, Decision, Unready, decisions
 from intake.lines import Item, Lines, Round
 from intake.node import NOT_DONE, Node, NotKept
 from runtime import logs
@@ -40,6 +40,8 @@ CATCH_UP_S: Final = 0.25
 
 Redirect = Callable[[Item, ResponseError], None]
 Issue = Callable[[Sequence[Leaf]], Sequence[bytes]]
+Note = Callable[[str, int, Sequence[Decision]], None]
+"""Called with what a shard of a ballot decided in one call, once everybody has their answer."""
 
 
 class Link:
@@ -55,6 +57,7 @@ class Link:
         issue_receipts: Issue,
         redirect: Redirect,
         changed: Callable[[], None],
+        note: Note | None = None,
     ) -> None:
         self.name = name
         self.ready = False
@@ -66,6 +69,7 @@ class Link:
         self._issue_receipts = issue_receipts
         self._redirect = redirect
         self._changed = changed
+        self._note = note
         self._lines = Lines()
         self._wake: asyncio.Future[None] | None = None
         self._check_at_s = 0.0
@@ -236,6 +240,7 @@ class Link:
     def _settle(self, round_: Round, replies: Sequence[Any]) -> Exception | None:
         """Give every item its decision, accepted votes with receipts; the worst error among the replies."""
         decided: list[tuple[Item, Decision]] = []
+        cast: list[tuple[Call, list[Decision]]] = []
         leaves: list[Leaf] = []
         failed: Exception | None = None
         for call, items, reply in zip(round_.calls, round_.items, replies, strict=True):
@@ -244,7 +249,10 @@ class Link:
                 if failed is None or type(failed) is ResponseError:  # one about the server says more
                     failed = error or failed
                 continue
-            for item, decision in zip(items, decisions(reply), strict=True):
+            found = decisions(reply)
+            if call.function == CAST:
+                cast.append((call, found))
+            for item, decision in zip(items, found, strict=True):
                 decided.append((item, decision))
                 if decision.outcome in RECEIPTED:
                     leaves.append(
@@ -257,7 +265,17 @@ class Link:
             if decision.outcome in RECEIPTED:
                 decision.receipt = next(receipts)
             self.settle(item, decision)
+        for call, found in cast:
+            self._remember(call, found)
         return failed
+
+    def _remember(self, call: Call, found: Sequence[Decision]) -> None:
+        if self._note is None:
+            return
+        try:
+            self._note(call.ballot, call.shard, found)
+        except Exception as error:  # noqa: BLE001  # a bug there costs no vote
+            log.alarm("journal failed", error=type(error).__name__, place=place(error))
 
     def _refused(self, function: str, items: list[Item], error: Exception) -> Exception | None:
         """Send on what was not done here; any other error is given back, and its votes are not confirmed."""

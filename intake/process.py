@@ -22,6 +22,7 @@ from intake.edge import Edge
 from intake.entropy import Entropy
 from intake.failures import Failures
 from intake.faults import place
+from intake.journal import Journal
 from intake.node import Node, Trusted
 from intake.page_finder import Finder, KeptFiles
 from intake.pages import Pages
@@ -65,7 +66,8 @@ async def serve(
     receipts_key = SigningKey.from_seed(home.secret("receipts"))
     reads = Reads(valkey.connect(servers, USER, timeout_s=READ_S))
     ballots = Ballots(reads, desk_key_file=home.public_key_file, clock=clock)
-    batcher = _batcher(servers, settings=settings, clock=clock, receipts_key=receipts_key)
+    journal = Journal(home.journal, clock=clock)
+    batcher = _batcher(servers, settings=settings, clock=clock, receipts_key=receipts_key, journal=journal)
     intake = _intake(home, settings=settings, ballots=ballots, batcher=batcher, clock=clock)
     complaints = _complaints(servers, settings=settings, clock=clock)
     served = Pages(
@@ -97,6 +99,7 @@ async def serve(
     others = (metrics.flush_forever(clock), finder.look_until_found(clock))
     background = [queue, *map(asyncio.create_task, others)]
     _settle_memory()
+    journal.start()
     try:
         if wrapped is not None:
             metrics.CERTIFICATE_ENDS.set(wrapped.ends_s)
@@ -114,6 +117,7 @@ async def serve(
         await asyncio.gather(*background, return_exceptions=True)
         await reads.close()
         await complaints.close()
+        await asyncio.to_thread(journal.close)
     log.info("stopped")
     return 0
 
@@ -148,7 +152,9 @@ async def _until_asked(stop: Stop, queue: "asyncio.Task[None]") -> None:
         raise Fatal(f"sending votes to the queue has ended: {type(error).__name__} {where}")
 
 
-def _batcher(servers: Servers, *, settings: Settings, clock: Clock, receipts_key: SigningKey) -> Batcher:
+def _batcher(
+    servers: Servers, *, settings: Settings, clock: Clock, receipts_key: SigningKey, journal: Journal
+) -> Batcher:
     """The way to the queue: to one server, or to as many primaries as the Cluster has."""
     address = servers.valkey
     connect = partial(valkey.node, servers, USER, timeout_s=settings.confirm_s)
@@ -169,6 +175,7 @@ def _batcher(servers: Servers, *, settings: Settings, clock: Clock, receipts_key
         settings=settings,
         clock=clock,
         issue_receipts=partial(receipt.issue_bodies, key=receipts_key),
+        note=journal.note,
     )
 
 

@@ -17,7 +17,7 @@ from tests.manual_clock import ManualClock
 from tests.unit.intake.hand_node import HandNode, accept
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from intake.gate import Decision
 
@@ -31,6 +31,8 @@ class Bench:
         self.sent_on: list[Item] = []
         self.answered: dict[int, Decision | None] = {}
         self.states: list[tuple[bool, str]] = []
+        self.noted: list[tuple[str, int, list[str]]] = []
+        self.note_fails = False
         self.link = Link(
             self.node,
             name="one:1",
@@ -39,7 +41,15 @@ class Bench:
             issue_receipts=lambda leaves: [b"receipt"] * len(leaves),
             redirect=lambda item, _error: self.sent_on.append(item),
             changed=lambda: self.states.append((self.link.ready, self.link.reason)),
+            note=self.note,
         )
+
+    def note(self, ballot: str, shard: int, decisions: Sequence[Decision]) -> None:
+        """Remember what was noted, and that everybody had their answer by then."""
+        assert self.answered
+        self.noted.append((ballot, shard, [decision.outcome for decision in decisions]))
+        if self.note_fails:
+            raise RuntimeError("a bug in the journal")
 
     def add(self, number: int, *, shard: int = 0, seconds: float = 2.0) -> None:
         """Let a vote wait for at most so long."""
@@ -79,6 +89,25 @@ async def running() -> AsyncIterator[Bench]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def test_what_each_call_accepted_is_noted_after_the_answers() -> None:
+    """A line a call, for votes only; a fault there costs no vote and no connection."""
+    async with running() as bench:
+        bench.note_fails = True
+        bench.add(1)
+        bench.add(2)
+        bench.add(3, shard=1)
+        bench.node.answer()
+        await until(lambda: len(bench.answered) == 3)
+        bench.add(4)
+        bench.node.answer()
+        await until(lambda: len(bench.answered) == 4)
+        opened = bench.node.opened
+
+    assert bench.noted == [("b", 0, ["accepted"] * 2), ("b", 1, ["accepted"]), ("b", 0, ["accepted"])]
+    assert all(decision is not None for decision in bench.answered.values())
+    assert opened == 1
 
 
 async def test_replicas_have_as_long_as_the_last_vote_of_the_round() -> None:
