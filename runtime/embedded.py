@@ -214,9 +214,11 @@ class Embedded:
         """Apply users, functions and migrations where they or the server changed since the last time."""
         recorded, applied = self._records.processes(), self._records.applied()
         wanted: dict[str, object] = {
-            server.name: _stamp(server.name, recorded[server.name]) for server in self._servers
+            server.name: _stamp(server.name, recorded[server.name])
+            for server in self._servers
+            if server.name in recorded
         }
-        if wanted == applied:
+        if all(applied.get(name) == stamp for name, stamp in wanted.items()):
             return
         databases = [
             Database.at(
@@ -227,15 +229,15 @@ class Embedded:
                 create=True,
             )
             for cluster in CLUSTERS
-            if wanted[cluster] != applied.get(cluster)
+            if cluster in wanted and wanted[cluster] != applied.get(cluster)
         ]
         apply_migrations(self._home, databases)
-        if wanted["valkey"] != applied.get("valkey"):
+        if "valkey" in wanted and wanted["valkey"] != applied.get("valkey"):
             address = ValkeyAddress(ports.LOOPBACK, self.port("valkey"))
             ValkeyServer(self._home).prepare(address.port)
             password = self._home.password(f"valkey-{ADMIN}")
             load_functions(address, user=ADMIN, password=password, reload_users=True)
-        self._records.set_applied(wanted)
+        self._records.set_applied({**applied, **wanted})
 
     # Stopping
 

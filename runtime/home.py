@@ -204,7 +204,7 @@ class Home:
                 file.write(filename.encode("ascii") + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_directory(self.data)
+            sync_directory(self.data)
         except OSError as error:
             raise click.ClickException(f"{self.keys_made} cannot be written: {error.strerror}.") from error
 
@@ -239,7 +239,7 @@ def write_once(path: Path, text: str) -> None:
         pass
     finally:
         draft.unlink()
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def replace(path: Path, text: str) -> None:
@@ -247,7 +247,7 @@ def replace(path: Path, text: str) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     _write_synced(draft, text)
     draft.replace(path)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def digest(*parts: bytes) -> str:
@@ -266,7 +266,8 @@ def _write_synced(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Have the names in a directory on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

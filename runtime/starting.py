@@ -23,6 +23,7 @@ LINGER_WAIT_S = 3.0
 STOP_WAIT_S = 20.0
 POLL_S = 0.01
 LOG_TAIL_BYTES = 4_000
+QUEUE = "valkey"
 
 
 class Server(Protocol):
@@ -76,9 +77,10 @@ def start(
     Each process is recorded the moment it exists, so that whoever comes after us finds it.
     """
     log = home.logs / f"{server.name}.log"
-    generation = home.run / f"{server.name}.generation"
+    generation = _generation(server, home)
+    if lost := lost_data(server, home):
+        return click.ClickException(lost)
     try:
-        _refuse_lost_data(server, generation)
         for _ in range(START_ATTEMPTS):
             _wait_for_lingering(server)
             server.prepare(port)
@@ -95,7 +97,8 @@ def start(
         return fault
     except OSError as error:
         return click.ClickException(f"{server.name} could not be started: {error}.")
-    return click.ClickException(f"{server.name} could not be started: {_reason(log)}")
+    hint = "; `ballot recover` says what can be done" if server.name == QUEUE else ""
+    return click.ClickException(f"{server.name} could not be started: {_reason(log)}{hint}")
 
 
 def stop(server: Server, process: Process) -> None:
@@ -103,13 +106,19 @@ def stop(server: Server, process: Process) -> None:
     processes.stop(process, server.stop_signal, wait_s=STOP_WAIT_S)
 
 
-def _refuse_lost_data(server: Server, generation: Path) -> None:
-    """Never start on an empty directory that once held data: a promise made on it could not be kept."""
-    if generation.exists() and not server.holds_data():
-        raise click.ClickException(
-            f"{server.name} has held data but {server.data} is empty, so it was not started; "
-            "`ballot recover` says what can be done."
-        )
+def lost_data(server: Server, home: Home) -> str:
+    """Say that a directory that once held data is empty: no promise made on it could be kept."""
+    if server.holds_data() or not _generation(server, home).exists():
+        return ""
+    mended = (
+        "`ballot recover` rebuilds it" if server.name == QUEUE else "`ballot backup restore` brings it back"
+    )
+    return f"{server.name} has held data but {server.data} is empty, so it was not started; {mended}."
+
+
+def _generation(server: Server, home: Home) -> Path:
+    """The file, kept elsewhere, that says that a server has held data."""
+    return home.run / f"{server.name}.generation"
 
 
 def _wait_for_lingering(server: Server) -> None:

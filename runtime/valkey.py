@@ -20,6 +20,8 @@ from redis.backoff import NoBackoff
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from runtime.addresses import ValkeyAddress
+    from runtime.home import Redacted
     from runtime.servers import Servers
 
 CONNECTIONS_MAX = 32
@@ -87,6 +89,22 @@ def node(servers: Servers, user: str, host: str, port: int, *, timeout_s: float 
     settings = _settings(servers, user, timeout_s=timeout_s)
     return Redis(
         host=host, port=port, db=address.db, ssl=address.tls, single_connection_client=True, **settings
+    )
+
+
+def private(address: ValkeyAddress, user: str, password: Redacted, *, timeout_s: float = 60.0) -> Redis:
+    """Return a client of a server that is in nobody's settings, on one connection."""
+    return Redis(
+        host=address.host,
+        port=address.port,
+        single_connection_client=True,
+        username=user,
+        password=password.reveal(),
+        protocol=2,
+        decode_responses=False,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
     )
 
 

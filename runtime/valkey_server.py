@@ -69,8 +69,8 @@ class ValkeyServer:
         self.data.mkdir(mode=0o700, exist_ok=True)
         home_files.replace(self.users_file, users_acl(self.home))
         log = self.home.logs / f"{self.name}.log"
-        own = {"port": str(port), "dir": _quoted(self.data), "aclfile": _quoted(self.users_file)}
-        settings = {**SETTINGS, **own, "logfile": _quoted(log)}
+        own = {"port": str(port), "dir": quoted(self.data), "aclfile": quoted(self.users_file)}
+        settings = {**SETTINGS, **own, "logfile": quoted(log)}
         text = "".join(f"{key} {value}\n" for key, value in settings.items())
         home_files.replace(self.home.run / "valkey.conf", text)
         log.touch(0o600)
@@ -94,6 +94,7 @@ class ValkeyServer:
             return False
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """Return a path as the settings file takes it."""
     text = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

@@ -104,6 +104,11 @@ class Queue(Link):
             await self.on(key, lambda client: client.delete(key))
             return set()
 
+    async def recovering(self) -> bool:
+        """Whether `ballot recover` is at work on this queue, or must be."""
+        key = handoff.RECOVERING_KEY
+        return bool(await self.on(key, lambda client: client.exists(key)))
+
     async def trust(self, run_id: str) -> None:
         """Give the trust mark: from here edges take votes for this primary."""
         key = handoff.TRUST_KEY

@@ -5,7 +5,7 @@ server with a run of its own, and is judged before a vote goes to it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ballot import handoff
 from runtime import logs
@@ -27,6 +27,7 @@ class Trust:
     """Compares each new run of a primary with the stored marks, once, and gives or refuses its trust mark.
 
     It is compared again when it holds other slots than before, and when its mark was lost while it runs on.
+    While the queue is being recovered nothing is vouched for.
     """
 
     def __init__(self, *, queue: Queue, store: Store, metrics: WorkerMetrics) -> None:
@@ -36,6 +37,7 @@ class Trust:
         self._judged: dict[str, Slots] = {}
         self._refused: dict[str, list[str]] = {}
         self._silent = 0
+        self._recovering = False
 
     async def check(self) -> bool:
         """Judge every primary's run that was not judged; a refused one is judged again.
@@ -44,6 +46,9 @@ class Trust:
         """
         runs, silent = await self._queue.runs()
         trusted = await self._queue.trusted()
+        if await self._queue.recovering():
+            await self._stay_away(trusted)
+        self._recovering = False
         wanting = {
             run_id: primary
             for run_id, primary in runs.items()
@@ -62,17 +67,29 @@ class Trust:
         if not silent:
             await self._forget(trusted - runs.keys(), runs)
         if refused:
-            raise Retry("the queue has lost what was stored; intake stays closed")
+            raise Retry("the queue has lost what was stored; intake stays closed until `ballot recover`")
         if not silent:
             self._metrics.trusted.set(1)
         return not silent
+
+    async def _stay_away(self, trusted: set[str]) -> NoReturn:
+        """Vouch for nothing while the queue is being recovered, and take back what was said."""
+        self._metrics.trusted.set(0)
+        await self._queue.distrust(trusted)
+        if not self._recovering:
+            _log.warning("trust_withheld", run_ids=sorted(trusted))
+            self._recovering = True
+        raise Retry(
+            "the queue is being recovered, or was restored and is not recovered yet; intake stays closed "
+            "until `ballot recover` has ended"
+        )
 
     async def _judge(self, run_id: str, primary: "Primary", marks: Sequence[Mark], *, trusted: bool) -> bool:
         """Compare one run with the marks of the shards it holds, and say whether it is trusted."""
         faults = await self._faults(primary, marks)
         if faults:
             for fault in faults:
-                _log.alarm("trust_refused", run_id=run_id, fault=fault)
+                _log.alarm("trust_refused", run_id=run_id, fault=fault, needed="ballot recover")
             if trusted:
                 await self._queue.distrust([run_id])
             if self._refused.get(run_id) != faults:
@@ -81,8 +98,8 @@ class Trust:
             return False
         runs, _ = await self._queue.runs()
         now = runs.get(run_id)
-        if now is None or now.slots != primary.slots:
-            raise Retry("the queue started again, or slots moved, while it was compared")
+        if now is None or now.slots != primary.slots or await self._queue.recovering():
+            raise Retry("the queue started again, slots moved, or a recovery began while it was compared")
         if not trusted:
             await self._queue.trust(run_id)
             _log.info("trust_given", run_id=run_id)

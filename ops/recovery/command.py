@@ -1,9 +1,127 @@
-"""`ballot recover`."""
+"""`ballot recover`: what the queue lacks, and the gate rebuilt from what is stored.
+
+After the loss or the restore of either side. A voter database that is behind is no matter for this command:
+workers take from the queue again what it lacks (workers/restored.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ballot.suite import AeadKey
+from ops.pinned import pinned_key
+from ops.recovery import in_place, rebuilt, record, wrong
+from ops.recovery.journals import Journals
+from ops.recovery.merge import Sources
+from runtime import postgres, valkey
+from runtime.addresses import ADMIN
+from runtime.home import Home
+from runtime.lifecycle import run_async
+from runtime.servers import servers
+from runtime.starting import lost_data
+from runtime.valkey_server import ValkeyServer
+
+if TYPE_CHECKING:
+    from ops.recovery.report import Report
+    from runtime.servers import Servers
+
+REBUILT = "The queue starts again by itself under `ballot up`, and takes votes once a worker has compared it."
+MERGED = "It takes votes once a worker has compared it."
+
 
 @click.command("recover")
-def recover() -> None:
-    """Say what the queue lacks, and rebuild the gate from what is stored."""
-    raise click.ClickException("not built yet")
+@click.option("--dry-run", is_flag=True, help="Only say what is wrong and what would be done; exit 1 then.")
+@click.option(
+    "--journal",
+    "directories",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A directory with journals of edges on other machines; this home's own are always read.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def recover(directories: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> None:
+    """Say what the queue lacks, and rebuild the gate from what is stored.
+
+    Nobody whose vote is stored can vote again afterwards, everybody else can; the report names the rest.
+    Killed anywhere, run it again. No vote is taken from the moment something is wrong until it is done.
+    """
+    home = Home.from_environment(os.environ)
+    if home.embedded and not dry_run and rebuilt.finish(home):
+        _say("the recovery that was interrupted is finished", quiet=as_json)
+    with valkey.plainly():
+        why = _look(home)
+        if not why:
+            click.echo(json.dumps({"wrong": []}) if as_json else "nothing is wrong with the queue")
+            return
+        if dry_run:
+            click.echo(json.dumps({"wrong": why}) if as_json else "\n".join(_needed(home, why)))
+            raise SystemExit(1)
+        _say("\n".join(_needed(home, why)), quiet=as_json)
+        report, kept = _recover(home, _sources(home, directories), why)
+    if as_json:
+        click.echo(json.dumps({"wrong": why, "kept": str(kept), "report": report.to_dict()}))
+    else:
+        click.echo(report.to_text())
+        click.echo(f"the report is kept in {kept}; then: `ballot check` on every ballot")
+        click.echo(REBUILT if home.embedded else MERGED)
+
+
+def _look(home: Home) -> list[str]:
+    """What is wrong; a queue that does not start has its reason told as it is."""
+    if home.embedded:
+        lost = lost_data(ValkeyServer(home), home)
+        if lost:
+            return [lost]
+    try:
+        with servers(home) as running:
+            return run_async(lambda: _compare(running))
+    except click.ClickException as fault:
+        if home.embedded and fault.message.startswith(f"{ValkeyServer.name} "):
+            return [fault.message]
+        raise
+
+
+async def _compare(running: Servers) -> list[str]:
+    client: Any = valkey.connect(running, ADMIN)
+    database = await postgres.connect(running, "voterdb", record.ROLE)
+    try:
+        return await wrong.look(client, database)
+    finally:
+        await client.aclose()
+        await database.close()
+
+
+def _needed(home: Home, why: list[str]) -> list[str]:
+    what = (
+        "the queue is rebuilt beside its old files from these and the voter database, and put in their place"
+        if home.embedded
+        else "what the voter database knows is put back into the running queue, with every edge closed"
+    )
+    return ["something is wrong with the queue:", *(f"  {each}" for each in why), f"needed: {what}"]
+
+
+def _sources(home: Home, directories: tuple[Path, ...]) -> Sources:
+    key = home.secrets / "queue.key"
+    return Sources(
+        desk_public=pinned_key(home.public_key_file),
+        queue_key=AeadKey(home.secret("queue")) if key.exists() else None,
+        journals=Journals((home.journal, *directories)),
+        roots=home.desk / "roots",
+    )
+
+
+def _recover(home: Home, sources: Sources, why: list[str]) -> tuple[Report, Path]:
+    if home.embedded:
+        return rebuilt.rebuild(home, sources, why)
+    with servers(home) as running:
+        return run_async(lambda: in_place.merge_in_place(home, running, sources, why))
+
+
+def _say(text: str, *, quiet: bool) -> None:
+    if not quiet:
+        click.echo(text)

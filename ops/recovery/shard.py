@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,6 +63,16 @@ class Window:
     changed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How much a shard has, as it is."""
+
+    armed: bool
+    codes: int
+    voters: int
+    accepted: int
+
+
 class Shard:
     """The nine keys of one shard."""
 
@@ -98,6 +109,16 @@ class Shard:
         )
         return Window(
             bytes(state).decode(), int(closes_us), int(accepted), int(released), int(number), bool(changed)
+        )
+
+    async def known(self) -> Known:
+        """Count what is here."""
+        opens_us, accepted = await self._client.hmget(self.keys[0], "opens_us", "accepted")
+        return Known(
+            opens_us is not None,
+            await self._client.hlen(self.keys[1]),
+            await self._client.hlen(self.keys[2]),
+            int(accepted) if accepted is not None and accepted.isdigit() else 0,
         )
 
     async def number(self) -> int:
@@ -151,9 +172,9 @@ class Shard:
         """Make a stream end at `last`, and its group go on after `position`."""
         before = await self.extent(key)
         if before.group is None:
-            await self._does(
-                key, "XGROUP CREATE", key, handoff.GROUP, position, "MKSTREAM", "ENTRIESREAD", read
-            )
+            create = ("XGROUP CREATE", key, handoff.GROUP, position, "MKSTREAM", "ENTRIESREAD", read)
+            with suppress(ResponseError):  # a worker was sooner; anything else shows below
+                await self._does(key, *create)
         await self._does(key, "XSETID", key, last, "ENTRIESADDED", added)
         await self._does(key, "XGROUP SETID", key, handoff.GROUP, position, "ENTRIESREAD", read)
 

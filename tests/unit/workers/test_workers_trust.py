@@ -28,12 +28,17 @@ class Queue:
     def __init__(self) -> None:
         self.primaries = {"low": primary(1, LOW), "high": primary(2, HIGH)}
         self.silent = 0
+        self.latched = False
         self.marks: set[str] = {"ended"}
         self.ends = {handoff.votes_key("b", shard): ("100-0", 10) for shard in range(SHARDS)}
 
     async def runs(self) -> tuple[dict[str, Primary], int]:
         """Those that answer."""
         return dict(self.primaries), self.silent
+
+    async def recovering(self) -> bool:
+        """Whether somebody recovers it."""
+        return self.latched
 
     async def trusted(self) -> set[str]:
         """The marks given."""
@@ -133,6 +138,20 @@ async def test_a_primary_that_lost_votes_keeps_out_itself_alone(
     queue.ends[stream] = ("100-0", 10)
     await trust.check()
     assert queue.marks == {"high", "heir"}
+
+
+async def test_while_the_queue_is_recovered_nothing_is_vouched_for(queue: Queue, trust: Trust) -> None:
+    """With the latch every mark is taken back and none is given; without it each run is compared again."""
+    await trust.check()
+    queue.latched = True
+    for _ in range(2):
+        with pytest.raises(Retry, match="ballot recover"):
+            await trust.check()
+        assert queue.marks == set()
+
+    queue.latched = False
+    await trust.check()
+    assert queue.marks == {"low", "high"}
 
 
 async def test_slots_that_arrive_without_their_votes_cost_the_trust(queue: Queue, trust: Trust) -> None:

@@ -1,0 +1,80 @@
+"""Recovery of the home's own queue: rebuilt aside from its old files and voterdb, then put in place.
+
+The order, each step safe to repeat: (1) the queue is stopped and held; (2) a private server runs on a copy of
+its files; (3) merge; (4) all of it on disk; (5) the event, and the report kept; (6) one rename. Killed before
+(6), the queue is as it was, and closed as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ballot import handoff
+from ops.recovery import merge, record, report
+from ops.supervisor import tethered
+from runtime import postgres, progress
+from runtime.addresses import ADMIN
+from runtime.lifecycle import run_async
+from runtime.offline import without_queue
+from runtime.rebuilding import Rebuilding
+from runtime.valkey import private
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ops.recovery.merge import Sources
+    from ops.recovery.report import Report
+    from runtime.addresses import ValkeyAddress
+    from runtime.home import Home, Redacted
+    from runtime.servers import Servers
+
+
+def finish(home: Home) -> bool:
+    """Finish what a recovery that was killed in its last step had begun; say whether there was one."""
+    if not (home.data / "valkey.rebuilding").exists():
+        return False
+    with without_queue(home):
+        return Rebuilding(home).finish()
+
+
+def rebuild(home: Home, sources: Sources, why: list[str]) -> tuple[Report, Path]:
+    """Rebuild the queue; the report, and where it is kept."""
+    made = report.Report(why, "embedded")
+    with without_queue(home) as running:  # (1)
+        place = Rebuilding(home, tied=tethered)
+        place.finish()
+        place.prepare()
+        with place.server() as (address, password):  # (2)
+            run_async(lambda: _merge(running, address, password, sources, made))  # (3)
+            place.complete(address, password)  # (4)
+        aside = place.aside()
+        made.before, made.notes = str(aside or ""), [*place.notes]
+        made.ended_us = time.time_ns() // 1000
+        run_async(lambda: _record(running, made))  # (5)
+        kept = report.keep(home, made)
+        place.put_in_place(aside)  # (6)
+    return made, kept
+
+
+async def _merge(
+    running: Servers, address: ValkeyAddress, password: Redacted, sources: Sources, made: Report
+) -> None:
+    database = await postgres.connect(running, "voterdb", record.ROLE)
+    client: Any = private(address, ADMIN, password)
+    try:
+        with progress.bar(length=await merge.size(database), label="rebuilding the gate") as shown:
+            made.ballots = await merge.merge(client, database, sources=sources, advance=shown.update)
+        made.journal_lines_unreadable = sources.journals.unreadable
+        await client.delete(handoff.RECOVERING_KEY, handoff.TRUST_KEY)
+    finally:
+        await client.aclose()
+        await database.close()
+
+
+async def _record(running: Servers, made: Report) -> None:
+    database = await postgres.connect(running, "voterdb", record.ROLE)
+    try:
+        await report.record(database, made)
+    finally:
+        await database.close()
