@@ -1,0 +1,235 @@
+"""Restoring real backups of real servers: to the last line, to a moment, and never half."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ops.backup import restore_home
+from ops.backup.restore_cluster import ask
+from runtime import locks, postgres, valkey
+from runtime.home import Home
+from runtime.postgres_server import PostgresServer
+from runtime.servers import Servers, servers
+from tests.conftest import ballot_command
+from tests.integration.restore_rig import Origin, make_origin, report_of, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.restore_rig import Ground
+
+VOTES = "SELECT count(*)::text AS answer FROM ballot.votes"
+COMMAND_WAIT_S = 120
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Origin:
+    """A home with everything in it and its backups, stopped."""
+    return make_origin(tmp_path_factory.mktemp("origin"))
+
+
+@pytest.fixture
+def ground(origin: Origin, tmp_path: Path) -> Ground:
+    """A copy of it."""
+    return origin.copied(tmp_path)
+
+
+async def _ask(running: Servers, role: str, statement: str) -> Any:
+    connection = await postgres.connect(running, "voterdb", role)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+def test_the_newest_state_comes_back_and_is_this_homes(ground: Ground) -> None:
+    """Full, increment, archive and spool give every line; the old is kept, roles log in, the log says it."""
+    restored = ground.restore("voterdb")
+    assert restored.exit_code == 0, restored.output
+    assert ground.rig_events() == ["full", "added", "before", "after", "last"]
+    (aside,) = ground.home.data.glob("voterdb.before-*")
+    assert str(aside) in restored.output
+    assert (aside / "PG_VERSION").exists()
+    report = report_of(ground)
+    assert report["aside"] == str(aside)
+    assert [each.rpartition("-")[2] for each in report["backups"]] == ["full", "incremental"]
+    assert not list(ground.home.data.glob("*.restoring"))
+    with servers(ground.home, {}) as running:
+        kinds = "SELECT string_agg(kind, ' ') FROM ballot.events WHERE actor = 'restore'"
+        assert asyncio.run(_ask(running, "ballot_desk", kinds)) == "restore.performed"
+        assert asyncio.run(_ask(running, "ballot_checker", "SELECT count(*) FROM ballot.votes")) == 8
+
+
+def test_a_moment_in_the_past_has_what_was_before_and_not_what_came_after(
+    origin: Origin, ground: Ground, tmp_path: Path
+) -> None:
+    """To the microsecond; into a directory of its own nothing of the home changes; a full backup alone will do."""
+    before = ground.changed()
+    out = tmp_path / "out" / "data" / "voterdb"
+    out.parent.mkdir(parents=True)
+    restored = ground.restore("voterdb", "--at", origin.between, "--to", out)
+    assert restored.exit_code == 0, restored.output
+    assert ground.rig_events(Home(tmp_path / "out")) == ["full", "added", "before"]
+    assert ground.changed() == before
+
+    alone = tmp_path / "alone" / "data" / "voterdb"
+    alone.parent.mkdir(parents=True)
+    for path in (ground.target / "voterdb").glob("*-wal-*"):
+        path.unlink()  # nothing but the full backup: what the list names besides is not asked for
+    (ground.target / "voterdb" / "catalogue.jsonl").unlink()
+    restored = ground.restore(
+        "voterdb", "--from", ground.target, "--base", origin.full.id, "--to", alone, "--json"
+    )
+    assert restored.exit_code == 1  # the home's own list names WAL that is not there any more
+    (ground.home.backup / "voterdb.catalogue.jsonl").unlink()
+    restored = ground.restore("voterdb", "--base", origin.full.id, "--to", alone, "--json")
+    assert restored.exit_code == 0, restored.output
+    assert json.loads(restored.output)["wal_segments"] == 0
+    assert ground.rig_events(Home(tmp_path / "alone"))[0] == "full"
+
+
+def test_what_cannot_be_restored_is_one_sentence_and_changes_nothing(origin: Origin, ground: Ground) -> None:
+    """A wrong key, a missing increment, a flipped bit, a cut file, a moment out of reach, a file of others."""
+    before = ground.changed()
+    folder = ground.target / "voterdb"
+    increment = folder / origin.incremental.file
+    whole = increment.read_bytes()
+
+    def refused(*options: str, key: Path | None = None) -> str:
+        result = ground.restore("voterdb", *options, key=key)
+        assert result.exit_code == 1
+        assert ground.changed() == before
+        said = result.output.strip()
+        assert said.startswith("Error: ")
+        assert "\n" not in said
+        return said
+
+    assert "was sealed to the key" in refused(key=ground.key("userdb"))
+    assert "nothing earlier can be restored" in refused("--at", "2020-01-01T00:00:00Z")
+    assert "choose an earlier --at" in refused("--at", "2099-01-01T00:00:00Z")
+    assert "no full or incremental backup" in refused("--base", "20200101T000000Z-full")
+    increment.unlink()
+    assert f"{increment} is missing" in refused()
+    increment.write_bytes(whole[:-1000])
+    assert f"{increment} is missing or not whole" in refused()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    increment.write_bytes(flipped)
+    assert "does not open" in refused()
+    increment.write_bytes((folder / origin.full.file).read_bytes())
+    assert "is missing or not whole" in refused()
+    increment.write_bytes(whole)
+    wal = sorted(folder.glob("*-wal-*"))
+    wal[-1].unlink()
+    assert f"{wal[-1]} is missing" in refused()
+
+
+def test_nobody_may_be_using_the_servers(ground: Ground) -> None:
+    """While a command uses the home's servers nothing is restored there; a full disk is noticed before."""
+    users = locks.opened(ground.home.run / "users.lock")
+    try:
+        locks.share(users)
+        result = ground.restore("voterdb")
+    finally:
+        os.close(users)
+    assert result.exit_code == 1
+    assert "in use" in result.output
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restore_home, "ROOM_MARGIN", 1 << 60)
+        result = ground.restore("voterdb")
+    assert result.exit_code == 1
+    assert "make room" in result.output
+
+
+def test_lists_that_were_lost_are_made_up_from_what_is_there(
+    origin: Origin, ground: Ground, tmp_path: Path
+) -> None:
+    """Without the home's list the copy is read; without both the files' own headers and labels say enough."""
+    new = Home(tmp_path / "new")
+    new.make()
+    moved = type(ground)(new, ground.target, ground.medium)
+    (ground.target / "voterdb" / "catalogue.jsonl").unlink()
+    restored = moved.restore("voterdb")
+    assert restored.exit_code == 0, restored.output
+    assert report_of(moved)["backups"] == [origin.full.id, origin.incremental.id]
+    assert moved.rig_events() == ["full", "added", "before", "after"]  # the spool was the old home's
+    assert "This home lacks credential-digest.key, desk.key" in restored.output
+    assert "credential-digest.key" in new.keys_made.read_text()
+
+
+def test_people_and_complaints_come_back(ground: Ground) -> None:
+    """Userdb is restored by itself, under its own key, and says how many it holds."""
+    restored = ground.restore("userdb")
+    assert restored.exit_code == 0, restored.output
+    assert report_of(ground)["holds"] == {"people": 12, "complaints": 0}
+    kinds = "SELECT string_agg(kind, ' ') AS answer FROM people.events WHERE actor = 'restore'"
+    assert ask(PostgresServer(ground.home, "userdb"), kinds) == ["restore.performed"]
+
+
+def test_a_restored_queue_is_latched(ground: Ground) -> None:
+    """It has the ballot and its marks again, and the latch that keeps every edge closed until recovery."""
+    restored = ground.restore("queue")
+    assert restored.exit_code == 0, restored.output
+    assert "ballot recover" in restored.output
+    with servers(ground.home, {}) as running:
+
+        async def look() -> tuple[Any, int]:
+            client: Any = valkey.connect(running, "admin")
+            try:
+                ballots = [name.decode() for name in await client.hkeys("ballot:published")]
+                (name,) = ballots
+                return await client.get("ballot:recovering"), await client.hlen(f"{{{name}:00}}:voted")
+            finally:
+                await client.aclose()
+
+        assert asyncio.run(look()) == (b"restored", 8)
+
+
+def test_another_installations_backups_are_not_put_in_its_place(
+    origin: Origin, ground: Ground, tmp_path: Path
+) -> None:
+    """A home with data of its own takes no other cluster's backup, and no other desk's queue."""
+    own = Home(tmp_path / "own")
+    own.make()
+    with servers(own, {}):
+        pass
+    (own.public / "desk.json").write_bytes(_another_desk())
+    other = type(ground)(own, ground.target, ground.medium)
+    before = other.changed()
+    for what in ("voterdb", "queue"):
+        result = other.restore(what)  # type: ignore[arg-type]
+        assert result.exit_code == 1
+        assert "another installation" in result.output
+        assert other.changed() == before
+
+
+def test_killed_in_the_middle_it_is_run_again(ground: Ground) -> None:
+    """SIGKILL while it works leaves the old in place; the next run clears up and restores."""
+    command = [ballot_command(), "backup", "restore", "voterdb", "--key", str(ground.key("voterdb"))]
+    place = ground.home.data / "voterdb.restoring"
+    before = ground.changed()
+    child = subprocess.Popen(command, env=ground.env, stdout=subprocess.DEVNULL, start_new_session=True)
+    until(lambda: (place / "data" / "voterdb" / "recovery.signal").exists())
+    child.send_signal(signal.SIGKILL)
+    child.wait(COMMAND_WAIT_S)
+    assert place.exists()
+    assert {name: each for name, each in ground.changed().items() if name != place.name} == before
+    restored = ground.restore("voterdb")
+    assert restored.exit_code == 0, restored.output
+    assert not place.exists()
+    assert ground.rig_events()[-1] == "last"
+
+
+def _another_desk() -> bytes:
+    from ballot.encoding import b64encode  # noqa: PLC0415
+    from ballot.suite import SigningKey, key_id  # noqa: PLC0415
+
+    public = SigningKey.from_seed(bytes(32)).public
+    return json.dumps({"id": key_id(public), "public_key": b64encode(public)}).encode()
