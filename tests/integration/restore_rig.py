@@ -1,4 +1,4 @@
-"""A home of its own with a ballot, backups of all three, and a line written at each step; then everything stops.
+"""A home of its own with a ballot, backups of all three, a line written at each step; then everything stops.
 
 Each test restores into a copy of it, so that none sees what another did.
 """
@@ -111,7 +111,7 @@ class Origin:
 
 
 def make_origin(directory: Path) -> Origin:
-    """Lines `full`, `added`, `before`, `after`, `last`; the last is in no sealed segment, only in the spool."""
+    """Lines `full`, `added`, `before`, `after`, `last`: the last is only in the spool, in no sealed segment."""
     home = Home(directory / "home")
     home.make()
     target, medium = directory / "target", directory / "medium"

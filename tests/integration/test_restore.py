@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ballot.encoding import b64encode
+from ballot.suite import SigningKey, key_id
 from ops.backup import restore_home
 from ops.backup.restore_cluster import ask
 from runtime import locks, postgres, valkey
@@ -70,7 +72,7 @@ def test_the_newest_state_comes_back_and_is_this_homes(ground: Ground) -> None:
 def test_a_moment_in_the_past_has_what_was_before_and_not_what_came_after(
     origin: Origin, ground: Ground, tmp_path: Path
 ) -> None:
-    """To the microsecond; into a directory of its own nothing of the home changes; a full backup alone will do."""
+    """To the microsecond; restored elsewhere, nothing of the home changes; a full backup alone will do."""
     before = ground.changed()
     out = tmp_path / "out" / "data" / "voterdb"
     out.parent.mkdir(parents=True)
@@ -96,7 +98,7 @@ def test_a_moment_in_the_past_has_what_was_before_and_not_what_came_after(
 
 
 def test_what_cannot_be_restored_is_one_sentence_and_changes_nothing(origin: Origin, ground: Ground) -> None:
-    """A wrong key, a missing increment, a flipped bit, a cut file, a moment out of reach, a file of others."""
+    """A wrong key, a missing increment, a flipped bit, a cut file, a moment out of reach, another file."""
     before = ground.changed()
     folder = ground.target / "voterdb"
     increment = folder / origin.incremental.file
@@ -204,7 +206,7 @@ def test_another_installations_backups_are_not_put_in_its_place(
     other = type(ground)(own, ground.target, ground.medium)
     before = other.changed()
     for what in ("voterdb", "queue"):
-        result = other.restore(what)  # type: ignore[arg-type]
+        result = other.restore(what)
         assert result.exit_code == 1
         assert "another installation" in result.output
         assert other.changed() == before
@@ -216,7 +218,7 @@ def test_killed_in_the_middle_it_is_run_again(ground: Ground) -> None:
     place = ground.home.data / "voterdb.restoring"
     before = ground.changed()
     child = subprocess.Popen(command, env=ground.env, stdout=subprocess.DEVNULL, start_new_session=True)
-    until(lambda: (place / "data" / "voterdb" / "recovery.signal").exists())
+    until((place / "data" / "voterdb" / "recovery.signal").exists)
     child.send_signal(signal.SIGKILL)
     child.wait(COMMAND_WAIT_S)
     assert place.exists()
@@ -228,8 +230,5 @@ def test_killed_in_the_middle_it_is_run_again(ground: Ground) -> None:
 
 
 def _another_desk() -> bytes:
-    from ballot.encoding import b64encode  # noqa: PLC0415
-    from ballot.suite import SigningKey, key_id  # noqa: PLC0415
-
     public = SigningKey.from_seed(bytes(32)).public
     return json.dumps({"id": key_id(public), "public_key": b64encode(public)}).encode()
