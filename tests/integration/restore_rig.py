@@ -111,7 +111,7 @@ class Origin:
 
 
 def make_origin(directory: Path) -> Origin:
-    """Lines `full`, `added`, `before`, `after`, `last`: the last is only in the spool, in no sealed segment."""
+    """Lines `full`, `added`, `before`, `after`, `last`: the last is in the spool, in no sealed segment."""
     home = Home(directory / "home")
     home.make()
     target, medium = directory / "target", directory / "medium"
