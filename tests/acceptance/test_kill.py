@@ -1,4 +1,7 @@
-"""Killing what takes the votes in the middle of the voting changes no figure and no book."""
+"""Killing what takes the votes of a published ballot, on servers of its own, changes no figure and no book.
+
+`test_faults.py` does more than this with every run of the tests.
+"""
 
 import os
 import re
@@ -116,6 +119,7 @@ def play(small_tube: str, rounds: Sequence[Sequence[Victim]]) -> None:
         assert life.summary["counts"]["sent again"] > 0
 
 
+@pytest.mark.long
 def test_killing_an_edge_and_a_worker_changes_nothing(small_tube: str) -> None:
     """`kill -9` of a worker, an edge process and the whole edge: same table, same books, same receipts."""
     play(small_tube, [[(WORKER, 0), (EDGE, -1)], [(WORKER, 0), (EDGE, 0)]])
