@@ -147,8 +147,6 @@ def _own(keys: Keyspace, stream: Stream, place: tuple[bytes, bytes], after: Id, 
             given.append([written(entry), [*stream.entries[entry]]])
         else:
             given.append([written(entry), None])
-    if given:
-        found.consumers[name].active_ms = keys.now_ms
     return given
 
 
@@ -313,7 +311,7 @@ def _info_consumers(keys: Keyspace, args: list[bytes]) -> list[Any]:
     return [
         [
             *(b"name", name, b"pending", held.count(name), b"idle", max(0, now_ms - consumer.seen_ms)),
-            *(b"inactive", -1 if consumer.active_ms == -1 else max(0, now_ms - consumer.active_ms)),
+            *(b"inactive", -1 if consumer.active_ms == -1 else now_ms - consumer.active_ms),
         ]
         for name, consumer in sorted(found.consumers.items())
     ]
