@@ -139,11 +139,7 @@ class Deeds:
         """No file may grow: every write fails, as on a disk that is full or broken."""
         (part,) = fault.kind.parts
         family = self._ground.family(part)
-        most = (
-            spoil.append_only(self._ground.servers_home).stat().st_size
-            if part == VALKEY
-            else DATABASE_FILE_BYTES
-        )
+        most = spoil.append_only(self._ground.data).stat().st_size if part == VALKEY else DATABASE_FILE_BYTES
         spoil.limit_files(family, most)
         if part == VALKEY:  # it ends itself rather than confirm what is not on disk
             self._gone(family, "the queue, which cannot write,")
@@ -153,6 +149,13 @@ class Deeds:
         self._serves(part)
         return now_us()
 
+    def full(self, fault: Fault) -> int:
+        """No room for another byte, for queue and clusters alike."""
+        with spoil.full(self._ground.data):
+            time.sleep(fault.lasts_s)
+        self._serves(VOTERDB)
+        return self._serves(VALKEY)
+
     def torn(self, _fault: Fault) -> int:
         """The queue is killed in the middle of writing a command that nobody was told of."""
         ground = self._ground
@@ -160,7 +163,7 @@ class Deeds:
         ground.freezer.freeze([ground.servers_pid])  # so that it is not started before the tail is torn
         hands.send([victim], signal.SIGKILL)
         self._gone([victim], "the queue")
-        spoil.tear(spoil.append_only(ground.servers_home))
+        spoil.tear(spoil.append_only(ground.data))
         ground.freezer.thaw()
         return self._back({VALKEY: victim}, now_us())
 

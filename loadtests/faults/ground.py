@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from loadtests.faults import hands, servers
+from loadtests.faults import hands, servers, spoil
 from loadtests.faults.hands import Freezer
 from loadtests.faults.kinds import (
     DATABASE_CHILD,
@@ -106,9 +106,18 @@ class Ground(Stage):
             raise StageFault("`ballot servers` is not running.")
         return self._servers.pid
 
-    def start(self, *, monitor: bool = True) -> None:
+    @property
+    def data(self) -> Path:
+        """The servers' data, as they see it."""
+        return Path(f"/proc/{self.servers_pid}/root{self.servers_home}/data")
+
+    def start(self, *, monitor: bool = True, small_disk: bool = False) -> None:
         """Start the servers, the relays, and `ballot up` behind them; return when votes would be taken."""
-        self._start_servers()
+        command = [*ballot_command(), "servers"]
+        if small_disk:
+            (self.servers_home / "data").mkdir(mode=0o700, exist_ok=True)
+            command = spoil.on_small_disk(command, self.servers_home / "data")
+        self._start_servers(command)
         targets = {QUEUE: VALKEY, VOTERDB: VOTERDB, USERDB: USERDB}
         ports = {
             link: self.relays.add(link, lambda name=name: self.address(name))  # type: ignore[misc]
@@ -120,12 +129,12 @@ class Ground(Stage):
         processes = ("--processes", str(EDGE_PROCESSES))
         self.up(extra=processes if monitor else (*processes, "--no-monitor"))
 
-    def _start_servers(self) -> None:
+    def _start_servers(self, command: list[str]) -> None:
         log = self.files / "servers.err"
         env = super().env | self._added | {"BALLOT_HOME": str(self.servers_home)}
         with self._told.open("wb") as out, log.open("ab") as err:
             self._servers = subprocess.Popen(
-                [*ballot_command(), "servers"],
+                command,
                 env=env | {"BALLOT_PARENT_PID": str(os.getpid())},  # a killed run leaves nothing behind
                 stdin=subprocess.DEVNULL,
                 stdout=out,

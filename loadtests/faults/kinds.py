@@ -77,6 +77,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("torn", (VALKEY,), "SIGKILL, and half a command at the end of its append-only file"),
     Kind("away", (VOTERDB,), "stopped, and started again only some seconds later"),
     Kind("junk", (QUEUE,), "an entry that nobody can read, in the queue of a ballot beside this one"),
+    Kind("full", ("disk",), "the servers' disk, then a small one in memory, is full", optional=True),
     Kind("step", ("clock",), "the machine's clock jumps (libfaketime)", optional=True),
 )
 

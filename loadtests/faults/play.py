@@ -102,7 +102,9 @@ class Play:
         steps: list[tuple[str, Callable[[], Any]]] = [
             (
                 "ballot servers, relays, ballot up",
-                lambda: self.ground.start(monitor=self.settings.has(MONITOR)),
+                lambda: self.ground.start(
+                    monitor=self.settings.has(MONITOR), small_disk=self.settings.has("full")
+                ),
             ),
             (f"a ballot of {self.settings.voters:,} voters, open", lambda: _opened(self.life, now)),
         ]
@@ -174,6 +176,10 @@ class Play:
             time.sleep(LOOK_SECONDS)
             self.tape.look()
         self._done[-1] = Done(fault, began, back, now_us())
+        if not sys.stderr.isatty():  # to a person the bar says enough
+            after = (self.tape.since(back)[:1] or [now_us()])[0] - back
+            took = f"{(back - began) / US:.2f} s, votes again after {after / US:.2f} s"
+            self._telling.say(f"  {fault.number:4,}  {fault.kind.name}: {took}")
         if fault.kind.deed == "away":
             self._wait_for_drain(depth, began)
         time.sleep(fault.rests_s)
