@@ -67,6 +67,8 @@ class Entry:
     timeline: int | None = None
     segment: str | None = None
     """The WAL segment's (or timeline history's) own name."""
+    content_sha256: str | None = None
+    """Of a WAL segment, before it was compressed and sealed: the same one is not kept twice."""
     covers: tuple[Covered, ...] = ()
     verified: bool | None = None
     """The last verification's verdict; nothing when it was never looked at."""
@@ -133,6 +135,7 @@ class Catalogue:
             "end_lsn": entry.end_lsn,
             "timeline": entry.timeline,
             "segment": entry.segment,
+            "content_sha256": entry.content_sha256,
             "covers": [[each.ballot, each.shard, each.side, each.entry] for each in entry.covers] or None,
         }
         self.append(
@@ -214,6 +217,7 @@ def _entry(fact: Mapping[str, Any], *, ended: int) -> Entry:
         end_lsn=fact.get("end_lsn"),
         timeline=fact.get("timeline"),
         segment=fact.get("segment"),
+        content_sha256=fact.get("content_sha256"),
         covers=tuple(Covered(*each) for each in fact.get("covers", ())),
     )
 

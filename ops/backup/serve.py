@@ -115,7 +115,8 @@ class Keeper:
             self._stop.wait(LOOK_S)
 
     def _attempt(self, wanted: Due) -> bool:
-        manner = Manner(at_once=False, stopped=self._stop.is_set)
+        unprotected = not any(entry.usable for entry in self._place.catalogue.entries())
+        manner = Manner(at_once=unprotected, stopped=self._stop.is_set)
         if self._wal is not None:
             self._wal.needs_base.clear()
         try:

@@ -54,6 +54,11 @@ class WalArchive:
         self.spool: Final = place.home.data / f"{place.what}.wal-spool"
         self.needs_base: Final = threading.Event()
         self.receiving: Final = threading.Event()
+        self._sealed = {
+            (entry.segment or "", entry.content_sha256 or "")
+            for entry in place.catalogue.entries()
+            if entry.kind == "wal" and entry.usable
+        }
         self._backoff = Backoff()
         self._said_at: dict[str, float] = {}
         self._switched_at = time.monotonic()
@@ -73,13 +78,22 @@ class WalArchive:
 
     def sweep(self) -> int:
         """Seal each finished segment of the spool and take it out; how many."""
-        done = 0
-        for path in sorted(self.spool.iterdir()):
-            if FINISHED.fullmatch(path.name):
-                self._seal(path)
-                path.unlink()
-                done += 1
-        return done
+        finished = sorted(path for path in self.spool.iterdir() if FINISHED.fullmatch(path.name))
+        if finished:
+            self._place.check()
+        for path in finished:
+            try:
+                digest = prove_wal(iter([path.read_bytes()]), path.name)
+            except BackupFailed as error:
+                log.error("wal_segment_damaged", what=self._place.what, segment=path.name, error=error)
+                path.rename(path.with_name(f"{path.name}.damaged"))
+                self.needs_base.set()
+                continue
+            if (path.name, digest) not in self._sealed:  # after a lost connection the last one comes again
+                self._seal(path, digest)
+                self._sealed.add((path.name, digest))
+            path.unlink()
+        return len(finished)
 
     def _prepare(self) -> None:
         self.spool.mkdir(mode=0o700, exist_ok=True)
@@ -132,11 +146,10 @@ class WalArchive:
         except (BackupFailed, OSError) as error:
             self._say("wal_not_sealed", error)
 
-    def _seal(self, path: Path) -> None:
+    def _seal(self, path: Path, digest: str) -> None:
         """Compress, seal, prove and list one segment."""
         now = SystemClock().now_us()
         name = f"{compact(now)}-wal-{path.name}"
-        digest_of_it = prove_wal(iter([path.read_bytes()]), path.name)
         with Draft(self._place, kind="wal", backup_id=name, ending=WAL_DRAFT) as draft:
             deflate = zlib.compressobj(FAST, zlib.DEFLATED, GZIP_WINDOW)
             with path.open("rb") as file:
@@ -144,14 +157,14 @@ class WalArchive:
                     draft.write(deflate.compress(block))
             draft.write(deflate.flush())
             draft.finish()
-            if draft.prove(lambda content: prove_wal(content, path.name)) != digest_of_it:
+            if draft.prove(lambda content: prove_wal(content, path.name)) != digest:
                 raise BackupFailed(f"What was written to {self._place.target} reads back differently.")
-            made = self._entry(path, name, draft, now)
+            made = self._entry(path, name, draft, now, digest)
             draft.publish()
         self._place.catalogue.made(made)
         self._place.catalogue.append("verified", made.id, SystemClock().now_us(), ok=True, how="content")
 
-    def _entry(self, path: Path, name: str, draft: Draft, began: int) -> Entry:
+    def _entry(self, path: Path, name: str, draft: Draft, began: int, digest: str) -> Entry:
         is_segment = SEGMENT.fullmatch(path.name) is not None
         size = path.stat().st_size
         start = (int(path.name[8:16], 16) << 32) + int(path.name[16:], 16) * size if is_segment else 0
@@ -168,6 +181,7 @@ class WalArchive:
             end_lsn=_lsn(start + size) if is_segment else None,
             timeline=int(path.name[:8], 16),
             segment=path.name,
+            content_sha256=digest,
         )
 
     def _is_full(self) -> bool:

@@ -1,0 +1,171 @@
+"""Backups that run by themselves: the schedule, the WAL between them, and what happens when either breaks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.backup import wal
+from ops.backup.cluster import SLOT, ClusterSource
+from ops.backup.verify import inflated
+from tests.integration.backup_ground import NOTES, ground, opened, run_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ops.backup.catalogue import Entry
+    from tests.integration.backup_ground import Ground
+
+__all__ = ["ground"]
+
+DROP = """
+SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND NOT active
+"""
+SWITCH = "SELECT pg_switch_wal()"
+WRITE = "SELECT pg_logical_emit_message(true, 'test', $1)"
+STREAMS = "SELECT pid FROM pg_stat_replication WHERE application_name = 'pg_receivewal'"
+
+
+@pytest.fixture(autouse=True)
+def _no_slot_is_left(ground: Ground) -> Iterator[None]:
+    """The session's server keeps no WAL for anybody before and after."""
+    yield
+    run_sql(ground, "userdb", DROP, SLOT)
+
+
+@contextmanager
+def receiving(ground: Ground) -> Iterator[wal.WalArchive]:
+    """The WAL of userdb is received and sealed while the block runs."""
+    archive = wal.WalArchive(ground.place("userdb"), ClusterSource(ground.servers, "userdb"))
+    stop = threading.Event()
+    thread = threading.Thread(target=archive.run, args=(stop,))
+    thread.start()
+    try:
+        assert archive.receiving.wait(30)
+        yield archive
+    finally:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def segments(ground: Ground) -> list[Entry]:
+    """The WAL segments in the catalogue."""
+    return [entry for entry in ground.place("userdb").catalogue.entries() if entry.kind == "wal"]
+
+
+def sealed(ground: Ground, text: str) -> list[Entry]:
+    """The segments that hold `text`."""
+    return [entry for entry in segments(ground) if holds(ground, entry, text)]
+
+
+def finish_a_segment(ground: Ground, text: str) -> None:
+    """Write `text` into the WAL, and have the segment finished."""
+    run_sql(ground, "userdb", WRITE, text)
+    run_sql(ground, "userdb", SWITCH)
+
+
+def holds(ground: Ground, entry: Entry, text: str) -> bool:
+    """Whether a sealed segment holds `text`."""
+    return text.encode() in b"".join(inflated(opened(ground, "userdb", entry)))
+
+
+def test_wal_is_sealed_segment_by_segment(ground: Ground) -> None:
+    """What is committed reaches the target in whole, proven, small segments without a gap.
+
+    Also when the connection breaks in between, as it does when the server restarts.
+    """
+    with receiving(ground) as archive:
+        assert archive.needs_base.is_set()
+        finish_a_segment(ground, "before it broke")
+        ground.wait_for(lambda: sealed(ground, "before it broke"))
+        (pid,) = run_sql(ground, "userdb", STREAMS)
+        run_sql(ground, "userdb", "SELECT pg_terminate_backend($1)", pid["pid"])
+        ground.wait_for(lambda: pid not in run_sql(ground, "userdb", STREAMS))
+        finish_a_segment(ground, "after it broke")
+        ground.wait_for(lambda: sealed(ground, "after it broke"))
+        assert not [path for path in archive.spool.iterdir() if not path.name.endswith(".partial")]
+    found = segments(ground)
+    assert [entry.start_lsn for entry in found[1:]] == [entry.end_lsn for entry in found[:-1]]
+    assert all(entry.usable and entry.bytes < 4 << 20 for entry in found)
+
+
+def test_wal_waits_in_a_bounded_spool_while_the_target_is_away(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without target nothing is received beyond the bound, and once it is back nothing is missing."""
+    monkeypatch.setattr(wal, "SPOOL_BYTES_MAX", 20 << 20)
+    aside = ground.target.with_name("aside")
+    with receiving(ground) as archive:
+        ground.target.rename(aside)
+        for number in range(2):
+            finish_a_segment(ground, f"while it was away {number}")
+        ground.wait_for(lambda: not archive.receiving.is_set())
+        there = sum(path.stat().st_size for path in archive.spool.iterdir())
+        for number in range(2, 4):
+            finish_a_segment(ground, f"while it was away {number}")
+        assert sum(path.stat().st_size for path in archive.spool.iterdir()) == there
+        aside.rename(ground.target)
+        for number in range(4):
+            text = f"while it was away {number}"
+            ground.wait_for(partial(sealed, ground, text))
+
+
+def test_wal_that_the_server_kept_no_longer_asks_for_a_new_base(ground: Ground) -> None:
+    """A slot that is gone: what follows is received, what is missing is said, and a base backup is wanted."""
+    with receiving(ground) as archive:
+        finish_a_segment(ground, "one")
+        ground.wait_for(lambda: segments(ground))
+    archive.needs_base.clear()
+    with receiving(ground) as archive:
+        assert not archive.needs_base.is_set()
+    run_sql(ground, "userdb", "SELECT pg_drop_replication_slot($1)", SLOT)
+    with receiving(ground) as archive:
+        assert archive.needs_base.is_set()
+        finish_a_segment(ground, "two")
+        ground.wait_for(lambda: sealed(ground, "two"))
+
+
+def test_serving_keeps_a_cluster_backed_up(ground: Ground) -> None:
+    """A full backup and the WAL after it, in one process; told to stop it ends, and so do its children."""
+    marker = "john.roe+5d1c@example.org"
+    with ground.command("serve", "userdb") as child:
+        ground.wait_for(lambda: [e for e in ground.place("userdb").catalogue.entries() if e.kind == "full"])
+        run_sql(ground, "userdb", NOTES["userdb"], marker)
+        finish_a_segment(ground, "after the base")
+        ground.wait_for(lambda: sealed(ground, marker))
+        second = ground.run("serve", "userdb")
+        assert "already" in second.stderr
+        assert second.returncode == 1
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
+    assert run_sql(ground, "userdb", STREAMS) == []
+    listed = ground.place("userdb").catalogue.entries()
+    assert [entry.kind for entry in listed if entry.kind != "wal"] == ["full"]
+    clear = [
+        path
+        for root in (ground.target, ground.stack.home.path)
+        for path in root.rglob("*")
+        if ground.stack.home.data not in path.parents
+        and path.is_file()
+        and marker.encode() in path.read_bytes()
+    ]
+    assert clear == []
+
+
+def test_a_killed_server_of_backups_takes_its_receiver_along(ground: Ground) -> None:
+    """SIGKILL: pg_receivewal ends too, and the next one goes on where it was."""
+    with ground.command("serve", "userdb") as child:
+        ground.wait_for(lambda: run_sql(ground, "userdb", STREAMS))
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait(10)
+        ground.wait_for(lambda: not run_sql(ground, "userdb", STREAMS))
+        finish_a_segment(ground, "while nobody looked")
+    with ground.command("serve", "userdb"):
+        ground.wait_for(lambda: sealed(ground, "while nobody looked"))
