@@ -50,12 +50,17 @@ class Attempts:
     waiting: int = 0
     """How many are counted or in the stream."""
 
+    latched: bool = False
+    """Whether the shard has said that it is closed and stays so: one that was only read may open again."""
+
     async def follow(self, desk: Desk, stored: StoredBallot) -> None:
         """Move counts to the stream while there are any, then look whether the newest by then is stored."""
         key = handoff.attempts_key(stored.id, self.shard)
         counts = 0
         if self.last is None:
-            counts = await stored.gate(desk).latch(self.shard)
+            self.latched, counts = await stored.gate(desk).latch(self.shard)
+            if not self.latched:
+                return
             if not counts:
                 newest = await desk.gate.xrevrange(key, count=1)
                 self.last = bytes(newest[0][0]) if newest else b""
@@ -105,6 +110,7 @@ async def wait_until_stored(desk: Desk, stored: StoredBallot, *, wait_s: float =
             if closed:
                 for each in attempts:
                     await each.follow(desk, stored)
+                closed = all(each.latched for each in attempts)
             # The backlog is read after the states: nothing enters a stream whose shard has closed.
             behind = [await backlog(desk, stored, shard) for shard in range(stored.shards)]
             entries = sum(one.entries for one in behind) + sum(each.waiting for each in attempts)

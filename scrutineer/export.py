@@ -85,7 +85,12 @@ async def _closed_and_drained(desk: Desk, stored: StoredBallot) -> None:
     if still or not states:
         raise click.ClickException(f"ballot {stored.id!r} is still open; it is exported once it has closed")
     for state in states:
-        await gate.latch(state.shard)
+        latched, _ = await gate.latch(state.shard)
+        if not latched:
+            raise click.ClickException(
+                f"shard {state.shard} of {stored.id!r} is open again: the queue's clock was set back; see "
+                f"that it is right, then run `ballot close {stored.id}` again"
+            )
     waiting = sum([(await backlog(desk, stored, shard)).entries for shard in range(stored.shards)])
     if waiting:
         raise click.ClickException(

@@ -184,14 +184,15 @@ class Gate:
         done, now_us, state, previous = reply
         return int(done) == 1, int(now_us), bytes(state).decode(), int(previous)
 
-    async def latch(self, shard: int) -> int:
-        """Make a shard keep what its clock says, so that one seen closed stays closed.
+    async def latch(self, shard: int) -> tuple[bool, int]:
+        """Make a shard keep what its clock says: whether it is closed, and will be whatever the clock does.
 
-        Gives how many counts of attempts are not in the log of attempts yet. Of a closed shard each call
-        moves some of them there; none left means that the log has every attempt so far.
+        A shard that was only read as closed may be open again: its clock may have been set back meanwhile.
+        Gives also how many counts of attempts are not in the log of attempts yet. Of a closed shard each
+        call moves some of them there; none left means that the log has every attempt so far.
         """
         reply = await self._call("ballot_latch", shard)
-        return int(reply[13])
+        return bytes(reply[2]) == b"closed", int(reply[13])
 
     async def publish(self, entry: bytes) -> None:
         """Tell the edges that this ballot exists."""

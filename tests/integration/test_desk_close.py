@@ -59,6 +59,28 @@ async def test_every_attempt_before_closing_is_stored(
         assert not await desk.gate.exists(handoff.counted_key(ballot_id, 0))
 
 
+async def test_a_shard_whose_clock_was_set_back_while_closing_is_waited_for(
+    stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read as closed and open again when it is to keep that: closing goes on until the shard has latched."""
+    deskwork.prepare(run_ballot, tmp_path, ballot_id, voters=3, shards=SHARDS)
+    run_ballot("open", ballot_id)
+    latch = Gate.latch
+    set_back = [True]
+
+    async def open_once(gate: Gate, shard: int) -> tuple[bool, int]:
+        if shard == 1 and set_back:
+            set_back.clear()
+            return False, 0
+        return await latch(gate, shard)
+
+    monkeypatch.setattr(Gate, "latch", open_once)
+    async with deskwork.desk_of(stack) as desk:
+        await lifecycle.close_ballot(desk, ballot_id, wait=True)
+        kept = [await desk.gate.hget(handoff.gate_key(ballot_id, shard), "state") for shard in range(SHARDS)]
+    assert kept == [b"closed"] * SHARDS
+
+
 async def test_extending_moves_every_shard_and_only_forward(
     stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str
 ) -> None:
