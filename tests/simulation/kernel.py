@@ -172,6 +172,7 @@ class Loop(asyncio.AbstractEventLoop):
         """Its process id."""
 
         self.dead = False
+        self._context = contextvars.copy_context()
         self._queue: deque[Handle] = deque()
         self.connections: dict[Any, None] = {}
         """Its open connections, in the order they were made."""
@@ -187,7 +188,7 @@ class Loop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> Handle:
         """Run after what is ready already."""
-        handle = Handle(self, callback, args, context or contextvars.copy_context(), self.kernel.now_s)
+        handle = Handle(self, callback, args, context or self._context, self.kernel.now_s)
         self.push(handle)
         return handle
 
@@ -201,7 +202,7 @@ class Loop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> Handle:
         """Run at that time of this loop."""
-        handle = Handle(self, callback, args, context or contextvars.copy_context(), when)
+        handle = Handle(self, callback, args, context or self._context, when)
         if not self.dead:
             self.kernel.timer(handle)
         return handle

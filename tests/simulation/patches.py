@@ -11,6 +11,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
+import redis.asyncio.client
 import scrutineer.closing
 import scrutineer.lifecycle
 import workers.attempts
@@ -98,6 +99,10 @@ def _log(self: logs.Log, level: logs.Level, action: str, fields: dict[str, objec
         world.kernel.tell(who, f"logs {level} {action!r}", *(f"{k}={v}" for k, v in fields.items()))
 
 
+async def _nothing(*_: object, **__: object) -> None:
+    """No metrics of the client library's own."""
+
+
 @cache
 def _install() -> None:
     """Put everything in place."""
@@ -112,6 +117,7 @@ def _install() -> None:
     workers.queue.time = clock
     scrutineer.lifecycle.time = clock
     scrutineer.closing.time = clock
+    redis.asyncio.client.record_operation_duration = _nothing
     logs.Log._write = _log  # type: ignore[method-assign]  # replaced on purpose
     _install_worker()
     _install_desk()

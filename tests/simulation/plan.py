@@ -13,12 +13,9 @@ Level = Literal["disk", "replicated"]
 LEVELS: Final[tuple[Level, ...]] = ("disk", "replicated")
 
 OPENS_S: Final = 0.3
-VOTING_S: Final = 2.5
-CLOSE_AHEAD_S: Final = 2.0
-"""`ballot close` closes so long after it is run."""
-
+VOTING_S: Final = 1.5
 FAULTS_MAX: Final = 5
-FAULTS_UNTIL_S: Final = 4.0
+FAULTS_UNTIL_S: Final = 2.6
 
 KILLS: Final = ("edge", "worker", "queue", "database")
 """What a process can be killed for; the others are told apart by level."""
@@ -115,21 +112,21 @@ def drawn(seed: int, level: Level) -> Plan:
     faults = _faults(random, level)
     kinds = {fault.kind for fault in faults}
     early = not kinds & {"older_queue", "lax_queue"} and random.random() < 0.6
-    closes_s = OPENS_S + VOTING_S + 2 + 2 * random.random()
+    closes_s = OPENS_S + VOTING_S + 0.3 + 1.5 * random.random()
     return Plan(
         seed=seed,
         level=level,
         shards=random.choice((1, 1, 2, 4)),
         voters=voters,
-        edges=random.choice((1, 2)),
-        workers=random.choice((1, 2)),
+        edges=random.choice((1, 2, 2)),
+        workers=random.choice((1, 1, 2)),
         replicas=0 if level == "disk" else 1,
         castings=_castings(random, voters),
         faults=faults,
         trims=random.random() < 0.5,
         opens_us=START_US + round(OPENS_S * 1_000_000),
         closes_us=START_US + round((1000.0 if early else closes_s) * 1_000_000),
-        close_at_s=OPENS_S + VOTING_S * (0.4 + random.random()) - CLOSE_AHEAD_S / 2 if early else None,
+        close_at_s=OPENS_S + VOTING_S * random.random() if early else None,
         confirm_s=random.choice((0.5, 2.0)),
         claim_idle_s=random.choice((0.5, 1.0)),
         edge_clock_us=random.randint(-5_000_000, 5_000_000),

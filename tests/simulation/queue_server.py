@@ -27,6 +27,8 @@ FSYNC_S: Final = (0.000_1, 0.001)
 EVERY_S: Final = 1.0
 """How often a queue that is set to `everysec` syncs."""
 
+NOT_FOR_ENTRIES: Final = -1
+
 CUT: Final = 0.1
 """How likely a cycle takes only some of a connection's commands."""
 
@@ -38,7 +40,7 @@ _CODES: Final = {
 class Client:
     """One connection as the server has it."""
 
-    __slots__ = ("connection", "out", "reader", "session", "waiting", "waits")
+    __slots__ = ("connection", "out", "reader", "session", "waiting", "waits", "waits_for_entries")
 
     def __init__(self, connection: Connection, session: Any) -> None:
         self.connection = connection
@@ -47,6 +49,8 @@ class Client:
         self.waiting: deque[list[bytes]] = deque()
         self.out: list[bytes] = []
         self.waits: Pending | None = None
+        self.waits_for_entries = NOT_FOR_ENTRIES
+        """What the server's count of appends was when it last looked for entries."""
 
 
 class QueueServer:
@@ -65,6 +69,7 @@ class QueueServer:
         self._clients: dict[Connection, Client] = {}
         self._busy = False
         self._again = False
+        self._appends = 0
         self._life = 0
 
     def _clock_us(self) -> int:
@@ -182,6 +187,9 @@ class QueueServer:
     def _work(self, client: Client) -> bool:
         """Do what a connection has sent; whether there is an answer."""
         if client.waits is not None:
+            if client.waits_for_entries == self._appends:
+                return False
+            client.waits_for_entries = self._appends if client.waits_for_entries >= 0 else NOT_FOR_ENTRIES
             reply = client.waits.poll()
             if reply is STILL:
                 return False
@@ -203,9 +211,13 @@ class QueueServer:
                 return False
             if type(reply) is Pending:
                 client.waits = reply
+                reads = command[0].upper() == b"XREADGROUP"
+                client.waits_for_entries = self._appends if reads else NOT_FOR_ENTRIES
                 if reply.timeout_us is not None:
                     self.kernel.after(reply.timeout_us / 1e6, self._expire, self._life, client, reply)
                 break
+            if command[0] == b"FCALL":
+                self._appends += 1
             if queued and type(reply) is list:
                 for each, answer in zip(queued, reply, strict=True):
                     self._seen(self, each, answer)
@@ -218,6 +230,7 @@ class QueueServer:
         if life == self._life and client.waits is pending:
             # Answered in a cycle, as everything: what was written before it is synced first.
             client.waits = Pending(pending.expire, pending.expire, None)
+            client.waits_for_entries = NOT_FOR_ENTRIES
             self._stir()
 
 
