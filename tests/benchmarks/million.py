@@ -72,16 +72,16 @@ def million(
     place = Home.from_environment(env)
     seconds: dict[str, float] = {}
     with servers(place, env) as found:
-        codes = _set_up(env, files, ballot, votes=votes, shards=shards, seconds=seconds)
+        codes = set_up(env, files, ballot, votes=votes, shards=shards, seconds=seconds)
         wanted = Wanted(ballot, votes, int(shards), jobs=jobs, entries=entries, receipts=receipts)
         with _timed(seconds, "votes"), progress.bar(length=votes, label="casting and storing") as bar:
             filling = Filling(place, found, wanted, advance=bar.update)
-            asyncio.run(filling.fill(_batches(codes)))
+            asyncio.run(filling.fill(batches(codes)))
     summary = {name: round(took, 1) for name, took in seconds.items()}
     click.echo(json.dumps({"ballot": ballot, "votes": votes, "seconds": summary}))
 
 
-def _set_up(
+def set_up(
     env: dict[str, str], files: Path, ballot: str, *, votes: int, shards: str, seconds: dict[str, float]
 ) -> Path:
     """Run the desk's commands up to `open`; gives the dispatch file."""
@@ -126,7 +126,7 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     click.echo(f"{name}: {seconds[name]:.1f} s", err=True)
 
 
-def _batches(codes: Path) -> Iterator[list[str]]:
+def batches(codes: Path) -> Iterator[list[str]]:
     """The codes in a dispatch file, a batch at a time."""
     with codes.open(encoding="utf-8", newline="") as file:
         batch = []

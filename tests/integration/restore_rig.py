@@ -31,8 +31,9 @@ from runtime.addresses import OWNER
 from runtime.home import Home
 from runtime.postgres_server import PostgresServer
 from runtime.servers import Servers, servers
-from tests.conftest import Stack, environment_for
-from tests.integration.check_ballot import SmallBallot, build
+from tests.benchmarks import million
+from tests.benchmarks.filling import Filling, Wanted
+from tests.conftest import environment_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from ops.backup.keys import What
 
 WAIT_S = 30.0
+BALLOT = "r-1"
+VOTERS = 12
 KINDS = (
     "SELECT coalesce(string_agg(kind, ' ' ORDER BY seq), '') AS answer FROM ballot.events WHERE actor = 'rig'"
 )
@@ -96,11 +99,14 @@ class Origin:
     """What every test copies: stopped, with the moments and backups that the tests ask for."""
 
     ground: Ground
-    ballot: SmallBallot
     full: Entry
     incremental: Entry
     between: str
     """After the line `before`, before the line `after`; both are later than the last base backup."""
+    no_vote: str
+    """After the full backup, before the first vote."""
+    later: str
+    """After the line `after`, before the line `last`."""
 
     def copied(self, directory: Path) -> Ground:
         """A home and a target of a test's own."""
@@ -119,21 +125,33 @@ def make_origin(directory: Path) -> Origin:
     keys.make(home, medium)
     ground = Ground(home, target, medium)
     with servers(home, {}) as running:
-        ballot = build(Stack(home, running, ground.env), directory)
-        write(running, "full")
-        full = back_up(ground, running, "voterdb", full=True)
-        back_up(ground, running, "userdb", full=True)
-        back_up(ground, running, "queue")
+        codes = million.set_up(ground.env, directory, BALLOT, votes=VOTERS, shards="1", seconds={})
         with receiving(ground, running) as archive:
+            write(running, "full")
+            full = back_up(ground, running, "voterdb", full=True)
+            back_up(ground, running, "userdb", full=True)
+            back_up(ground, running, "queue")
+            no_vote = _now()
+            _everyone_votes(home, running, codes)
             write(running, "added")
             incremental = back_up(ground, running, "voterdb")
             write(running, "before")
-            between = format_time(time.time_ns() // 1000, decimals=6)
+            between = _now()
             write(running, "after")
+            later = _now()
             switch(running, archive, ground)
             write(running, "last")
             until(lambda: b"last" in _spooled(archive))
-    return Origin(ground, ballot, full, incremental, between)
+    return Origin(ground, full, incremental, between, no_vote, later)
+
+
+def _everyone_votes(home: Home, running: Servers, codes: Path) -> None:
+    wanted = Wanted(BALLOT, VOTERS, 1, jobs=1, entries=True, receipts=None)
+    asyncio.run(Filling(home, running, wanted, advance=lambda _: None).fill(million.batches(codes)))
+
+
+def _now() -> str:
+    return format_time(time.time_ns() // 1000, decimals=6)
 
 
 def back_up(ground: Ground, running: Servers, what: What, *, full: bool = False) -> Entry:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ballot import handoff
 from ballot.encoding import b64encode
 from ballot.suite import SigningKey, key_id
 from ops.backup import restore_home
@@ -20,7 +21,18 @@ from runtime.home import Home
 from runtime.postgres_server import PostgresServer
 from runtime.servers import Servers, servers
 from tests.conftest import ballot_command
-from tests.integration.restore_rig import Origin, make_origin, report_of, until
+from tests.integration.restore_rig import (
+    BALLOT,
+    VOTERS,
+    Origin,
+    back_up,
+    make_origin,
+    receiving,
+    report_of,
+    switch,
+    until,
+    write,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +78,7 @@ def test_the_newest_state_comes_back_and_is_this_homes(ground: Ground) -> None:
     with servers(ground.home, {}) as running:
         kinds = "SELECT string_agg(kind, ' ') FROM ballot.events WHERE actor = 'restore'"
         assert asyncio.run(_ask(running, "ballot_desk", kinds)) == "restore.performed"
-        assert asyncio.run(_ask(running, "ballot_checker", "SELECT count(*) FROM ballot.votes")) == 8
+        assert asyncio.run(_ask(running, "ballot_checker", "SELECT count(*) FROM ballot.votes")) == VOTERS
 
 
 def test_a_moment_in_the_past_has_what_was_before_and_not_what_came_after(
@@ -170,28 +182,35 @@ def test_people_and_complaints_come_back(ground: Ground) -> None:
     """Userdb is restored by itself, under its own key, and says how many it holds."""
     restored = ground.restore("userdb")
     assert restored.exit_code == 0, restored.output
-    assert report_of(ground)["holds"] == {"people": 12, "complaints": 0}
+    assert report_of(ground)["holds"] == {"people": VOTERS, "complaints": 0}
     kinds = "SELECT string_agg(kind, ' ') AS answer FROM people.events WHERE actor = 'restore'"
     assert ask(PostgresServer(ground.home, "userdb"), kinds) == ["restore.performed"]
 
 
-def test_a_restored_queue_is_latched(ground: Ground) -> None:
-    """It has the ballot and its marks again, and the latch that keeps every edge closed until recovery."""
+def test_a_restored_queue_is_latched_until_it_was_recovered(ground: Ground) -> None:
+    """An older copy has codes and no marks; recovery marks all who voted, and takes the latch away."""
     restored = ground.restore("queue")
     assert restored.exit_code == 0, restored.output
     assert "ballot recover" in restored.output
+    events = "SELECT string_agg(kind, ' ') AS answer FROM ballot.events WHERE actor = 'restore'"
+    assert ask(PostgresServer(ground.home, "voterdb"), events) == ["restore.performed"]
+
+    async def look(running: Servers) -> tuple[Any, int]:
+        client: Any = valkey.connect(running, "admin")
+        try:
+            voted = await client.hlen(f"{{{BALLOT}:00}}:voted")
+            return await client.get(handoff.RECOVERING_KEY), voted
+        finally:
+            await client.aclose()
+
     with servers(ground.home, {}) as running:
-
-        async def look() -> tuple[Any, int]:
-            client: Any = valkey.connect(running, "admin")
-            try:
-                ballots = [name.decode() for name in await client.hkeys("ballot:published")]
-                (name,) = ballots
-                return await client.get("ballot:recovering"), await client.hlen(f"{{{name}:00}}:voted")
-            finally:
-                await client.aclose()
-
-        assert asyncio.run(look()) == (b"restored", 8)
+        assert asyncio.run(look(running)) == (b"restored", 0)
+        recovered = _run(ground, "recover")
+        assert recovered.returncode == 0, recovered.stderr
+    with servers(ground.home, {}) as running:
+        assert asyncio.run(look(running)) == (None, VOTERS)
+        checked = _run(ground, "check", BALLOT)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_another_installations_backups_are_not_put_in_its_place(
@@ -200,8 +219,7 @@ def test_another_installations_backups_are_not_put_in_its_place(
     """A home with data of its own takes no other cluster's backup, and no other desk's queue."""
     own = Home(tmp_path / "own")
     own.make()
-    with servers(own, {}):
-        pass
+    PostgresServer(own, "voterdb").prepare(1)
     (own.public / "desk.json").write_bytes(_another_desk())
     other = type(ground)(own, ground.target, ground.medium)
     before = other.changed()
@@ -227,6 +245,49 @@ def test_killed_in_the_middle_it_is_run_again(ground: Ground) -> None:
     assert restored.exit_code == 0, restored.output
     assert not place.exists()
     assert ground.rig_events()[-1] == "last"
+
+
+@pytest.mark.long
+def test_after_a_restore_everything_can_be_restored_again(origin: Origin, ground: Ground) -> None:
+    """A full backup begins the new timeline; its newest state comes back, and what was before both does."""
+    assert ground.restore("voterdb", "--at", origin.between).exit_code == 0
+    with servers(ground.home, {}) as running, receiving(ground, running) as archive:
+        write(running, "second")
+        added = back_up(ground, running, "voterdb")
+        assert (added.kind, added.timeline) == ("full", 2)
+        write(running, "third")
+        switch(running, archive, ground)
+
+    assert ground.restore("voterdb").exit_code == 0
+    assert ground.rig_events() == ["full", "added", "before", "second", "third"]
+    assert report_of(ground)["timeline"] == 3
+
+    assert ground.restore("voterdb", "--at", origin.later).exit_code == 0
+    assert ground.rig_events() == ["full", "added", "before", "after"]
+    assert report_of(ground)["timeline"] == 4
+
+
+def test_workers_bring_a_restored_voterdb_up_to_the_last_vote(origin: Origin, ground: Ground) -> None:
+    """With voterdb of before the votes and the queue as it is, what was acknowledged is stored again."""
+    assert ground.restore("voterdb", "--at", origin.no_vote).exit_code == 0
+    assert ask(PostgresServer(ground.home, "voterdb"), VOTES) == ["0"]
+    with servers(ground.home, {}):
+        stored = _run(ground, "worker", "--until-drained")
+        assert stored.returncode == 0, stored.stderr
+        checked = _run(ground, "check", BALLOT)
+    assert checked.returncode == 0, checked.stdout
+    assert "differences: 0" in checked.stdout
+
+
+def _run(ground: Ground, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ballot_command(), *arguments],
+        env=ground.env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COMMAND_WAIT_S,
+    )
 
 
 def _another_desk() -> bytes:
