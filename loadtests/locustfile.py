@@ -62,6 +62,7 @@ class Run:
         self.think: float = options.think
         self.pace = Pace(options.rate) if options.rate else None
         self._enough = Path(options.enough) if options.enough else None
+        self._started_by = os.getppid()
         self.sent_home = False
         self.counts: Counter[str] = Counter()
         self.unexpected: list[str] = []
@@ -108,7 +109,7 @@ class Run:
         """Tell the progress until nobody is left, then end the run."""
         told = 0.0
         while not self.agenda.finished:
-            if self._enough is not None and not self.sent_home and self._enough.exists():
+            if self._enough is not None and not self.sent_home and self._is_enough(self._enough):
                 self.sent_home = True
                 self.agenda.send_home()
             if time.monotonic() - told >= PROGRESS_SECONDS:
@@ -122,6 +123,10 @@ class Run:
             runner.quit()
         elif runner is not None:
             runner.stop()
+
+    def _is_enough(self, said: Path) -> bool:
+        """Whether nobody else is to begin: that was said, or whoever was to say it is gone."""
+        return said.exists() or os.getppid() != self._started_by
 
     def _tell_progress(self) -> None:
         seconds = time.monotonic() - self._started
