@@ -152,7 +152,8 @@ def require_trust(run: str, trusted: Collection[str]) -> None:
         raise Unready(
             "not_trusted",
             "No worker has compared the queue with the voter database since it started, or was last a "
-            "replica: start one.",
+            "replica: start one. If one runs, its log says why it does not vouch for the queue; one that has "
+            "lost votes is mended by `ballot recover`.",
         )
 
 

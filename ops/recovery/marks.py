@@ -188,7 +188,7 @@ class Marks:
                     continue
                 self._report.held += 1
                 fields = record.held_fields(bytes(row["record"]))
-                place = fields.get(handoff.NUMBER_FIELD.decode(), b"")
+                place = fields.get(handoff.NUMBER_FIELD, b"")
                 self._numbers[number].add(int(place) if place.isdigit() else None)
                 accepted_us = row["accepted_us"] or 0
                 self.last_us[number] = max(self.last_us[number], accepted_us)

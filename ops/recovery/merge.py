@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ballot import handoff
 from ballot.encoding import b64encode, canonical_json
-from ops.recovery import record, streams
-from ops.recovery.journals import Journals
+from ops.recovery import record, streams, turnout
+from ops.recovery.journals import Journals, numbered
 from ops.recovery.marks import Marks, put_back_credentials
 from ops.recovery.numbers import Numbers
 from ops.recovery.report import BallotReport
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from runtime.valkey import Client
 
 CONFIRMED_PAGE: Final = 5_000
-MINUTE_METHODS: Final = {"postal": "postal", "workplace": "workplace", "": "electronic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +85,12 @@ async def size(database: asyncpg.Connection) -> int:
 async def _confirm(found: dict[str, _Ballot], journals: Journals) -> None:
     """Look for every reference that an edge gave out."""
     votes: dict[str, list[tuple[int, int, str]]] = {}
-    for confirmed in journals:
-        if confirmed.ballot in found:
-            kept = votes.setdefault(confirmed.ballot, [])
-            kept += [(confirmed.shard, number, reference) for number, reference in confirmed.votes]
+    for line in journals:
+        if line.ballot in found:
+            kept = votes.setdefault(line.ballot, [])
+            kept += [(line.shard, number, reference) for number, reference in numbered(line)]
             if len(kept) >= CONFIRMED_PAGE:
-                await found[confirmed.ballot].confirm(votes.pop(confirmed.ballot))
+                await found[line.ballot].confirm(votes.pop(line.ballot))
     for ballot, kept in votes.items():
         await found[ballot].confirm(kept)
 
@@ -148,7 +147,9 @@ class _Ballot:
                 ends[number] = (mending.last, mending.added)
         self.report.waiting = sum(len(left.entries) for left in self._waiting)
         if any(mending.gap for mending in wanted.values()) or _ahead(seen, ends):
-            await self._set_turnout(ends)
+            self.report.turnout_lost = await turnout.set_turnout(
+                self._database, self._ballot.id, ends, self._waiting
+            )
         for number, mending in wanted.items():
             shard = self._shards[number]
             await shard.set_stream(
@@ -165,33 +166,13 @@ class _Ballot:
             if number < len(self._shards):
                 self.report.streams_mended += await streams.mend_attempts(self._shards[number], stored)
 
-    async def _set_turnout(self, ends: dict[int, tuple[str, int]]) -> None:
-        known = [
-            (number, each)
-            for number, left in enumerate(self._waiting)
-            for each in left.entries
-            if each.at_us and (each.vote or (each.won and each.method in MINUTE_METHODS))
-        ]
-        self.report.turnout_lost = await self._database.fetchval(
-            record.TURNOUT,
-            self._ballot.id,
-            [*ends],
-            [entry for entry, _ in ends.values()],
-            [added for _, added in ends.values()],
-            [number for number, _ in known],
-            [each.id for _, each in known],
-            [each.reference if each.vote else None for _, each in known],
-            [each.at_us for _, each in known],
-            [MINUTE_METHODS[each.method] for _, each in known],
-        )
-
     async def _set_window(self, number: int, shard: Shard, marks: Marks, last_us: int) -> None:
         numbers = self._numbers[number]
         await marks.wait(number, self._waiting[number].entries)
         for each in self._waiting[number].entries:
             if each.vote:
                 numbers.add(each.number)
-        returned = {method: set(marks.returned[method, number]) for method in ("postal", "workplace")}
+        returned = {method: set(marks.returned[method, number]) for method in turnout.RETURNED}
         for each in self._waiting[number].entries:
             if each.won and each.method in returned:
                 returned[each.method].add(each.uin)

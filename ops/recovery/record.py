@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ballot import gate_layout, queue_record
+from ballot import gate_layout, handoff, queue_record
 from ballot.encoding import Malformed, b64decode
 from ballot.rejection import Rejected
 
@@ -54,6 +54,7 @@ SELECT q.shard, q.uin, q.reference, q.credential_digest, q.accepted_us, q.record
   FROM ballot.quarantine q LEFT JOIN ballot.releases r USING (ballot, shard, entry)
  WHERE q.ballot = $1 AND q.reference IS NOT NULL AND q.uin IS NOT NULL ORDER BY q.accepted_us, q.entry
 """
+KEPT: Final = "SELECT shard, entry, reference, record FROM ballot.quarantine WHERE ballot = $1"
 MARKS: Final = "SELECT shard, side, entry, entries FROM ballot.marks WHERE ballot = $1"
 ATTEMPTS: Final = """
 SELECT DISTINCT ON (shard) shard, entry FROM ballot.attempts WHERE ballot = $1
@@ -146,22 +147,22 @@ def order(entry: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence or 0)
 
 
-def held_fields(record: bytes) -> dict[str, bytes]:
+def held_fields(record: bytes) -> dict[bytes, bytes]:
     """The queue entry that a row of the quarantine keeps, by field name; empty if it cannot be read."""
     try:
-        return {str(name): b64decode(value) for name, value in json.loads(record).items()}
+        return {name.encode("latin-1"): b64decode(value) for name, value in json.loads(record).items()}
     except (ValueError, AttributeError, TypeError, Malformed):
         return {}
 
 
-def held_identity(row: Any, fields: dict[str, bytes], ballot: str, key: AeadKey | None) -> bytes:
+def held_identity(row: Any, fields: dict[bytes, bytes], ballot: str, key: AeadKey | None) -> bytes:
     """By what the gate knew a held vote, if its record can still be opened."""
     if key is None or row["credential_digest"] is None:
         return UNKNOWN_IDENTITY
     try:
         found = queue_record.unwrap(
             key,
-            fields.get("r", b""),
+            fields.get(handoff.RECORD_FIELD, b""),
             ballot_id=ballot,
             credential_digest=bytes(row["credential_digest"]),
             reference=row["reference"],
