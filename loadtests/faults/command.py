@@ -19,6 +19,7 @@ from loadtests.faults.play import Play, Settings
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 SECONDS_A_FAULT = 8
+DRAIN_SECONDS = 60
 SPARE_VOTERS = 500
 VOTERS_MAX = 500_000
 
@@ -89,9 +90,8 @@ def faults(
     drawn = tuple(draw(kinds, seed=seed, kills=kills))
     if not drawn:
         raise click.ClickException("There is nothing left to do.")
-    seconds = len(drawn) * SECONDS_A_FAULT + sum(fault.kind.deed == "away" for fault in drawn) * (
-        away_seconds or 0
-    )
+    aways = sum(fault.kind.deed == "away" for fault in drawn)
+    seconds = len(drawn) * SECONDS_A_FAULT + aways * ((away_seconds or 0) + DRAIN_SECONDS)
     seconds = min(seconds, minutes_max * 60)
     settings = Settings(
         seed=seed,

@@ -72,7 +72,7 @@ KINDS: tuple[Kind, ...] = (
     *(Kind("slow", (link,), "every message is some tenths of a second late") for link in LINKS),
     *(Kind("hold", (link,), "nothing passes for some seconds, then all of it does") for link in LINKS),
     *(Kind("swallow", (link,), "what is sent is lost, then the connection") for link in LINKS),
-    Kind("limit", (VALKEY,), "its file may not grow: every write fails"),
+    Kind("limit", (VALKEY,), "its file may not grow: it ends in the middle of a write"),
     Kind("limit", (VOTERDB,), "its files may not grow: every write fails"),
     Kind("torn", (VALKEY,), "SIGKILL, and half a command at the end of its append-only file"),
     Kind("away", (VOTERDB,), "stopped, and started again only some seconds later"),

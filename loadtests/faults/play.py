@@ -19,7 +19,7 @@ from loadtests.faults.deeds import Deeds, now_us
 from loadtests.faults.depth import Depth
 from loadtests.faults.draw import Fault
 from loadtests.faults.electorate import beside, sized
-from loadtests.faults.events import Account, Done, events
+from loadtests.faults.events import ASKED_LATER, Account, Done, events
 from loadtests.faults.ground import Ground
 from loadtests.faults.kinds import MONITOR
 from loadtests.faults.tape import US, Tape
@@ -187,15 +187,27 @@ class Play:
 
     def _wait_for_drain(self, depth: Depth, began: int) -> None:
         """Wait until what was accepted meanwhile is stored, but for the last second's votes."""
-        returned, started = now_us(), time.monotonic()
+        returned, started = self._done[-1].over_us, time.monotonic()
         while (waiting := depth.now()) is None or waiting > self.settings.rate:
             if time.monotonic() - started > DRAIN_SECONDS_MAX:
                 raise StageFault(f"{waiting} votes still waited {DRAIN_SECONDS_MAX:.0f} s after the return.")
             time.sleep(LOOK_SECONDS * 5)
-        notes = self.account.notes
-        notes["away: most votes waiting"] = max(depth.most(began), notes.get("away: most votes waiting", 0))
-        seconds = round((now_us() - returned) / US, 2)
-        notes["away: seconds to drain"] = max(seconds, notes.get("away: seconds to drain", 0.0))
+        self.tape.look()
+        answers = self.tape.answers(began, now_us())
+        self._note("away: seconds it was away", round((returned - began) / US, 1))
+        self._note(
+            "away: accepted votes a second",
+            round(self.tape.between(began, returned) * US / (returned - began), 1),
+        )
+        self._note("away: answers 503 and 429", sum(answers[status] for status in ASKED_LATER))
+        self._note("away: most votes waiting", depth.most(began))
+        self._note(
+            "away: seconds to drain, but for the last second's votes", round((now_us() - returned) / US, 1)
+        )
+
+    def _note(self, what: str, value: float) -> None:
+        """Keep the largest of its kind."""
+        self.account.notes[what] = max(value, self.account.notes.get(what, 0))
 
     def _said(self, sentence: str) -> str:
         """A sentence with the fault it came after."""
