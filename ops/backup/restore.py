@@ -188,6 +188,7 @@ def _build_database(home: Home, order: Order, place: Path, steps: Steps) -> tupl
         "asked": None if order.wanted.at is None else format_time(order.wanted.at, decimals=6),
         "backups": [entry.id for entry in chain.bases],
         "wal_segments": len(chain.wal),
+        "reaches": format_time(rebuilt.reaches),
         "last_transaction": rebuilt.replayed.last_transaction,
         "timeline": rebuilt.replayed.timeline,
         "holds": rebuilt.holds,
@@ -260,6 +261,8 @@ def as_text(report: dict[str, Any]) -> str:
     ]
     last = report["last_transaction"]
     lines.append(f"{what} is restored from {report['backups'][-1]}" + (f", up to {last}." if last else "."))
+    if report["asked"] is not None and report.get("reaches", report["asked"]) < report["asked"]:
+        lines.append(f"Nothing after {report['reaches']} has reached the backups.")
     lines += [f"  {name}: {_held(value)}" for name, value in sorted(report["holds"].items())]
     if "directory" in report:
         return "\n".join([*lines, f"It is in {report['directory']}; nothing else was changed."])

@@ -41,11 +41,7 @@ NOT_REACHED: Final = "recovery ended before configured recovery target was reach
 
 
 class TargetNotReached(Exception):  # noqa: N818  # named for what happened
-    """The archive ends before the moment that was asked for; `last` is its last transaction's, if any."""
-
-    def __init__(self, last: str | None) -> None:
-        super().__init__("the archive ends before the time that was asked for")
-        self.last = last
+    """Nothing in the archive was committed after the moment that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +149,7 @@ class Scratch:
                 break
         said = self._said()
         if NOT_REACHED in said:
-            last = LAST_TRANSACTION.findall(said)
-            raise TargetNotReached(last[-1] if last else None)
+            raise TargetNotReached
         raise click.ClickException(f"The restored {self.server.name} does not start: {_fault(said)}.")
 
     def _wait_promoted(self, process: Process, port: int) -> bool:

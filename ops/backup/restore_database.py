@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +21,7 @@ import click
 from ballot.encoding import format_time
 from ops.backup import restore_chain
 from ops.backup.restore_cluster import Replayed, Scratch, TargetNotReached, system_identifier
-from ops.backup.restore_home import check_room
+from ops.backup.restore_home import check_room, now_us
 from ops.backup.restore_source import NOTHING_CHANGED, Source
 from ops.backup.restore_unpacking import copy, unpack
 from runtime.addresses import OWNER
@@ -78,12 +79,17 @@ class Rebuilt:
 
     chain: Chain
     replayed: Replayed
+    reaches: int
+    """Up to when something was received: what came later, if anything did, is in no backup."""
+
     holds: dict[str, Any]
     used_keys: tuple[str, ...]
 
 
 def plan(source: Source, wanted: Wanted) -> Chain:
     """Step 1: the chain, every file of which is there."""
+    if wanted.at is not None and wanted.at > now_us():
+        raise click.ClickException(f"{_time(wanted.at)} has not come yet. {NOTHING_CHANGED}")
     entries = source.entries()
     restored = restore_chain.restores(source.facts())
     chain = restore_chain.choose(entries, restored, what=source.what, at=wanted.at, base=wanted.base)
@@ -133,13 +139,13 @@ def rebuild(
         scratch.combine(parts)
         step.bytes = sum(path.stat().st_size for path in scratch.server.data.rglob("*") if path.is_file())
     with steps.step(f"{what}: replay the WAL"):
-        replayed = _replay(scratch, wanted, chain, reaches)
+        replayed = _replay(scratch, wanted, chain)
     with steps.step(f"{what}: look at it"):
         (answer,) = scratch.ask(HOLDS[what])
         uses = USES[what]
         told = scratch.ask(*(f"SELECT ({asked})::text AS answer" for asked in uses.values()))
         used = tuple(name for name, said in zip(uses, told, strict=True) if said == "true")
-    return Rebuilt(chain, replayed, json.loads(answer), used)
+    return Rebuilt(chain, replayed, reaches, json.loads(answer), used)
 
 
 def _add_what_was_not_sealed(source: Source, chain: Chain, scratch: Scratch) -> int:
@@ -154,18 +160,12 @@ def _add_what_was_not_sealed(source: Source, chain: Chain, scratch: Scratch) -> 
     return newest
 
 
-def _replay(scratch: Scratch, wanted: Wanted, chain: Chain, reaches: int) -> Replayed:
+def _replay(scratch: Scratch, wanted: Wanted, chain: Chain) -> Replayed:
     """Step 4. An archive in which nothing was committed after the moment is replayed to its end."""
-    at = None if wanted.at is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=wanted.at)
-    try:
-        return scratch.replay(at=at, timeline=chain.timeline)
-    except TargetNotReached as error:
-        if wanted.at is not None and wanted.at > reaches:
-            last = f"; the last transaction in them is of {error.last}" if error.last else ""
-            raise click.ClickException(
-                f"The backups of {scratch.server.name} reach to {_time(reaches)}{last}: choose an "
-                f"earlier --at, or leave it out for the newest state. {NOTHING_CHANGED}"
-            ) from error
+    if wanted.at is not None:
+        at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=wanted.at)
+        with suppress(TargetNotReached):
+            return scratch.replay(at=at, timeline=chain.timeline)
     return scratch.replay(at=None, timeline=chain.timeline)
 
 

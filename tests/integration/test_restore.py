@@ -127,7 +127,7 @@ def test_what_cannot_be_restored_is_one_sentence_and_changes_nothing(origin: Ori
 
     assert "was sealed to the key" in refused(key=ground.key("userdb"))
     assert "nothing earlier can be restored" in refused("--at", "2020-01-01T00:00:00Z")
-    assert "choose an earlier --at" in refused("--at", "2099-01-01T00:00:00Z")
+    assert "has not come yet" in refused("--at", "2099-01-01T00:00:00Z")
     assert "no full or incremental backup" in refused("--base", "20200101T000000Z-full")
     increment.unlink()
     assert f"{increment} is missing" in refused()
