@@ -154,5 +154,3 @@ class Hops:
         if self._hop == "commit send" and self.world.kernel.random.random() < LATE_COMMIT:
             self.world.database.model.finish(connection, commit=True)
         connection.terminate()
-
-

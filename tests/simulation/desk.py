@@ -62,7 +62,9 @@ class Desk:
         while True:
             client = pooled(world.network, self._loop, "queue", timeout_s=2.0)
             gate = Gate(client, BALLOT, world.plan.shards, replicated=None)
-            stored = SimpleNamespace(id=BALLOT, probe=False, shards=world.plan.shards, gate=lambda _, g=gate: g)
+            stored = SimpleNamespace(
+                id=BALLOT, probe=False, shards=world.plan.shards, gate=lambda _, g=gate: g
+            )
             desk: Any = SimpleNamespace(stored=stored, gate=client, record=self._record)
             try:
                 self.closes_us = await lifecycle.close_ballot(desk, BALLOT, wait=True)

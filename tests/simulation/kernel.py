@@ -193,13 +193,21 @@ class Loop(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(  # type: ignore[override]  # as above
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> Handle:
         """Run in `delay` seconds."""
         return self.call_at(self.kernel.now_s + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]  # as above
-        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> Handle:
         """Run at that time of this loop."""
         handle = Handle(self, callback, args, context or self._context, when)
@@ -212,7 +220,11 @@ class Loop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(  # type: ignore[override]  # no eager tasks here
-        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: contextvars.Context | None = None
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
     ) -> asyncio.Task[Any]:
         """Asyncio's own, remembered so that it can be broken off."""
         task = asyncio.Task(coro, loop=self, name=name, context=context)

@@ -78,7 +78,8 @@ class RememberingVerifier(Verifier):
     async def signed(self, claims: Sequence[Claim]) -> list[bool]:
         """Whether each claim holds."""
         return [
-            _holds(c.ballot, c.definition_sha256, c.credential, c.nonce, c.sealed, c.signature) for c in claims
+            _holds(c.ballot, c.definition_sha256, c.credential, c.nonce, c.sealed, c.signature)
+            for c in claims
         ]
 
 

@@ -14,6 +14,9 @@ LEVELS: Final[tuple[Level, ...]] = ("disk", "replicated")
 
 OPENS_S: Final = 0.3
 VOTING_S: Final = 1.5
+MOMENT: Final = 0.000_3
+"""In some seeds voters come in crowds: so short a part of the time apart that they share calls to the gate."""
+
 FAULTS_MAX: Final = 5
 FAULTS_UNTIL_S: Final = 2.6
 
@@ -136,9 +139,10 @@ def drawn(seed: int, level: Level) -> Plan:
 
 def _castings(random: Random, voters: int) -> tuple[Casting, ...]:
     found = []
-    burst = random.random() < 0.3
+    moments = [random.random() for _ in range(random.randint(1, 4))] if random.random() < 0.4 else []
     for voter in range(voters):
-        at_s = OPENS_S - 0.1 + (VOTING_S * random.random() ** (3 if burst else 1))
+        share = random.choice(moments) + random.random() * MOMENT if moments else random.random()
+        at_s = OPENS_S - 0.1 + VOTING_S * share
         found.append(Casting(voter, 0, at_s, random.random() < 0.2))
         if random.random() < 0.35:  # on another device, with another vote, often at the same moment
             later_s = random.choice((0.0, 0.001, random.random() * 2))

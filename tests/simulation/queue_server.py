@@ -33,7 +33,9 @@ CUT: Final = 0.1
 """How likely a cycle takes only some of a connection's commands."""
 
 _CODES: Final = {
-    kind: code for code, kind in BaseParser.EXCEPTION_CLASSES.items() if isinstance(kind, type) and code != "ERR"
+    kind: code
+    for code, kind in BaseParser.EXCEPTION_CLASSES.items()
+    if isinstance(kind, type) and code != "ERR"
 }
 
 
@@ -56,7 +58,9 @@ class Client:
 class QueueServer:
     """One server process and its disk; `seen` is told of every command that was done."""
 
-    def __init__(self, world: World, name: str, seen: Callable[[QueueServer, list[bytes], Any], None]) -> None:
+    def __init__(
+        self, world: World, name: str, seen: Callable[[QueueServer, list[bytes], Any], None]
+    ) -> None:
         self.world = world
         self.kernel = world.kernel
         self.name = name
@@ -162,7 +166,9 @@ class QueueServer:
         model = self.model
         if model.position > model.durable and model.settings["appendfsync"] == "always":
             low, high = FSYNC_S
-            seconds = (low + (high - low) * self.kernel.random.random()) * self.world.network.weather.slow_disk
+            seconds = (
+                low + (high - low) * self.kernel.random.random()
+            ) * self.world.network.weather.slow_disk
             self.kernel.after(seconds, self._flushed, life, answered)
         else:
             self._release(answered)
