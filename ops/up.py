@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import click
 
+from ops.backup.settings import BackupSettings, what_is_backed_up
 from ops.complaints_form import see_to_form
 from ops.knock import Front
 from ops.probe import ProbeKeeper
@@ -78,6 +79,7 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
     front = Front.from_environment(os.environ)
     addresses = replace(choose_addresses(host, port, metrics_port), scheme=front.scheme)
     children = _children(home, addresses, front, processes, with_monitor=with_monitor)
+    children += _backups(home)
     see_to_form(home)
     with servers(home, supervise=True) as running:
         click.echo(f"BALLOT_HOME {home.path}")
@@ -127,6 +129,19 @@ def _children(
             nice=WORKER_NICE if command[0] in STORING else 0,
         )
         for command in commands
+    ]
+
+
+def _backups(home: Home) -> list[ChildSpec]:
+    """A process for each of what is backed up: none has another's key or password in its memory."""
+    return [
+        ChildSpec(
+            name=f"backup-{what}",
+            command=ballot_command("backup", "serve", what),
+            output=home.logs / f"backup-{what}.out",
+            nice=WORKER_NICE,
+        )
+        for what in what_is_backed_up(home, BackupSettings.of(os.environ))
     ]
 
 

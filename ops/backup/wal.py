@@ -85,7 +85,7 @@ class WalArchive:
             try:
                 digest = prove_wal(iter([path.read_bytes()]), path.name)
             except BackupFailed as error:
-                log.error("wal_segment_damaged", what=self._place.what, segment=path.name, error=error)
+                self._say("wal_segment_damaged", error)
                 path.rename(path.with_name(f"{path.name}.damaged"))
                 self.needs_base.set()
                 continue

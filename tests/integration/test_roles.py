@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from runtime import postgres
-from runtime.addresses import CLUSTERS, OWNER
+from runtime.addresses import BACKUP, CLUSTERS, OWNER
 
 if TYPE_CHECKING:
     from runtime.addresses import Cluster
@@ -23,8 +23,9 @@ ROLES: dict[Cluster, tuple[str, ...]] = {
         "ballot_checker",
         "ballot_trimmer",
         "ballot_recovery",
+        "ballot_backup",
     ),
-    "userdb": ("ballot_people", "ballot_complaints"),
+    "userdb": ("ballot_people", "ballot_complaints", "ballot_backup"),
 }
 Verb = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"]
 STATEMENTS: dict[Verb, str] = {
@@ -45,7 +46,8 @@ WHERE r.rolname <> $1 AND r.rolname NOT LIKE 'pg\\_%' AND c.relkind IN ('r', 'p'
 POWERS = """
 SELECT rolname FROM pg_roles
 WHERE rolname <> $1 AND rolname NOT LIKE 'pg\\_%'
-  AND (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)
+  AND (rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls
+       OR (rolreplication AND rolname <> 'ballot_backup'))
 """
 MEMBERSHIPS = """
 SELECT member::regrole::text FROM pg_auth_members
@@ -94,7 +96,7 @@ async def test_connect_is_revoked_from_public(stack: Stack, cluster: Cluster) ->
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
 async def test_no_role_exists_on_both_clusters(stack: Stack, cluster: Cluster) -> None:
-    """Each cluster has its own roles and no more; only the owner, with two passwords, is on both."""
+    """Each cluster has its own roles and no more; only owner and backup are on both, with other passwords."""
     connection = await postgres.connect(stack.servers, cluster, OWNER)
     try:
         rows = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%'")
@@ -102,8 +104,9 @@ async def test_no_role_exists_on_both_clusters(stack: Stack, cluster: Cluster) -
         await connection.close()
 
     assert {row["rolname"] for row in rows} == {OWNER, *ROLES[cluster]}
-    passwords = {stack.home.password(f"{name}-{OWNER}").reveal() for name in CLUSTERS}
-    assert len(passwords) == len(CLUSTERS)
+    for both in (OWNER, BACKUP):
+        passwords = {stack.home.password(f"{name}-{both}").reveal() for name in CLUSTERS}
+        assert len(passwords) == len(CLUSTERS)
 
 
 @pytest.mark.parametrize(("cluster", "other"), list(itertools.permutations(CLUSTERS)))

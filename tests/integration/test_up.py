@@ -7,13 +7,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from ops.backup import keys
+from ops.backup.catalogue import Catalogue
+from runtime.home import Home
 from tests.conftest import ballot_command, environment_for
 from tests.integration.check_ballot import DEFINITION
 
@@ -63,13 +66,13 @@ NICE = {"ballot worker": 10, "ballot complaints": 10, "ballot intake": 0}
 class Up:
     """A running `ballot up` with a home and ports of its own."""
 
-    def __init__(self, home: Path, *options: str) -> None:
+    def __init__(self, home: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         self.home = home
         self.output = home.parent / "up.out"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [ballot_command(), "up", "--port", "0", "--metrics-port", "0", *options],
-                env=environment_for(home),
+                env={**environment_for(home), **(env or {})},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -144,6 +147,26 @@ def up(tmp_path: Path) -> Iterator[Up]:
         running.end()
 
 
+@pytest.fixture
+def up_with_backups(tmp_path: Path) -> Iterator[Up]:
+    """The same, with backups."""
+    home, target = Home(tmp_path / "home"), tmp_path / "target"
+    home.make()
+    target.mkdir()
+    keys.make(home, tmp_path / "medium")
+    running = Up(home.path, env={"BALLOT_BACKUP": str(target)})
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.end()
+
+
+def backed_up(home: Path, what: keys.What) -> bool:
+    """Whether a proven backup is listed."""
+    return any(entry.usable for entry in Catalogue(Home(home), what, None).entries())
+
+
 def alive(processes: list[Process]) -> list[str]:
     """Command lines of those still running; a pid counts only together with its start time."""
     now = {(process.pid, process.started) for process in running()}
@@ -169,8 +192,11 @@ def test_whatever_dies_comes_back(up: Up) -> None:
     assert up.process.poll() is None
 
 
-def test_sigterm_stops_everything_in_order(up: Up) -> None:
-    """Exit 0, and no process left: neither ours nor a server."""
+def test_sigterm_stops_everything_in_order(up_with_backups: Up) -> None:
+    """Exit 0, and no process left: neither ours nor a server, nor those that made backups by themselves."""
+    up = up_with_backups
+    for what in keys.WHATS:
+        until(partial(backed_up, up.home, what), seconds=BACK_S, what=f"a backup of {what}")
     everything = up.everything()
 
     up.process.terminate()
