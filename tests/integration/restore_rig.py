@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import pytest
     from click.testing import Result
 
     from ops.backup.catalogue import Entry
@@ -116,8 +118,13 @@ class Origin:
         return Ground(Home(home), target, self.ground.medium)
 
 
-def make_origin(directory: Path) -> Origin:
-    """Lines `full`, `added`, `before`, `after`, `last`: the last is in the spool, in no sealed segment."""
+@cache
+def make_origin(directories: pytest.TempPathFactory) -> Origin:
+    """Made once a process, for whichever module asks.
+
+    Lines `full`, `added`, `before`, `after`, `last`: the last is in the spool, in no sealed segment.
+    """
+    directory = directories.mktemp("origin")
     home = Home(directory / "home")
     home.make()
     target, medium = directory / "target", directory / "medium"

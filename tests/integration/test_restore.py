@@ -46,7 +46,7 @@ COMMAND_WAIT_S = 120
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Origin:
     """A home with everything in it and its backups, stopped."""
-    return make_origin(tmp_path_factory.mktemp("origin"))
+    return make_origin(tmp_path_factory)
 
 
 @pytest.fixture
