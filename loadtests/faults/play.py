@@ -35,7 +35,9 @@ AGAIN_SECONDS_MAX = 90.0
 LAST_SECONDS_MAX = 240
 DRAIN_SECONDS_MAX = 600.0
 LOOK_SECONDS = 0.02
-USERS_MIN, USERS_MAX = 24, 400
+USERS_MAX = 800
+OUTAGE_SECONDS = 8
+"""So long new voters go on coming at the same pace although nobody gets an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ class Settings:
 
     @property
     def users(self) -> int:
-        """Devices at once: enough that during an outage some device tries again many times a second."""
-        return min(USERS_MAX, max(USERS_MIN, int(self.rate)))
+        """Devices at once: new ones go on coming during an outage, while others wait as they were told."""
+        return min(USERS_MAX, int(self.rate * OUTAGE_SECONDS))
 
     def has(self, name: str) -> bool:
         """Whether a deed or a part of that name is among the faults."""
