@@ -24,6 +24,7 @@ REFERENCE: Final = re.compile(r"[0-9A-Z]{4}(-[0-9A-Z]{4}){3}")
 REASONS: Final = frozenset({"unreadable", "bad_signature", "not_in_register", "conflict"})
 KINDS: Final = frozenset({"vote", "postal", "workplace"})
 EVENT_BYTES: Final = 16
+NEEDED: Final = tuple(name for name in Vote.__slots__ if name != "number")
 EVENTS: Final = frozenset(
     {
         *("fuse", "fuse_cleared", "trust_given", "trust_refused", "attempt_unreadable", "document_refused"),
@@ -152,9 +153,10 @@ class Given:
         return self.kind == "vote"
 
     @property
-    def same(self) -> tuple[Any, ...]:
-        """By what a vote is the same one again."""
-        return self.reference, self.digest, self.sealed_sha256
+    def same(self) -> tuple[Any, ...] | None:
+        """By what a vote is the same one again; what lacks a part of it never is."""
+        parts = (self.reference, self.digest, self.sealed_sha256)
+        return None if None in parts else parts
 
 
 def store_batch(
@@ -241,7 +243,7 @@ def _against_each_other(batch: list[Given]) -> None:
             continue
         first = voters.setdefault(given.uin, given)
         if first is not given:
-            again = given.vote and given.same == first.same
+            again = given.vote and given.same is not None and given.same == first.same
             decided.append((given, "redelivered" if again else "conflict"))
         elif taken:
             decided.append((given, "conflict"))
@@ -252,17 +254,18 @@ def _against_each_other(batch: list[Given]) -> None:
 def _write(tables: Tables, ballot: str, shard: int, batch: list[Given]) -> None:
     """The rows of everything that is new."""
     for given in batch:
-        place = (ballot, shard, given.entry)
         if given.status == "stored" and given.vote:
             vote = Vote(
                 *(given.uin, given.reference, given.at_us, given.digest, given.channel, given.credential),
                 *(given.nonce, given.sealed, given.signature, given.sealed_sha256, given.event),
                 *(shard, given.entry, given.number),
             )
-            if None in (vote.sealed, vote.event, given.sealed_ip):
-                raise asyncpg.NotNullViolationError("votes")
+            _need(*(getattr(vote, name) for name in NEEDED), given.sealed_ip)
             add_vote(tables, ballot, vote, given.sealed_ip)
-        elif given.status == "stored":
+    for given in batch:
+        if given.status == "stored" and not given.vote:
+            _need(given.received_us, given.at_us)
+            place = (ballot, shard, given.entry)
             row = Return(given.uin, given.kind, given.received_us, given.at_us, given.counted)
             tables.put("returns", place, row)
             if given.counted:
@@ -275,6 +278,12 @@ def _write(tables: Tables, ballot: str, shard: int, batch: list[Given]) -> None:
             tables.put("quarantine", (ballot, shard, given.entry), held)
             detail = {"shard": shard, "entry": given.entry, "reason": given.status}
             add_event(tables, ballot, "quarantined", detail)
+
+
+def _need(*values: object) -> None:
+    """The columns that must not be null are not."""
+    if None in values:
+        raise asyncpg.NotNullViolationError("a null value in a column that has none")
 
 
 def _equal_sealed(tables: Tables, ballot: str, batch: list[Given]) -> set[str]:
