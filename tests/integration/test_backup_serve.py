@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,13 +15,18 @@ import pytest
 from ops.backup import wal
 from ops.backup.cluster import SLOT, ClusterSource
 from ops.backup.verify import inflated
-from tests.integration.backup_ground import NOTES, ground, opened, run_sql
+from runtime import unprivileged
+from runtime.home import Home
+from runtime.servers import servers
+from tests.conftest import Stack, environment_for
+from tests.integration.backup_ground import NOTES, Ground, ground, opened, run_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ops.backup.catalogue import Entry
-    from tests.integration.backup_ground import Ground
+    from runtime.servers import Servers
 
 __all__ = ["ground"]
 
@@ -34,9 +40,53 @@ STREAMS = "SELECT pid FROM pg_stat_replication WHERE application_name = 'pg_rece
 
 @pytest.fixture(autouse=True)
 def _no_slot_is_left(ground: Ground) -> Iterator[None]:
-    """The session's server keeps no WAL for anybody before and after."""
+    """The session's server keeps no WAL for anybody afterwards."""
     yield
     run_sql(ground, "userdb", DROP, SLOT)
+
+
+@pytest.mark.long
+def test_a_restart_and_a_promotion_leave_no_gap(tmp_path: Path) -> None:
+    """The server is killed and comes back, then goes on in a new timeline: the WAL follows."""
+    env = environment_for(tmp_path / "own" / "servers")
+    home = Home.from_environment(env)
+    with servers(home, env, supervise=True) as found:
+        own = Ground.make(Stack(home, found, env), tmp_path / "own")
+        first = own.back_up("userdb", full=True)
+        with receiving(own):
+            finish_a_segment(own, "before the crash")
+            _kill(found)
+            found.ensure_running()
+            finish_a_segment(own, "after the crash")
+            own.wait_for(lambda: sealed(own, "after the crash"))
+            added = own.back_up("userdb")
+            assert (added.kind, added.parent) == ("incremental", first.id)
+            _kill(found)
+            (home.data / "userdb" / "recovery.signal").touch()
+            (home.data / "userdb" / "postgresql.auto.conf").write_text("restore_command = 'false'\n")
+            unprivileged.give(home.data / "userdb")
+            found.ensure_running()
+            finish_a_segment(own, "in a new timeline")
+            (last,) = own.wait_for(lambda: sealed(own, "in a new timeline"))
+            assert last.timeline == 2
+        assert sealed(own, "before the crash")
+        names = [entry.segment or "" for entry in segments(own)]
+        assert "00000002.history" in names
+        numbers = sorted({int(name[8:], 16) for name in names if len(name) == 24})
+        assert numbers == list(range(numbers[0], numbers[-1] + 1))
+        after = own.back_up("userdb")
+        assert after.timeline == 2
+        assert after.usable
+
+
+def _kill(found: Servers) -> None:
+    """Kill the cluster's first process; the others end by themselves."""
+    pid = found.processes["userdb"]
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while "userdb" in found.processes:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @contextmanager

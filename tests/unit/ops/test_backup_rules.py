@@ -176,7 +176,7 @@ def _whole(each: Entry, by_id: dict[str, Entry]) -> bool:
 @given(history=histories(), days=st.integers(1, 40))
 @settings(max_examples=200, deadline=None)
 def test_the_last_proven_chain_and_every_parent_stay(history: Sequence[Entry], days: int) -> None:
-    """Whatever the history: nothing kept lacks its parent, the newest whole chain stays, nothing young goes."""
+    """Whatever the history: nothing kept lacks its parent, the newest whole chain stays, and all young."""
     gone = {each.id for each in outdated(history, NOW, days * DAY_US)}
     kept = [each for each in history if each.id not in gone]
     by_id = {each.id: each for each in kept}
