@@ -109,9 +109,12 @@ class Run:
         """Tell the progress until nobody is left, then end the run."""
         told = 0.0
         while not self.agenda.finished:
-            if self._enough is not None and not self.sent_home and self._is_enough(self._enough):
-                self.sent_home = True
-                self.agenda.send_home()
+            if self._enough is not None:
+                if os.getppid() != self._started_by:
+                    break  # nobody is left to say when it is enough, or to read what is kept
+                if not self.sent_home and self._enough.exists():
+                    self.sent_home = True
+                    self.agenda.send_home()
             if time.monotonic() - told >= PROGRESS_SECONDS:
                 told = time.monotonic()
                 self._tell_progress()
@@ -123,10 +126,6 @@ class Run:
             runner.quit()
         elif runner is not None:
             runner.stop()
-
-    def _is_enough(self, said: Path) -> bool:
-        """Whether nobody else is to begin: that was said, or whoever was to say it is gone."""
-        return said.exists() or os.getppid() != self._started_by
 
     def _tell_progress(self) -> None:
         seconds = time.monotonic() - self._started
