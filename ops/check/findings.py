@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.check.queue_rows import named
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,6 +36,7 @@ class Kind(enum.Enum):
     DOUBLED = "doubled"
     ALTERED = "altered"
     UNEXPLAINED = "unexplained"
+    TURNOUT = "turnout does not add up"
     WINDOW = "outside the window"
     ELECTORATE = "not in the electorate"
     REGISTER = "not as registered"
@@ -42,6 +45,7 @@ class Kind(enum.Enum):
     SIGNATURE = "signature does not verify"
     ROOTS = "register roots do not verify"
     SIGNED_ELECTORATE = "electorate is not the signed one"
+    RESULT = "result is not of these books"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +93,25 @@ def make_views(tables: Scratch) -> None:
         tables.make(view)
 
 
-def find(tables: Scratch, record: BallotRecord) -> Iterator[Finding]:
+def find(tables: Scratch, record: BallotRecord, *, with_attempts: bool) -> Iterator[Finding]:
     """Ask every query; a ballot never opened has an empty window, so any vote is outside it."""
     terms = {
         "opens_us": NEVER_US if record.opens_us is None else record.opens_us,
         "closes_us": NEVER_US if record.closes_us is None else record.closes_us,
         "electronic": record.electronic,
+        "with_attempts": with_attempts,
         # A probe ballot's roll grows while it is open, a moment before the new codes are issued.
         "all_have_codes": record.electronic and record.opens_us is not None and record.kind != PROBE_KIND,
     }
     for kind, query in queries().kinds:
         for where, what in tables.ask(query, terms):
-            yield Finding(kind, str(where), what)
+            yield Finding(kind, named(where), what)
 
 
 def notes(tables: Scratch, *, with_receipts: bool, limit: int) -> dict[str, list[tuple[str, str]]]:
     """What deserves a look and fails nothing, at most `limit` of each."""
     return {
-        name: [(str(where), str(what)) for where, what in islice(tables.ask(query), limit)]
+        name: [(named(where), str(what)) for where, what in islice(tables.ask(query), limit)]
         for name, query in queries().notes
         if with_receipts or name != UNCONFIRMED
     }

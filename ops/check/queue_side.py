@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from runtime.valkey import Client
 
 PAGE = 2000
+GATE_NUMBER = "number"
+"""The gate's field that has the number of its last acceptance."""
 
 #: What each of a shard's keys is, in the order of `handoff.shard_keys`.
 TYPES = ("hash", "hash", "hash", "hash", "stream", "stream", "hash", "stream", "hash")
@@ -40,9 +42,11 @@ class ShardState:
     accepted: int
     released: int
     last_place: int
+    number: int
+    """Of the last acceptance; without one of its own, as many as were accepted."""
 
 
-UNREADABLE = ShardState(queue_rows.UNREAD, queue_rows.UNREAD, "unreadable", 0, 0, LAST_PLACE)
+UNREADABLE = ShardState(queue_rows.UNREAD, queue_rows.UNREAD, "unreadable", 0, 0, LAST_PLACE, 0)
 """Of a shard that cannot describe itself: what it should describe was overwritten."""
 
 
@@ -73,6 +77,7 @@ class QueueSide:
         self.shards = shards
         self._keys = [handoff.shard_keys(ballot, shard) for shard in range(shards)]
         self._acknowledged: list[Acknowledged] = []
+        self._ends: list[int] = []
         self._overwritten: set[str] = set()
         self.findings: list[Finding] = []
         """What of the queue could not be read at all."""
@@ -82,6 +87,7 @@ class QueueSide:
         await self._look_at_types()
         for shard, keys in enumerate(self._keys):
             self._acknowledged.append(await self._acknowledgements(keys[4]))
+            self._ends.append(await self._end(keys[4]))
             await self.read_credentials(tables, shard)
 
     async def _look_at_types(self) -> None:
@@ -107,21 +113,32 @@ class QueueSide:
             tables.add("credentials", [queue_rows.credential(kept, value, shard) for kept, value in page])
 
     async def read_after(self, tables: Scratch) -> list[ShardState]:
-        """Read what must be newer than the look into voterdb: state, marks, references, then the stream."""
+        """Read what must be newer than the look into voterdb: state, marks, references, then the stream.
+
+        And last what is acknowledged by now: only such an entry may have left the stream.
+        """
         states = []
         for shard, keys in enumerate(self._keys):
             state = await self._state(keys)
             states.append(state)
+            tables.add("states", [(shard, state.last_place, state.number)])
+            async for page in self._hash_pages(keys[0], matching=queue_rows.LOST_PREFIX + b"*"):
+                papers = (queue_rows.paper(name, shard) for name, _ in page)
+                tables.add("papers", [found for found in papers if found is not None])
             async for page in self._hash_pages(keys[2]):
                 tables.add("marks", [queue_rows.mark(uin, value, shard) for uin, value in page])
             async for page in self._hash_pages(keys[3]):
                 tables.add("refs", [queue_rows.reference(field, value, shard) for field, value in page])
             await self._read_stream(tables, shard, keys[4], last_place=state.last_place)
+            now = await self._acknowledgements(keys[4])
+            tables.add("acknowledged", [(shard, now.delivered_place)])
+            tables.add("pending", [(shard, entry) for entry in now.pending])
         return states
 
     async def _state(self, keys: tuple[Any, ...]) -> ShardState:
         try:
             reply = await valkey.fcall(self._client, "ballot_state", keys, read_only=True)
+            given = await self._client.hget(keys[0], GATE_NUMBER)
         except ResponseError as error:
             if type(error) is not ResponseError:  # one about the server, not about what it holds
                 raise
@@ -131,13 +148,17 @@ class QueueSide:
         for at, what in ((4, "accepted"), (6, "released")):
             if number(texts[at]) == queue_rows.UNREAD:
                 self.findings.append(Finding(Kind.ALTERED, keys[0], f"its count {what!r} is no number"))
+        accepted = number(texts[4], otherwise=0)
+        if given is not None and number(given) == queue_rows.UNREAD:
+            self.findings.append(Finding(Kind.ALTERED, keys[0], "its count 'number' is no number"))
         return ShardState(
             opens_us=number(texts[0]),
             closes_us=number(texts[1]),
             state=texts[2],
-            accepted=number(texts[4], otherwise=0),
+            accepted=accepted,
             released=number(texts[6], otherwise=0),
             last_place=place(texts[11]),
+            number=max(number(given or b"0", otherwise=0), accepted),
         )
 
     async def _acknowledgements(self, key: Any) -> Acknowledged:
@@ -152,6 +173,13 @@ class QueueSide:
                 return Acknowledged(place(delivered), await self._pending(key))
         return Acknowledged()
 
+    async def _end(self, key: Any) -> int:
+        """Return the place of a stream's last entry, -1 without one."""
+        if key in self._overwritten:
+            return -1
+        page = await self._client.xrevrange(key, count=1)
+        return place(text(page[0][0])) if page else -1
+
     async def _pending(self, key: Any) -> frozenset[str]:
         found: set[str] = set()
         start = "-"
@@ -165,7 +193,7 @@ class QueueSide:
     async def _read_stream(self, tables: Scratch, shard: int, key: Any, *, last_place: int) -> None:
         if key in self._overwritten:
             return
-        acknowledged = self._acknowledged[shard]
+        acknowledged, places = self._acknowledged[shard].covers, (self._ends[shard], last_place)
         start, first = "-", True
         while True:
             page = await self._client.xrange(key, start, "+", PAGE)
@@ -179,9 +207,7 @@ class QueueSide:
             tables.add(
                 "entries",
                 [
-                    queue_rows.entry(
-                        shard, text(i), fields, acknowledged=acknowledged.covers, last_place=last_place
-                    )
+                    queue_rows.entry(shard, text(i), fields, acknowledged=acknowledged, places=places)
                     for i, fields in page
                 ],
             )
@@ -189,10 +215,10 @@ class QueueSide:
                 return
             start = "(" + text(page[-1][0])
 
-    async def _hash_pages(self, key: Any) -> Any:
+    async def _hash_pages(self, key: Any, *, matching: bytes | None = None) -> Any:
         cursor = 0
         while key not in self._overwritten:
-            cursor, page = await self._client.hscan(key, cursor, count=PAGE)
+            cursor, page = await self._client.hscan(key, cursor, match=matching, count=PAGE)
             yield list(page.items())
             if cursor == 0:
                 return

@@ -1,15 +1,17 @@
-"""Receipts that voters handed in: JSON lines, checked against the pinned key before they are believed."""
+"""What voters handed in, as JSON lines: receipts, checked against the pinned key, and votes they sent."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import click
 
-from ballot import receipt
-from ballot.encoding import Malformed, strict_json
-from ballot.suite import SignatureInvalid, key_id
+from ballot import merkle, receipt
+from ballot.encoding import Malformed, hex_decode, strict_json
+from ballot.suite import SignatureInvalid, key_id, verify_signature
 from ops.check.findings import Finding, Kind
+from ops.check.queue_rows import reference_of
 from ops.check.scratch import ROWS_PER_INSERT
 from ops.pinned import pinned_key
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from ops.check.scratch import Scratch
 
 RECEIPT_BYTES_MAX = 16 * 1024
+ATTEMPT_BYTES_MAX = 1024
+SIGNATURES_KEPT = 64
 
 
 def published_key(path: Path) -> bytes:
@@ -35,7 +39,7 @@ def read_receipts(file: Path, ballot: str, public: bytes, tables: Scratch) -> It
 
     A forged receipt is named and then left out: it is no evidence that a vote was lost.
     """
-    rows: list[tuple[int, str, int, bytes]] = []
+    rows: list[tuple[int, bytes | str, int, bytes]] = []
     with file.open("rb") as lines:
         for number, line in enumerate(iter(lambda: lines.readline(RECEIPT_BYTES_MAX), b""), start=1):
             if not line.strip():
@@ -51,18 +55,48 @@ def read_receipts(file: Path, ballot: str, public: bytes, tables: Scratch) -> It
             if wrong := _not_genuine(given, public):
                 yield Finding(Kind.RECEIPT, given.reference, f"line {number}: {wrong}")
                 continue
-            rows.append((number, given.reference, given.accepted_us, given.sealed_sha256))
+            rows.append((number, reference_of(given.reference), given.accepted_us, given.sealed_sha256))
             if len(rows) == ROWS_PER_INSERT:
                 tables.add("receipts", rows)
                 rows = []
     tables.add("receipts", rows)
 
 
+def read_attempts(file: Path, ballot: str, tables: Scratch) -> None:
+    """Load what voters say they sent to `ballot`: the digest of each sealed vote, receipt or not."""
+    rows: list[tuple[bytes]] = []
+    with file.open("rb") as lines:
+        for number, line in enumerate(iter(lambda: lines.readline(ATTEMPT_BYTES_MAX), b""), start=1):
+            if not line.strip():
+                continue
+            try:
+                value = strict_json(line, bytes_max=ATTEMPT_BYTES_MAX)
+                sent_to, digest = value["ballot"], hex_decode(value["sealed_sha256"], length=32)
+            except (Malformed, KeyError, TypeError, AttributeError):
+                raise click.ClickException(
+                    f'{file.name} line {number} is not {{"ballot", "sealed_sha256"}}'
+                ) from None
+            if sent_to != ballot:
+                raise click.ClickException(f"{file.name} line {number} is of another ballot")
+            rows.append((digest,))
+            if len(rows) == ROWS_PER_INSERT:
+                tables.add("attempts", rows)
+                rows = []
+    tables.add("attempts", rows)
+
+
 def _not_genuine(given: receipt.Receipt, public: bytes) -> str:
+    """Check as receipt.verify does; the signature that a batch of receipts shares is verified once."""
     if given.key_id != key_id(public):
         return "signed by another key than the published one"
+    root = merkle.root_from_path(merkle.leaf_hash(given.leaf.canonical()), given.path)
+    return _root_fault(public, given.signature, root)
+
+
+@lru_cache(maxsize=SIGNATURES_KEPT)
+def _root_fault(public: bytes, signature: bytes, root: bytes) -> str:
     try:
-        receipt.verify(given, public)
+        verify_signature(public, signature, receipt.signed_message(root))
     except SignatureInvalid:
         return "the signature does not verify"
     return ""

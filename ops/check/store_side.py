@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ballot import gate_layout
 from ballot.definition import from_canonical
 from ballot.encoding import Malformed
+from ballot.gate_layout import DIGEST_KEPT
+from ballot.vote import IDENTITY_BYTES
+from ops.check import kept_record
+from ops.check.queue_rows import named, reference_of
 from ops.check.scratch import ROWS_PER_INSERT, place
 
 if TYPE_CHECKING:
@@ -25,18 +28,41 @@ if TYPE_CHECKING:
 ROLE = "ballot_checker"
 
 VOTES = """
-SELECT shard, entry, uin, reference, accepted_us, credential_digest, sealed_sha256, sealed, credential,
-nonce, signature FROM ballot.votes WHERE ballot = $1
+SELECT shard, entry, uin, reference, accepted_us, credential_digest, sealed_sha256, number, sealed,
+credential, nonce, signature FROM ballot.votes WHERE ballot = $1
 """
+QUARANTINE = """
+SELECT shard, entry, reason, reference, uin, credential_digest, accepted_us, record FROM ballot.quarantine
+ WHERE ballot = $1
+"""
+RETURNS = """
+SELECT shard, entry, uin, method, counted, received_us, recorded_us FROM ballot.returns WHERE ballot = $1
+"""
+RELEASES = "SELECT shard, entry, uin, reference FROM ballot.releases WHERE ballot = $1"
+REGISTER = "SELECT credential_digest, uin, shard FROM ballot.register WHERE ballot = $1"
+COUNTED_TO = "SELECT shard, entry FROM ballot.marks WHERE ballot = $1 AND side = 'turnout'"
 
+#: The columns of a vote that its verifier is given, in the order of `signatures.SignedVote`.
+SIGNED = ("reference", "credential_digest", "credential", "nonce", "sealed", "signature")
+
+AGAIN_MAX = 100_000
+MISSING_VOTES = f"""
+SELECT m.reference FROM marks m WHERE m.reference IS NOT NULL
+ AND NOT EXISTS (SELECT 1 FROM votes v WHERE v.reference = m.reference)
+ AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.reference = m.reference)
+ AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.reference = m.reference) LIMIT {AGAIN_MAX}
+"""  # noqa: S608  # our own number
+MISSING_RETURNS = f"""
+SELECT m.uin FROM marks m WHERE m.method IN ('postal', 'workplace')
+ AND NOT EXISTS (SELECT 1 FROM returned r WHERE r.uin = m.uin AND r.counted)
+ AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.uin = m.uin AND e.kind = 'return') LIMIT {AGAIN_MAX}
+"""  # noqa: S608  # our own number
 PLAIN_TABLES = {
-    "quarantine": "SELECT shard, entry, reason, reference, uin, credential_digest, accepted_us"
-    " FROM ballot.quarantine",
-    "releases": "SELECT shard, entry, uin, reference FROM ballot.releases",
-    "returned": "SELECT shard, entry, uin, method, counted, received_us FROM ballot.returns",
-    "electorate": "SELECT uin FROM ballot.electorate",
-    "register": "SELECT credential_digest, uin, shard FROM ballot.register",
-    "revocations": "SELECT credential_digest, revoked_us FROM ballot.revocations",
+    "electorate": "SELECT uin FROM ballot.electorate WHERE ballot = $1",
+    "revocations": "SELECT credential_digest, revoked_us FROM ballot.revocations WHERE ballot = $1",
+    "turnout": "SELECT minute_us, method, side, votes FROM ballot.turnout WHERE ballot = $1",
+    "repeated": "SELECT DISTINCT credential_digest FROM ballot.attempts"
+    " WHERE ballot = $1 AND kind = 'vote' AND outcome = 'repeated'",
 }
 
 
@@ -101,25 +127,38 @@ async def read_store(
 ) -> None:
     """Read every table, in the caller's snapshot; sealed bytes are hashed here and not kept."""
     for table, query in PLAIN_TABLES.items():
-        async for rows in pages(connection, query + " WHERE ballot = $1", ballot):
+        async for rows in pages(connection, query, ballot):
             tables.add(table, [tuple(row) for row in rows])
+    async for rows in pages(connection, RELEASES, ballot):
+        tables.add("releases", [(*row[:3], reference_of(row["reference"])) for row in rows])
+    async for rows in pages(connection, REGISTER, ballot):
+        tables.add("register", [(*row, row[0][:DIGEST_KEPT]) for row in rows])
+    async for rows in pages(connection, COUNTED_TO, ballot):
+        tables.add("counted_to", [(row["shard"], place(row["entry"])) for row in rows])
+    async for rows in pages(connection, QUARANTINE, ballot):
+        tables.add("quarantine", [_quarantined(row) for row in rows])
+    async for rows in pages(connection, RETURNS, ballot):
+        tables.add("returned", [_returned(row) for row in rows])
     async for rows in pages(connection, VOTES, ballot):
         tables.add("votes", [_vote(row) for row in rows])
         if verifier is not None:
-            verifier.submit(
-                [
-                    (
-                        row["reference"],
-                        row["credential_digest"],
-                        row["credential"],
-                        row["nonce"],
-                        row["sealed"],
-                        row["signature"],
-                    )
-                    for row in rows
-                ],
-            )
+            verifier.submit([tuple(map(row.get, SIGNED)) for row in rows])
         advance(len(rows))
+
+
+async def read_again(connection: asyncpg.Connection, ballot: str, tables: Scratch) -> None:
+    """Look anew for what the gate has, and neither the snapshot nor the queue: it was stored in between.
+
+    That happens to entries that had waited long: they may leave the queue as soon as they are stored.
+    """
+    missing = [named(row[0]) for row in tables.ask(MISSING_VOTES)]
+    rows = await connection.fetch(VOTES + " AND reference = ANY ($2)", ballot, missing)
+    tables.add("votes", [_vote(row, again=True) for row in rows])
+    rows = await connection.fetch(QUARANTINE + " AND reference = ANY ($2)", ballot, missing)
+    tables.add("quarantine", [_quarantined(row, again=True) for row in rows])
+    uins = [row[0] for row in tables.ask(MISSING_RETURNS)]
+    rows = await connection.fetch(RETURNS + " AND counted AND uin = ANY ($2)", ballot, uins)
+    tables.add("returned", [_returned(row, again=True) for row in rows])
 
 
 async def pages(connection: asyncpg.Connection, query: str, *arguments: Any) -> AsyncIterator[list[Any]]:
@@ -129,16 +168,25 @@ async def pages(connection: asyncpg.Connection, query: str, *arguments: Any) -> 
         yield rows
 
 
-def _vote(row: Any) -> tuple[Any, ...]:
-    return (
-        row["shard"],
-        row["entry"],
-        place(row["entry"]),
-        row["uin"],
-        row["reference"],
-        row["accepted_us"],
-        row["credential_digest"],
-        row["sealed_sha256"],
-        hashlib.sha256(row["sealed"]).digest(),
-        gate_layout.identity(row["sealed"], row["nonce"], row["signature"]),
-    )
+def _vote(row: Any, *, again: bool = False) -> tuple[Any, ...]:
+    shard, entry, uin, reference, accepted_us, digest, stated, number, sealed, _, nonce, signature = row
+    # The same two digests as ballot.vote.CastVote takes, with one pass over the sealed vote.
+    whole = hashlib.sha256(sealed)
+    actual = whole.digest()
+    whole.update(nonce + signature)
+    identity = whole.digest()[:IDENTITY_BYTES]
+    at, reference, intact = place(entry), reference_of(reference), actual == stated
+    return (shard, entry, at, uin, reference, accepted_us, digest, intact, actual, identity, number, again)
+
+
+def _quarantined(row: Any, *, again: bool = False) -> tuple[Any, ...]:
+    shard, entry, reason, reference, uin, digest, accepted_us, record = row
+    came = kept_record.parse(record)
+    reference = None if reference is None else reference_of(reference)
+    held = (shard, entry, place(entry), reason, reference, uin, digest, accepted_us)
+    return (*held, came.kind, came.at_us, came.number, again)
+
+
+def _returned(row: Any, *, again: bool = False) -> tuple[Any, ...]:
+    shard, entry, uin, method, counted, received_us, recorded_us = row
+    return (shard, entry, place(entry), uin, method, counted, received_us, recorded_us, again)

@@ -20,12 +20,10 @@ WAITING = """
 """
 
 #: Codes that were issued; a credential that never was is a finding, and in no book.
-USED = f"""
-    SELECT digest FROM (SELECT digest FROM votes
-    UNION SELECT q.digest FROM held_votes q WHERE q.digest IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM releases s WHERE s.shard = q.shard AND s.entry = q.entry)
-    UNION SELECT e.digest {WAITING}) WHERE digest IN (SELECT digest FROM register)
-"""  # noqa: S608  # constants of this module
+IS_USED = """
+    EXISTS (SELECT 1 FROM votes v WHERE v.digest = g.digest)
+    OR EXISTS (SELECT 1 FROM used_unstored u WHERE u.digest = g.digest)
+"""
 
 VOTED = """
     SELECT count(*) FROM marks WHERE method = 'electronic'
@@ -38,7 +36,7 @@ def books(tables: Scratch, states: Sequence[ShardState]) -> Books:
     return Books(
         entitled=tables.count("SELECT count(*) FROM electorate"),
         issued=tables.count("SELECT count(*) FROM register"),
-        used=tables.count(f"SELECT count(*) FROM ({USED})"),  # noqa: S608  # constants of this module
+        used=tables.count(f"SELECT count(*) FROM register g INDEXED BY register_by_kept WHERE {IS_USED}"),  # noqa: S608  # constants
         unused=_credentials(tables, "c"),
         revoked=_credentials(tables, "r"),
         accepted=sum(state.accepted for state in states),
@@ -53,6 +51,6 @@ def books(tables: Scratch, states: Sequence[ShardState]) -> Books:
 
 def _credentials(tables: Scratch, flag: str) -> int:
     return tables.count(
-        f"SELECT count(*) FROM credentials WHERE flag = '{flag}'"  # noqa: S608  # constants
-        f" AND digest IN (SELECT digest FROM register) AND digest NOT IN ({USED})",
+        "SELECT count(*) FROM credentials c INDEXED BY credentials_by_kept"  # noqa: S608  # constants
+        f" CROSS JOIN register g ON g.kept = c.kept WHERE c.flag = '{flag}' AND NOT ({IS_USED})"
     )

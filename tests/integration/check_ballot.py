@@ -10,6 +10,7 @@ import json
 import secrets
 import subprocess
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,27 @@ from ballot.code import Code
 from ballot.encoding import b64encode
 from ballot.suite import SigningKey, key_id, keyed_digest
 from ballot.vote import CastVote
+from ops.check import report
+from ops.check.command import Wanted, examine
+from ops.check.receipts import published_key
+from ops.pinned import pinned_key
 from runtime import postgres, valkey
 from tests.conftest import Stack, ballot_command
 
 VOTERS = 12
 CAST = 8
-TABLES = ("votes", "quarantine", "returns", "revocations", "register", "electorate", "lifecycle")
+TABLES = (
+    "votes",
+    "quarantine",
+    "releases",
+    "returns",
+    "revocations",
+    "register",
+    "electorate",
+    "turnout",
+    "marks",
+    "lifecycle",
+)
 #: How saved rows go back, for a table without and with an identity column.
 BACK = (
     "INSERT INTO ballot.@ SELECT * FROM saved_@",
@@ -156,6 +172,31 @@ def run(stack: Stack, *arguments: str | Path, check: bool = True) -> subprocess.
     return done
 
 
+def examined(
+    small: SmallBallot,
+    *,
+    receipts: Path | None = None,
+    signatures: bool = False,
+    attempts: Path | None = None,
+    result: Path | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """What `ballot check` would end with and report; in this process, because starting one takes longer."""
+    home = small.stack.home
+    wanted = Wanted(
+        small.id,
+        receipts,
+        signatures,
+        attempts,
+        result,
+        receipts_key=published_key(home.public / "receipts.json") if receipts is not None else None,
+        desk_key=pinned_key(home.public_key_file) if signatures else None,
+    )
+    with ThreadPoolExecutor(1) as elsewhere:  # the caller's loop is not ours
+        check = elsewhere.submit(lambda: asyncio.run(examine(home, small.stack.servers, wanted)))
+        outcome = check.result()
+    return int(outcome.differences != 0), json.loads(report.as_json(outcome))
+
+
 def build(stack: Stack, directory: Path) -> SmallBallot:
     """Set the ballot up with the desk's commands, let eight of twelve vote, and store what they cast."""
     ballot_id = f"c-{secrets.token_hex(6)}"
@@ -225,8 +266,8 @@ async def store(
         vote = votes[gate_layout.Mark.from_value(marks[fields[b"u"]]).identity]
         await owner.execute(
             """INSERT INTO ballot.votes (ballot, uin, reference, accepted_us, credential_digest, channel,
-                 credential, nonce, sealed, signature, sealed_sha256, event, shard, entry)
-               VALUES ($1, $2, $3, $4, $5, 'email', $6, $7, $8, $9, $10, $11, 0, $12)""",
+                 credential, nonce, sealed, signature, sealed_sha256, event, shard, entry, number)
+               VALUES ($1, $2, $3, $4, $5, 'email', $6, $7, $8, $9, $10, $11, 0, $12, $13)""",
             built.id,
             fields[b"u"],
             fields[b"ref"].decode(),
@@ -239,6 +280,21 @@ async def store(
             vote.sealed_sha256,
             secrets.token_bytes(16),
             entry.decode(),
+            int(fields[b"n"]),
         )
         await queue.hset(built.keys[3], gate_layout.reference_field(fields[b"ref"].decode()), "s")
     await queue.xack(key, handoff.GROUP, *(entry for entry, _ in entries))
+    await owner.execute(
+        "INSERT INTO ballot.turnout"
+        " SELECT ballot, accepted_us - accepted_us % 60000000, 'electronic', side, count(*)"
+        " FROM ballot.votes, (VALUES ('stored'), ('accepted')) AS sides (side)"
+        " WHERE ballot = $1 GROUP BY 1, 2, 4",
+        built.id,
+    )
+    await owner.execute(
+        "INSERT INTO ballot.marks SELECT $1, 0, side, $2, $3"
+        " FROM (VALUES ('stored'), ('turnout')) AS sides (side)",
+        built.id,
+        entries[-1][0].decode(),
+        len(entries),
+    )

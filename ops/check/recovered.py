@@ -1,0 +1,75 @@
+"""What recoveries of the queue have put on record as lost: numbers without a vote, references gone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ops.check.queue_rows import reference_of
+from ops.check.scratch import place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import asyncpg
+
+    from ops.check.scratch import Scratch
+
+EVENTS = """
+SELECT detail -> 'ballots' -> $1 AS lost FROM ballot.events
+ WHERE kind = 'recovery.performed' AND detail -> 'ballots' ? $1 ORDER BY seq
+"""
+
+
+async def read_recoveries(connection: asyncpg.Connection, ballot: str, tables: Scratch) -> None:
+    """Read what the events of recovery say of this ballot; what is of no such form accounts for nothing."""
+    ranges: list[tuple[int, int, int]] = []
+    for row in await connection.fetch(EVENTS, ballot):
+        lost = json.loads(row["lost"])
+        if isinstance(lost, dict):
+            ranges += _ranges(lost.get("unaccounted"))
+            tables.add("given_up", list(_references(lost.get("unconfirmed"))))
+            tables.add("gone", list(_gaps(lost.get("gaps"))))
+    tables.add("accounted", joined(ranges))
+
+
+def joined(ranges: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Return the ranges of each shard in order, what touches as one: each recovery may name a part."""
+    found: list[tuple[int, int, int]] = []
+    for shard, first, last in sorted(ranges):
+        if found and found[-1][0] == shard and first <= found[-1][2] + 1:
+            found[-1] = (shard, found[-1][1], max(last, found[-1][2]))
+        else:
+            found.append((shard, first, last))
+    return found
+
+
+def _ranges(unaccounted: Any) -> Iterator[tuple[int, int, int]]:
+    if not isinstance(unaccounted, dict):
+        return
+    for shard, ranges in unaccounted.items():
+        for each in ranges if isinstance(ranges, list) else ():
+            match each:
+                case [int(first), int(last)] if shard.isdigit():
+                    yield int(shard), first, last
+                case _:
+                    continue
+
+
+def _gaps(gaps: Any) -> Iterator[tuple[int, int, int]]:
+    """The parts of each shard's stream that were lost: after one entry, up to another."""
+    if not isinstance(gaps, dict):
+        return
+    for shard, parts in gaps.items():
+        for each in parts if isinstance(parts, list) else ():
+            match each:
+                case [str(first), str(last)] if shard.isdigit():
+                    yield int(shard), place(first), place(last)
+                case _:
+                    continue
+
+
+def _references(unconfirmed: Any) -> Iterator[tuple[bytes | str]]:
+    for each in unconfirmed if isinstance(unconfirmed, list) else ():
+        if isinstance(each, str):
+            yield (reference_of(each),)
