@@ -22,6 +22,7 @@ from runtime.servers import servers
 METRICS = ("intake", "worker", "monitor", "complaints")
 METRICS_PORTS = len(METRICS)
 STORING = ("worker", "complaints")
+TRIMMER_PASSWORDS = ("valkey-trimmer", "voterdb-ballot_trimmer")
 WORKER_NICE = 10
 """Storing can wait while voters press Submit: the queue holds what is accepted."""
 
@@ -79,7 +80,7 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
     front = Front.from_environment(os.environ)
     addresses = replace(choose_addresses(host, port, metrics_port), scheme=front.scheme)
     children = _children(home, addresses, front, processes, with_monitor=with_monitor)
-    children += _backups(home)
+    children += [*_trimming(home), *_backups(home)]
     see_to_form(home)
     with servers(home, supervise=True) as running:
         click.echo(f"BALLOT_HOME {home.path}")
@@ -130,6 +131,17 @@ def _children(
         )
         for command in commands
     ]
+
+
+def _trimming(home: Home) -> list[ChildSpec]:
+    """The trimmer, unless somebody else's servers have not given this home its two passwords."""
+    if not home.embedded:
+        missing = [name for name in TRIMMER_PASSWORDS if not home.has_password(name)]
+        if missing:
+            click.echo(f"the queue is not trimmed from here: {' and '.join(missing)} missing", err=True)
+            return []
+    output = home.logs / "trim.out"
+    return [ChildSpec(name="trim", command=ballot_command("trim"), output=output, nice=WORKER_NICE)]
 
 
 def _backups(home: Home) -> list[ChildSpec]:

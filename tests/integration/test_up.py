@@ -60,7 +60,7 @@ def running() -> list[Process]:
     return found
 
 
-NICE = {"ballot worker": 10, "ballot complaints": 10, "ballot intake": 0}
+NICE = {"ballot worker": 10, "ballot complaints": 10, "ballot trim": 10, "ballot intake": 0}
 
 
 class Up:

@@ -1,0 +1,116 @@
+"""Up to where a stream may be trimmed: what is not known is needed, and no clock makes an entry old."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ballot.encoding import Malformed
+from ops.trim_bounds import SEEN_MAX, Mark, Seen, covered, order, reached
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AGE_S = 900.0
+
+
+def test_a_shard_is_reached_by_the_one_that_has_come_less_far() -> None:
+    """By number, not by letter; a shard with one side alone is left out, and so is a side nobody knows."""
+    marks = [
+        Mark("b", 0, "stored", "10-0"),
+        Mark("b", 0, "turnout", "9-12"),
+        Mark("b", 1, "stored", "10-0"),
+        Mark("b", 2, "stored", "5-2"),
+        Mark("b", 2, "turnout", "5-10"),
+        Mark("b", 2, "other", "1-1"),
+    ]
+
+    assert reached(marks) == {("b", 0): "9-12", ("b", 2): "5-2"}
+
+
+def test_a_note_of_what_is_backed_up_is_read(tmp_path: Path) -> None:
+    """As the backups write it; without a note nothing is backed up."""
+    note = tmp_path / "note"
+    assert covered(note) == {}
+    sides = [{"ballot": "b", "shard": 1, "side": side, "entry": entry} for side, entry in SIDES]
+    note.write_text(json.dumps({"backup": "x", "verified_at": "2026-01-01T00:00:00Z", "marks": sides}))
+
+    assert covered(note) == {("b", 1): "7-1"}
+
+
+SIDES = [("stored", "7-2"), ("turnout", "7-1")]
+ROW = {"ballot": "b", "shard": 1, "side": "stored", "entry": "7-1"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"marks": null}',
+        '{"marks": ["x"]}',
+        json.dumps({"marks": [ROW | {"entry": "7"}]}),
+        json.dumps({"marks": [ROW | {"entry": "7-"}]}),
+        json.dumps({"marks": [ROW | {"entry": "-7-1"}]}),
+        json.dumps({"marks": [ROW | {"entry": "\u0667-1"}]}),
+        json.dumps({"marks": [ROW | {"shard": "1"}]}),
+        json.dumps({"marks": [ROW | {"ballot": 1}]}),
+    ],
+)
+def test_an_odd_note_covers_nothing(tmp_path: Path, text: str) -> None:
+    """Malformed, and never taken for a backup."""
+    note = tmp_path / "note"
+    note.write_text(text)
+
+    with pytest.raises(Malformed):
+        covered(note)
+
+
+def test_a_note_that_cannot_be_read_covers_nothing(tmp_path: Path) -> None:
+    """A directory in its place is said, not raised through."""
+    with pytest.raises(Malformed, match="cannot be read"):
+        covered(tmp_path)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 400), st.integers(0, 50)), min_size=1, max_size=SEEN_MAX),
+    st.lists(st.booleans(), min_size=SEEN_MAX, max_size=SEEN_MAX),
+)
+def test_only_what_was_seen_long_ago_is_old(steps: list[tuple[float, int]], put_back: list[bool]) -> None:
+    """What is given back was the last entry at a look so long ago, and the stream has not gone back since."""
+    seen, now_s, entry = Seen(AGE_S), 0.0, 100
+    looks: list[tuple[float, int]] = []
+    for (wait_s, more), back in zip(steps, put_back, strict=False):
+        now_s += wait_s
+        if back and entry > 0 and more % 7 == 0:
+            entry -= 1
+            looks.clear()
+        else:
+            entry += more
+        looks.append((now_s, entry))
+
+        aged = seen.look(("b", 0), f"{entry}-0", now_s=now_s)
+
+        old = [last for at_s, last in looks if at_s <= now_s - AGE_S]
+        assert aged == (f"{old[-1]}-0" if old else None)
+
+
+def test_a_stream_that_is_gone_is_forgotten() -> None:
+    """And looked at anew when it is back."""
+    seen = Seen(AGE_S)
+    seen.look(("b", 0), "1-0", now_s=0.0)
+    seen.look(("b", 1), "1-0", now_s=0.0)
+    seen.forget(but=[("b", 1)])
+
+    assert seen.look(("b", 0), "2-0", now_s=AGE_S) is None
+    assert seen.look(("b", 1), "2-0", now_s=AGE_S) == "1-0"
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_ids_are_ordered_as_two_numbers(milliseconds: int, sequence: int) -> None:
+    """Up to the largest that there is."""
+    assert order(f"{milliseconds}-{sequence}") == (milliseconds, sequence)
