@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DIGEST: Final = "digest"
 CONTENT: Final = "content"
+MISSING: Final = "The file is missing."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,18 @@ def check_entries(
     for entry in entries:
         key = next((key for key in keys if key.key_id == entry.key_id), None)
         fault = _fault(folder, entry, key, advance)
+        if fault == MISSING and _was_deleted(catalogue, entry.id):
+            continue  # retention was here meanwhile
         if fault is not None or key is not None:
             how = CONTENT if key is not None else DIGEST
             details = {} if fault is None else {"reason": fault}
             now = SystemClock().now_us()
             catalogue.append("verified", entry.id, now, ok=fault is None, how=how, **details)
         yield Verdict(entry.id, opened=key is not None, fault=fault)
+
+
+def _was_deleted(catalogue: Catalogue, backup: str) -> bool:
+    return any(entry.id == backup and entry.deleted for entry in catalogue.entries())
 
 
 def _fault(folder: Path, entry: Entry, key: BackupKey | None, advance: Callable[[int], None]) -> str | None:
@@ -74,7 +81,7 @@ def _fault(folder: Path, entry: Entry, key: BackupKey | None, advance: Callable[
             opens = None if key is None else _open(reader, entry, key)
             reader.finish()
     except FileNotFoundError:
-        return "The file is missing."
+        return MISSING
     except OSError as error:
         return f"The file cannot be read: {error.strerror}."
     if reader.bytes != entry.bytes:

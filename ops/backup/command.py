@@ -17,7 +17,7 @@ from ops.backup import keys as backup_keys
 from ops.backup.catalogue import Catalogue
 from ops.backup.checking import check_entries
 from ops.backup.place import BackupFailed, Place
-from ops.backup.postgres import Manner
+from ops.backup.postgres import Manner, note_covered
 from ops.backup.restore import restore
 from ops.backup.serve import Keeper, make, retention_of
 from ops.backup.settings import BackupSettings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ops.backup.catalogue import Entry
     from ops.backup.keys import What
 
-NOW_WAIT_S = 60.0
+NOW_WAIT_S = 900.0
 WHAT = click.Choice(backup_keys.WHATS)
 PERCENT = 100
 STATE_WIDTH = 10
@@ -74,6 +74,10 @@ def now(whats: tuple[What, ...], full: bool) -> None:
             if place.on_the_same_disk:
                 click.echo(
                     f"{place.target} is on the same disk as {home.path}: one fault can take both.", err=True
+                )
+            if place.busy:
+                click.echo(
+                    f"{place.what} is being backed up already: waiting until that has ended.", err=True
                 )
             try:
                 with _percent(f"{place.what}") as shown:
@@ -187,6 +191,7 @@ def verify(ids: tuple[str, ...], key_files: tuple[Path, ...], as_json: bool) -> 
                 said = verdict.fault or ("proven" if verdict.opened else "size and SHA-256 as made")
                 told = {"what": what, "id": verdict.id, "ok": verdict.fault is None, "said": said}
                 click.echo(orjson.dumps(told).decode() if as_json else f"{verdict.id}  {what}  {said}")
+        note_covered(home, catalogue)
     unknown = sorted(set(ids) - known)
     if unknown:
         raise click.ClickException(f"There is no backup called {unknown[0]}; `ballot backup list` shows all.")

@@ -100,6 +100,15 @@ class Place:
         """Whether there is a file of that id, whatever its size."""
         return (self.folder / f"{backup}{ENDING}").exists()
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody holds the place just now."""
+        descriptor = locks.opened(self.home.backup / f"{self.what}.lock")
+        try:
+            return not locks.try_alone(descriptor)
+        finally:
+            os.close(descriptor)
+
     @contextmanager
     def alone(self, wait_s: float) -> Iterator[None]:
         """Hold the place alone; drafts that are there then were left by somebody who is gone."""

@@ -31,18 +31,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO
 
-    from ops.backup.catalogue import Covered, Kind
+    from ops.backup.catalogue import Catalogue, Kind
     from ops.backup.cluster import ClusterSource
     from ops.backup.verify import Manifest
+    from runtime.home import Home
 
 BLOCK_BYTES: Final = 1 << 20
-SILENCE_MAX_S: Final = 900.0
-"""A checkpoint that is spread over its five minutes says nothing meanwhile."""
+SILENCE_MAX_S: Final = 3600.0
+"""A checkpoint that is spread over minutes, half an hour on some servers, says nothing meanwhile."""
 POLL_S: Final = 0.5
 STOP_WAIT_S: Final = 10.0
 SAID_LINES: Final = 20
 PERCENT: Final = re.compile(rb"\((\d+)%\)")
-COVERED: Final = "covered.json"
+COVERED: Final = "voterdb.covered.json"
 log = logs.get("backup")
 
 
@@ -146,20 +147,32 @@ def listed(place: Place, made: Entry) -> Entry:
     place.catalogue.made(made)
     now = SystemClock().now_us()
     place.catalogue.append("verified", made.id, now, ok=True, how="content")
-    if place.what == "voterdb" and made.kind in BASE_KINDS:
-        note_covered(place, made, now)
+    note_covered(place.home, place.catalogue)
     return replace(made, verified=True, verified_at=now)
 
 
-def note_covered(place: Place, entry: Entry, now_us: int) -> None:
-    """Tell whoever trims the queue up to where the voter database is in a proven backup."""
-    marks: Sequence[Covered] = entry.covers
-    note = {
-        "backup": entry.id,
-        "verified_at": format_time(now_us, decimals=6),
-        "marks": [{"ballot": m.ballot, "shard": m.shard, "side": m.side, "entry": m.entry} for m in marks],
-    }
-    home_files.replace(place.home.backup / f"{place.what}.{COVERED}", json.dumps(note, indent=1) + "\n")
+def note_covered(home: Home, catalogue: Catalogue) -> None:
+    """Tell whoever trims the queue up to where the voter database is in the newest proven backup.
+
+    One that adds to a backup found faulty since does not count; where none is left, nothing is covered.
+    """
+    if catalogue.what != "voterdb":
+        return
+    note = home.backup / COVERED
+    bases = [entry for entry in catalogue.entries() if entry.kind in BASE_KINDS and entry.usable]
+    whole = (entry for entry in reversed(bases) if _is_whole(catalogue.chain(entry.id)))
+    newest = next(whole, None)
+    if newest is None:
+        note.unlink(missing_ok=True)
+        return
+    marks = [{"ballot": m.ballot, "shard": m.shard, "side": m.side, "entry": m.entry} for m in newest.covers]
+    verified_at = format_time(newest.verified_at or newest.ended, decimals=6)
+    told = {"backup": newest.id, "verified_at": verified_at, "marks": marks}
+    home_files.replace(note, json.dumps(told, indent=1) + "\n")
+
+
+def _is_whole(chain: Sequence[Entry]) -> bool:
+    return bool(chain) and all(entry.usable for entry in chain)
 
 
 def free_id(place: Place, kind: str, now_us: int) -> str:

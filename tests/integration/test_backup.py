@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import resource
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
+import click
 import pytest
 
 from ops.backup import keys, postgres
@@ -24,9 +27,10 @@ from ops.backup.place import BackupFailed
 from ops.backup.postgres import Manner
 from ops.backup.serve import make
 from ops.backup.verify import Stream
-from runtime.addresses import BACKUP
+from runtime.addresses import BACKUP, CLUSTERS
 from runtime.postgres import connect
 from runtime.postgres_server import program
+from tests.conftest import ballot_command
 from tests.integration.backup_ground import EVENTS, NOTES, ground, opened, run_sql
 
 __all__ = ["ground"]
@@ -41,69 +45,58 @@ if TYPE_CHECKING:
     from tests.integration.backup_ground import Ground
 
 
-def test_an_incremental_adds_to_a_full_backup(ground: Ground, tmp_path: Path) -> None:
-    """Full, then incremental, proven and listed; PostgreSQL's own tools make one whole of them."""
+def test_an_incremental_adds_to_a_full_backup(ground: Ground, ballot_id: str, tmp_path: Path) -> None:
+    """Full, then incremental, proven, listed and told; PostgreSQL's own tools make one whole of them.
+
+    The marks of before the backup are in its entry, and in the file for the trimmer.
+    """
     place = ground.place("voterdb")
+    run_sql(ground, "voterdb", "INSERT INTO ballot.marks VALUES ($1, 3, 'stored', '17-4', 9)", ballot_id)
     full = ground.back_up("voterdb", full=True)
     added = ground.back_up("voterdb")
     assert (full.kind, added.kind, added.parent) == ("full", "incremental", full.id)
     assert added.bytes < full.bytes
     assert place.catalogue.entries() == (full, added)
     assert full.usable
+    note = json.loads((ground.home.backup / "voterdb.covered.json").read_text())
+    assert note["backup"] == added.id
+    assert {"ballot": ballot_id, "shard": 3, "side": "stored", "entry": "17-4"} in note["marks"]
+    _combine(ground, (full, added), tmp_path)
+    for entry, left in ((added, full.id), (full, None)):  # found faulty since
+        place.catalogue.append("verified", entry.id, entry.ended, ok=False)
+        postgres.note_covered(ground.home, place.catalogue)
+        covered = ground.home.backup / "voterdb.covered.json"
+        assert (json.loads(covered.read_text())["backup"] if covered.exists() else None) == left
+
+
+def _combine(ground: Ground, entries: tuple[Entry, ...], directory: Path) -> None:
     parts = []
-    for entry in (full, added):
-        part = tmp_path / entry.kind
+    for entry in entries:
+        part = directory / entry.kind
         with tarfile.open(fileobj=Stream(opened(ground, "voterdb", entry)), mode="r|") as tar:  # type: ignore[call-overload]
             tar.extractall(part, filter="data")
         parts.append(part)
-    whole = tmp_path / "whole"
-    subprocess.run([program("pg_combinebackup"), *map(str, parts), "-o", str(whole)], check=True)
+    whole = directory / "whole"
+    combine = [program("pg_combinebackup"), "--no-sync", *map(str, parts), "-o", str(whole)]
+    subprocess.run(combine, check=True)
     subprocess.run([program("pg_verifybackup"), "--quiet", str(whole)], check=True)
 
 
-def test_what_a_backup_covers_is_noted_once_it_is_proven(ground: Ground, ballot_id: str) -> None:
-    """The marks of before the backup are in its entry and in the file for the trimmer."""
-    run_sql(ground, "voterdb", "INSERT INTO ballot.marks VALUES ($1, 3, 'stored', '17-4', 9)", ballot_id)
-    made = ground.back_up("voterdb", full=True)
-    note = json.loads((ground.home.backup / "voterdb.covered.json").read_text())
-    assert note["backup"] == made.id
-    assert {"ballot": ballot_id, "shard": 3, "side": "stored", "entry": "17-4"} in note["marks"]
-    assert ground.place("voterdb").catalogue.entries()[0].covers == made.covers
-    ground.back_up("userdb", full=True)
-    assert not (ground.home.backup / "userdb.covered.json").exists()
-
-
-def test_made_and_proven_are_events_of_the_cluster(ground: Ground) -> None:
-    """Each cluster's own log says which backup was made, its size and digest, and that it was proven."""
-    for what, statement in EVENTS.items():
-        made = ground.back_up(what, full=True)
-        rows = run_sql(ground, what, statement)
-        told = {row["kind"]: json.loads(row["detail"]) for row in rows if made.id in row["detail"]}
-        assert told["backup.made"]["sha256"] == told["backup.verified"]["sha256"] == made.sha256
-        assert told["backup.made"]["bytes"] == (ground.target / what / made.file).stat().st_size
-
-
-@pytest.mark.parametrize("lost", ["manifest", "file", "summaries"])
-def test_without_what_an_incremental_needs_a_full_one_is_made(
-    ground: Ground, stack: Stack, lost: str
-) -> None:
-    """The parent's list or file gone, or the server's summaries: a full backup instead, and it is said."""
+def test_without_what_an_incremental_needs_a_full_one_is_made(ground: Ground, stack: Stack) -> None:
+    """The parent's list gone, then the server's summaries: a full backup instead, and it is said."""
     place = ground.place("userdb")
     first = ground.back_up("userdb", full=True)
-    if lost == "manifest":
-        place.manifest(first.id).unlink()
-    elif lost == "file":
-        (place.folder / first.file).unlink()
-    else:
-        run_sql(ground, "userdb", "CHECKPOINT")
-        ground.wait_for(lambda: run_sql(ground, "userdb", SUMMARISED, first.end_lsn))
-        for summary in (stack.home.data / "userdb" / "pg_wal" / "summaries").iterdir():
-            summary.unlink()
+    place.manifest(first.id).unlink()
     said: list[str] = []
-    made = ground.back_up("userdb", manner=Manner(say=said.append))
-    assert made.kind == "full"
-    assert len(said) == 1
-    assert "full one is made" in said[0]
+    second = ground.back_up("userdb", manner=Manner(say=said.append))
+    assert second.kind == "full"
+    run_sql(ground, "userdb", "CHECKPOINT")
+    ground.wait_for(lambda: run_sql(ground, "userdb", SUMMARISED, second.end_lsn))
+    for summary in (stack.home.data / "userdb" / "pg_wal" / "summaries").iterdir():
+        summary.unlink()
+    assert ground.back_up("userdb", manner=Manner(say=said.append)).kind == "full"
+    assert len(said) == 2
+    assert all("full one is made" in sentence for sentence in said)
 
 
 def test_a_flipped_bit_in_what_was_written_is_found(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,31 +186,33 @@ def test_whoever_is_killed_in_the_middle_leaves_nothing_that_counts(ground: Grou
 
 
 def test_two_at_once_wait_for_each_other(ground: Ground) -> None:
-    """Two that begin together make one after the other; who may not wait is told who holds the place."""
+    """Whoever comes second waits for the first; who may not wait is told who holds the place."""
     place = ground.place("userdb")
     made: list[Entry] = []
-    threads = [
-        threading.Thread(target=lambda: made.append(ground.back_up("userdb", full=True))) for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    first, second = sorted(made, key=lambda entry: entry.started)
-    assert first.ended <= second.started or second.id != first.id
-    assert [entry.id for entry in place.catalogue.entries()] == [first.id, second.id]
-    with place.alone(5), pytest.raises(Exception, match="Another command has held"):
-        ground.back_up("userdb", wait_s=0.1)
+    second = threading.Thread(target=lambda: made.append(ground.back_up("userdb", full=True)))
+    with place.alone(5):
+        second.start()
+        with pytest.raises(click.ClickException, match="Another command has held"):
+            ground.back_up("userdb", wait_s=0.2)
+        assert not made
+    second.join()
+    assert place.catalogue.entries() == tuple(made)
 
 
 def test_nothing_is_in_clear(ground: Ground) -> None:
-    """A text that stands in a database stands nowhere on the target and nowhere in the home's lists."""
+    """A text that stands in a database stands nowhere on the target and nowhere in the home's lists.
+
+    Each cluster's own log says which backup was made, its size and digest, and that it was proven.
+    """
     marker = "jane.doe+0b1f8a77@example.org"
     for what, statement in NOTES.items():
         run_sql(ground, what, statement, marker)
         made = ground.back_up(what, full=True)
         assert any(marker.encode() in block for block in opened(ground, what, made, joined=True))
-        ground.back_up(what)
+        rows = run_sql(ground, what, EVENTS[what])
+        told = {row["kind"]: json.loads(row["detail"]) for row in rows if made.id in row["detail"]}
+        assert told["backup.made"]["sha256"] == told["backup.verified"]["sha256"] == made.sha256
+        assert told["backup.made"]["bytes"] == (ground.target / what / made.file).stat().st_size
     found = [
         path
         for root in (ground.target, ground.home.path)
@@ -282,23 +277,90 @@ def test_the_queue_is_copied_whole_and_its_snapshot_deleted(ground: Ground) -> N
 
 def test_the_commands_make_list_and_verify(ground: Ground) -> None:
     """`now`, `list --json`, `verify` with and without key, as a person runs them."""
-    assert ground.run("now").returncode == 0
-    again = ground.run("now", "userdb")
-    assert "verified" in again.stdout
+    assert "verified" in ground.run("now", "userdb", "queue").stdout
     listed = [json.loads(line) for line in ground.run("list", "--json").stdout.splitlines()]
-    assert [entry["kind"] for entry in listed] == ["full", "full", "incremental", "queue"]
-    assert {entry["state"] for entry in listed} == {"verified"}
-    key_files = [f"--key={keys.private_file(ground.medium, what)}" for what in keys.WHATS]
-    for given, said in (((), "as made"), (key_files, "proven")):
-        done = ground.run("verify", *given)
-        assert (done.returncode, done.stdout.count(said)) == (0, 4)
-    path = ground.target / "userdb" / listed[1]["file"]
+    assert [(entry["kind"], entry["state"]) for entry in listed] == [
+        ("full", "verified"),
+        ("queue", "verified"),
+    ]
+    key_file = keys.private_file(ground.medium, "userdb")
+    done = ground.run("verify", f"--key={key_file}")
+    assert (done.returncode, done.stdout.count("proven"), done.stdout.count("as made")) == (0, 1, 1)
+    path = ground.target / "userdb" / listed[0]["file"]
     path.write_bytes(path.read_bytes()[:-1])
-    done = ground.run("verify", listed[1]["id"], "--json")
+    done = ground.run("verify", listed[0]["id"], "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["ok"] is False
     assert "FAILED" in ground.run("list", "userdb").stdout
-    assert "no backup called" in ground.run("verify", "nonsense").stderr
+
+
+@pytest.mark.long
+def test_the_commands_say_what_is_wrong(ground: Ground) -> None:
+    """No such backup, no target, no setting: a sentence and a non-zero exit."""
+    for arguments, said in (
+        (("verify", "nonsense"), "no backup called"),
+        (("now", "nothing"), "Invalid value"),
+    ):
+        done = ground.run(*arguments)
+        assert done.returncode
+        assert said in done.stderr
+    assert ground.run("now", "queue").returncode == 0
     shutil.rmtree(ground.target)
-    assert "mount" in ground.run("now", "queue").stderr
-    assert "mount their disk" in ground.run("verify").stderr
+    for command, said in (("now", "mount it"), ("verify", "mount their disk")):
+        done = ground.run(command)
+        assert done.returncode == 1
+        assert said in done.stderr
+
+
+@pytest.mark.long
+def test_servers_of_others_are_backed_up_with_the_roles_password_alone(ground: Ground) -> None:
+    """With configured servers a home that has nothing but the role's password files makes backups."""
+    found = ground.servers
+    for cluster in CLUSTERS:
+        name = f"{cluster}-{BACKUP}.password"
+        shutil.copy(ground.stack.home.secrets / name, ground.home.secrets / name)
+    env = {
+        **ground.env,
+        "BALLOT_HOME": str(ground.home.path),
+        "BALLOT_VALKEY_URL": f"valkey://127.0.0.1:{found.valkey.port}",
+        **{
+            f"BALLOT_{name.upper()}_URL": f"postgresql://127.0.0.1:{found.postgres(name).port}"
+            for name in CLUSTERS
+        },
+    }
+    done = subprocess.run(
+        [ballot_command(), "backup", "now"], env=env, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout.count("verified")) == (0, 2), done.stderr
+    done = subprocess.run(
+        [ballot_command(), "backup", "now", "queue"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "one of your own servers" in done.stderr
+    passwords = [path.read_text().strip() for path in ground.home.secrets.glob("*.password")]
+    logged = [path.read_text(errors="replace") for path in ground.home.logs.iterdir()]
+    assert passwords
+    assert not [text for text in logged for password in passwords if password in text]
+
+
+@pytest.mark.long
+def test_a_person_at_a_terminal_sees_how_far_it_is(ground: Ground) -> None:
+    """On a terminal a bar moves; its label names what is backed up."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [ballot_command(), "backup", "now", "userdb"],
+        env=ground.env,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    ) as child:
+        assert child.wait(120) == 0
+    os.close(theirs)
+    shown = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert "userdb" in shown
+    assert "100%" in shown

@@ -146,6 +146,7 @@ def test_wal_is_sealed_segment_by_segment(ground: Ground) -> None:
     assert all(entry.usable and entry.bytes < 4 << 20 for entry in found)
 
 
+@pytest.mark.long
 def test_wal_waits_in_a_bounded_spool_while_the_target_is_away(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +168,7 @@ def test_wal_waits_in_a_bounded_spool_while_the_target_is_away(
             ground.wait_for(partial(sealed, ground, text))
 
 
+@pytest.mark.long
 def test_wal_that_the_server_kept_no_longer_asks_for_a_new_base(ground: Ground) -> None:
     """A slot that is gone: what follows is received, what is missing is said, and a base backup is wanted."""
     with receiving(ground) as archive:
@@ -209,6 +211,7 @@ def test_serving_keeps_a_cluster_backed_up(ground: Ground) -> None:
     assert clear == []
 
 
+@pytest.mark.long
 def test_a_killed_server_of_backups_takes_its_receiver_along(ground: Ground) -> None:
     """SIGKILL: pg_receivewal ends too, and the next one goes on where it was."""
     with ground.command("serve", "userdb") as child:
