@@ -19,7 +19,7 @@ from ops.backup.restore_cluster import ask
 from runtime.postgres_server import PostgresServer
 from runtime.servers import servers
 from tests.conftest import ballot_command
-from tests.integration.restore_rig import BALLOT, VOTERS, Origin, back_up, make_origin, until
+from tests.integration.restore_rig import BALLOT, VOTERS, Origin, back_up, the_origin, until
 
 if TYPE_CHECKING:
     from tests.integration.restore_rig import Ground
@@ -30,13 +30,13 @@ WAIT_S = 180
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Origin:
     """A home with everything in it and its backups, stopped."""
-    return make_origin(tmp_path_factory)
+    return the_origin(tmp_path_factory)
 
 
 @pytest.fixture
 def ground(origin: Origin, tmp_path: Path) -> Ground:
     """A copy of it."""
-    return origin.copied(tmp_path)
+    return origin.copied(tmp_path, "voterdb", "userdb", "valkey")
 
 
 def command(ground: Ground, *options: str) -> list[str]:

@@ -13,7 +13,6 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
@@ -110,21 +109,38 @@ class Origin:
     later: str
     """After the line `after`, before the line `last`."""
 
-    def copied(self, directory: Path) -> Ground:
-        """A home and a target of a test's own."""
+    def copied(self, directory: Path, *started: str) -> Ground:
+        """A home and a target of a test's own, in which only the servers named in `started` may be started.
+
+        What is never written to in place is not copied, only linked: whoever alters it unlinks it first.
+        """
         home, target = directory / "home", directory / "target"
-        shutil.copytree(self.ground.home.path, home, symlinks=True)
-        shutil.copytree(self.ground.target, target)
+        unused = tuple(name for name in ("voterdb", "userdb", "valkey") if name not in started)
+        shutil.copytree(
+            self.ground.home.path, home, ignore=lambda at, _: unused if at.endswith("data") else ()
+        )
+        for name in unused:
+            shutil.copytree(self.ground.home.data / name, home / "data" / name, copy_function=os.link)
+        shutil.copytree(self.ground.target, target, copy_function=_linked_or_copied)
         return Ground(Home(home), target, self.ground.medium)
 
 
-@cache
-def make_origin(directories: pytest.TempPathFactory) -> Origin:
-    """Made once a process, for whichever module asks.
+def _linked_or_copied(source: str, target: str) -> None:
+    (os.link if source.endswith(".sealed") else shutil.copyfile)(source, target)
 
-    Lines `full`, `added`, `before`, `after`, `last`: the last is in the spool, in no sealed segment.
-    """
-    directory = directories.mktemp("origin")
+
+_made: list[Origin] = []
+
+
+def the_origin(directories: pytest.TempPathFactory) -> Origin:
+    """Made once a process, for whichever module asks."""
+    if not _made:
+        _made.append(_make(directories.mktemp("origin")))
+    return _made[0]
+
+
+def _make(directory: Path) -> Origin:
+    """Lines `full`, `added`, `before`, `after`, `last`: the last is in the spool, in no sealed segment."""
     home = Home(directory / "home")
     home.make()
     target, medium = directory / "target", directory / "medium"
