@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -67,18 +68,15 @@ class Drill:
         for what in WHATS:
             if what in self.sources:
                 self._restore(what)
-        with self.steps.step("start the restored servers"):
-            entered = servers(self.scratch, {})
-            running = entered.__enter__()
-        try:
+        with ExitStack() as stack:
+            with self.steps.step("start the restored servers"):
+                running = stack.enter_context(servers(self.scratch, {}))
             ballots = self._merge(running)
             self._store()
             holdings = drill_loss.of(running)
             for ballot in ballots:
                 self._check(ballot)
-        finally:
-            entered.__exit__(None, None, None)
-        return holdings
+            return holdings
 
     def _restore(self, what: What) -> None:
         source, place = self.sources[what], self.scratch.path / WORK

@@ -8,7 +8,7 @@ import signal
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -19,6 +19,7 @@ from ops.backup.keys import WHATS, What, read_private
 from ops.backup.restore_cluster import Scratch, ask, system_identifier
 from ops.backup.restore_database import Wanted, event_statement
 from ops.backup.restore_home import alone, data_of, missing_keys, now_us, put_in_place
+from ops.backup.restore_report import as_text
 from ops.backup.restore_source import Source
 from ops.backup.restore_steps import Steps
 from ops.backup.settings import BackupSettings
@@ -251,53 +252,6 @@ def _kept(home: Home, report: dict[str, Any], began: int) -> dict[str, Any]:
     report["report"] = str(path)
     home_files.replace(path, json.dumps(report, indent=1, sort_keys=True) + "\n")
     return report
-
-
-def as_text(report: dict[str, Any]) -> str:
-    """The report for a person: what was done, where the old is, and what to do next."""
-    what = report["what"]
-    lines = [
-        f"{step['step']:<34} {step['seconds']:8.1f} s  {step['note']}".rstrip() for step in report["steps"]
-    ]
-    last = report["last_transaction"]
-    lines.append(f"{what} is restored from {report['backups'][-1]}" + (f", up to {last}." if last else "."))
-    if report["asked"] is not None and report.get("reaches", report["asked"]) < report["asked"]:
-        lines.append(f"Nothing after {report['reaches']} has reached the backups.")
-    lines += [f"  {name}: {_held(value)}" for name, value in sorted(report["holds"].items())]
-    if "directory" in report:
-        return "\n".join([*lines, f"It is in {report['directory']}; nothing else was changed."])
-    if report["aside"]:
-        lines.append(
-            f"What was there before is in {report['aside']}: remove it when nobody needs it any more."
-        )
-    if report["missing_keys"]:
-        names = ", ".join(f"{name}.key" for name in report["missing_keys"])
-        lines.append(f"This home lacks {names}: put them into secrets/ from their copy, or nothing starts.")
-    if not report["event"]:
-        lines.append("The restore could not be written into the audit log; this report is its only trace.")
-    lines.append(NEXT[what])
-    return "\n".join([*lines, f"Report: {report['report']}"])
-
-
-NEXT: Final[dict[str, str]] = {
-    "voterdb": (
-        "Next: `ballot up`; the workers store again what the queue still holds. Then `ballot check` on every "
-        "ballot: differences must be 0; if they are not, `ballot recover`. The next backup is a full one."
-    ),
-    "userdb": "Next: `ballot up`. The next backup is a full one.",
-    "queue": (
-        "Next: `ballot recover`; no vote is taken before. Then `ballot up`, and `ballot check` on every "
-        "ballot."
-    ),
-}
-assert NEXT.keys() == set(get_args(What))  # noqa: S101  # fixed here, for whoever adds a fourth
-
-
-def _held(value: Any) -> str:
-    if isinstance(value, dict):
-        newest = value.get("newest_us")
-        return f"{value.get('stored')} votes" + (f", the newest of {format_time(newest)}" if newest else "")
-    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _text(path: Path | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,7 +40,9 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Time the block."""
+        """Time the block, and tell a person at a terminal what is being done."""
+        if sys.stderr.isatty():
+            click.echo(f"{name} …", err=True)
         step, began = Step(name), time.monotonic()
         try:
             yield step
