@@ -9,12 +9,14 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 from ballot import handoff
 from ballot.encoding import b64encode
 from ballot.suite import SigningKey, key_id
 from ops.backup import restore_home
+from ops.backup.keys import WHATS
 from ops.backup.restore_cluster import ask
 from runtime import locks, postgres, valkey
 from runtime.home import Home
@@ -24,6 +26,7 @@ from tests.conftest import ballot_command
 from tests.integration.restore_rig import (
     BALLOT,
     VOTERS,
+    Ground,
     Origin,
     back_up,
     receiving,
@@ -37,7 +40,6 @@ from tests.integration.restore_rig import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.restore_rig import Ground
 
 VOTES = "SELECT count(*)::text AS answer FROM ballot.votes"
 COMMAND_WAIT_S = 120
@@ -232,6 +234,23 @@ def test_killed_in_the_middle_it_is_run_again(ground: Ground) -> None:
     assert restored.exit_code == 0, restored.output
     assert not place.exists()
     assert ground.rig_events()[-1] == "last"
+
+
+@pytest.mark.long
+def test_a_new_home_can_use_what_was_restored_into_it(origin: Origin, tmp_path: Path) -> None:
+    """Its own passwords work at once; the keys it lacks are asked for, and never made anew."""
+    new = Home(tmp_path / "new")
+    new.make()
+    moved = Ground(new, origin.ground.target, origin.ground.medium)
+    for what in WHATS:
+        assert moved.restore(what).exit_code == 0
+    with servers(new, {}) as running:
+        for role in ("ballot_desk", "ballot_worker", "ballot_owner"):
+            assert asyncio.run(_ask(running, role, "SELECT 1")) == 1
+        assert asyncio.run(_ask(running, "ballot_checker", "SELECT count(*) FROM ballot.votes")) == VOTERS
+    for name in ("queue", "credential-digest", "people"):
+        with pytest.raises(click.ClickException, match="put it back from a copy"):
+            new.secret(name)
 
 
 @pytest.mark.long
