@@ -13,6 +13,11 @@ from ballot.receipt import Receipt
 from loadtests.plan import Paper
 from loadtests.stage import Stage, wait_until
 from loadtests.voter import Refused, access_body
+from ops.trimming import Trimmer
+from runtime.clock import SystemClock
+from runtime.home import Home
+from runtime.lifecycle import run_async
+from runtime.servers import servers
 from tests.acceptance.small_ballot import STORED_SECONDS_MAX, SmallBallot, yes
 
 YES, NO = yes("yes", "yes"), yes("no", "yes")
@@ -69,6 +74,9 @@ def test_life_of_a_vote(stage: Stage) -> None:
     )
     assert "yes" not in json.dumps(status_of(stage, ballot))
 
+    # What is stored and counted leaves the queue, here without growing old first; nothing below needs it.
+    assert run_async(lambda: trimmed(stage, ballot)) > 0
+
     # 9. At close the stream drains; a late vote is told so, and a late retry still gets its reference.
     stage.run("close", ballot.ballot)
     late = ballot.seal(ballot.code("E-5"), YES)
@@ -96,6 +104,18 @@ def check_against(stage: Stage, ballot: SmallBallot, held: list[Receipt]) -> Non
     kept.write_text("".join(json.dumps(one.to_dict()) + "\n" for one in held), encoding="utf-8")
     stage.run("verify", kept)
     stage.run("check", ballot.ballot, "--receipts", kept, "--signatures")
+
+
+async def trimmed(stage: Stage, ballot: SmallBallot) -> int:
+    """How many entries `ballot trim` takes out of the ballot's streams when age does not matter."""
+    home = Home(stage.home)
+    with servers(home, stage.env) as found:
+        trimmer = Trimmer(found, note=None, clock=SystemClock(), least_age_s=0.0)
+        try:
+            done = await trimmer.round()
+        finally:
+            await trimmer.close()
+    return sum(each.entries for each in done if each.ballot == ballot.ballot)
 
 
 def document_in_page(stage: Stage, ballot: SmallBallot) -> bytes:
