@@ -1,4 +1,4 @@
-"""The voter database on the simulated network: each statement takes its time on the way there and back, or is cut off."""
+"""The voter database on the simulated network: each statement takes its time there and back, or is cut."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Hops:
             kernel.tell(self.loop.name, "lost" if there else "did not hear", "a statement")
             raise ConnectionResetError(NAME)
         await asyncio.sleep(network.delay_s())
-        while held_s := network.held_s(self.loop.name, NAME):
+        while held_s := network.held_s(self.loop.name, NAME):  # noqa: ASYNC110  # simulated time
             await asyncio.sleep(held_s - kernel.now_s)
         self._hop = ""
 

@@ -1,4 +1,4 @@
-"""The desk: sets the ballot up before the first fault, and closes it with the product's own `ballot close`."""
+"""The desk: sets a ballot up before the first fault, and closes it with the product's own `ballot close`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from redis.exceptions import RedisError
 from ballot import handoff
 from scrutineer import lifecycle
 from scrutineer.gate import Gate
+from scrutineer.replicated import Replicated
+from tests.simulation import patches
 from tests.simulation.kernel import Loop
 from tests.simulation.material import BALLOT, material
 from tests.simulation.network import pooled
@@ -36,6 +38,13 @@ def set_up(world: World) -> None:
     send("HSET", handoff.PUBLISHED_KEY, BALLOT, material().published(shards))
 
 
+def _replicated(replicas: int) -> Replicated | None:
+    """By what the desk's acts wait."""
+    if not replicas:
+        return None
+    return Replicated(patches.QueueNodes(patches.servers(), "desk", timeout_s=2.0), replicas)
+
+
 class Desk:
     """Whoever closes the ballot; run again until it says that everything is closed and stored."""
 
@@ -47,7 +56,7 @@ class Desk:
 
     def close(self) -> None:
         """Run `ballot close`."""
-        self._loop = Loop(self.world.kernel, "desk")
+        self._loop = Loop(self.world.kernel, "desk")  # type: ignore[abstract]  # what it lacks is refused
         self._loop.create_task(self._close()).add_done_callback(self._ended)
 
     def end(self) -> None:
@@ -61,7 +70,7 @@ class Desk:
         world = self.world
         while True:
             client = pooled(world.network, self._loop, "queue", timeout_s=2.0)
-            gate = Gate(client, BALLOT, world.plan.shards, replicated=None)
+            gate = Gate(client, BALLOT, world.plan.shards, replicated=_replicated(world.plan.replicas))
             stored = SimpleNamespace(
                 id=BALLOT, probe=False, shards=world.plan.shards, gate=lambda _, g=gate: g
             )

@@ -1,7 +1,7 @@
 """An edge process: the product's own intake, batching, links, checks and receipts, on a simulated loop.
 
-Only what is outside it is simulated: the listening socket (a request arrives, its answer goes back), and the sockets to the
-queue. The signature on receipts is a digest in place of Ed25519, passed in where the key is.
+Only what is outside it is simulated: the listening socket (a request arrives, its answer goes back), and the
+sockets to the queue. The signature on receipts is a digest in place of Ed25519, passed in where the key is.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Edge:
         world = self.world
         kernel = world.kernel
         kernel.tell(self.name, "starts")
-        loop = self.loop = Loop(kernel, self.name)
+        loop = self.loop = Loop(kernel, self.name)  # type: ignore[abstract]  # what it lacks is refused
         clock = ProcessClock(kernel, world.plan.edge_clock_us)
         settings = Settings(replicas=world.plan.replicas, confirm_s=world.plan.confirm_s)
         connect = partial(dedicated, world.network, loop, QUEUE, timeout_s=settings.confirm_s)

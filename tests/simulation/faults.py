@@ -1,4 +1,4 @@
-"""What goes wrong in a seed, when its plan says so; and the end of it, from which everything must come right."""
+"""What goes wrong in a seed when its plan says so; and the end of it, from which all must come right."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Faults:
         if world.replication is not None:
             world.replication.held_until_s = 0.0
         self.ended = True
-        for process in (*world.edges, *world.storers):
+        for process in world.processes:
             process.start()
         self.kernel.tell("-", "all faults are over")
 
@@ -160,7 +160,7 @@ class Faults:
 
     def _partition(self, fault: Fault) -> None:
         world = self.world
-        ends = [each.name for each in (*world.edges, *world.storers)]
+        ends = [each.name for each in world.processes]
         one = ends[fault.number % len(ends)]
         other = "voterdb" if one.startswith("worker") and fault.share < 0.5 else "queue"
         self.kernel.tell("-", "nothing between", one, "and", other, f"for {fault.for_s:.3f} s")
@@ -172,7 +172,7 @@ class Faults:
         self.kernel.tell(server.name, "its clock is off by", server.ahead_us)
 
     def _older_queue(self, fault: Fault) -> None:
-        """A copy of the queue's data is made now; later somebody puts it in place of the data, and then regrets it."""
+        """A copy of the queue is made now; later somebody puts it in place of the data, and regrets it."""
         server = self.world.primary
         older = server.model.copy(durable=True)
         self.kernel.tell(server.name, "a copy is made at", older.position)
@@ -211,7 +211,7 @@ class Faults:
         self.kernel.after(fault.for_s, replace)
 
     def _lax_queue(self, fault: Fault) -> None:
-        """The queue is started with a setting under which it loses what it has answered for, and then does."""
+        """The queue runs with a setting under which it loses what it has answered for, and then does."""
         server = self.world.primary
         self._crash(server)
         server.model.settings["appendfsync"] = "everysec"

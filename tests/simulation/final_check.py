@@ -1,4 +1,4 @@
-"""The books, derived again from what the servers hold at the end and from the receipts that voters were given."""
+"""The books, derived again from what the servers hold at the end and from the voters' receipts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,6 @@ def _votes(world: World) -> Iterator[str]:
 def _gate(world: World) -> Iterator[str]:
     """Accepted = stored + held + waiting; marks = accepted; each reference says what became of it."""
     votes, data = world.database.votes(), world.primary.model.data
-    held = {each.reference for each in world.database.held()}
     for shard in range(world.plan.shards):
         stored = {vote.uin: vote for vote in votes if vote.shard == shard}
         gate = _hash(data, handoff.gate_key(BALLOT, shard))
@@ -102,25 +101,33 @@ def _gate(world: World) -> Iterator[str]:
             uin: gate_layout.Mark.from_value(value)
             for uin, value in _hash(data, handoff.voted_key(BALLOT, shard)).items()
         }
-        states = _hash(data, handoff.references_key(BALLOT, shard))
-        waiting = _waiting(world, shard)
         counted = int(gate[b"accepted"]), int(gate[b"voted_e"])
         if counted != (len(marks), len(marks)):
             yield f"shard {shard} counts {counted} and has {len(marks)} marks"
-        for uin, mark in marks.items():
-            vote: Vote | None = stored.pop(uin, None)
-            state = states.get(gate_layout.reference_field(mark.reference))
-            if vote is not None and vote.reference == mark.reference:
-                if (vote.accepted_us, state) != (mark.at_us, b"s"):
-                    yield f"{mark.reference} is stored, and the gate says {state!r} at {mark.at_us}"
-            elif mark.reference in held:
-                if state != b"h":
-                    yield f"{mark.reference} is held, and the gate says {state!r}"
-            elif mark.reference not in waiting:
-                yield f"LOST: the gate accepted {mark.reference}, which is neither stored nor waiting"
-        for vote in stored.values():
-            if vote.reference not in world.witness.declared:
+        yield from _marked(world, shard, marks, stored)
+        for uin, vote in stored.items():
+            if uin not in marks and vote.reference not in world.witness.declared:
                 yield f"{vote.reference} is stored, and its voter is not marked"
+
+
+def _marked(
+    world: World, shard: int, marks: dict[bytes, gate_layout.Mark], stored: dict[bytes, Vote]
+) -> Iterator[str]:
+    """What became of each acceptance."""
+    states = _hash(world.primary.model.data, handoff.references_key(BALLOT, shard))
+    held = {each.reference for each in world.database.held()}
+    waiting = _waiting(world, shard)
+    for uin, mark in marks.items():
+        vote = stored.get(uin)
+        state = states.get(gate_layout.reference_field(mark.reference))
+        if vote is not None and vote.reference == mark.reference:
+            if (vote.accepted_us, state) != (mark.at_us, b"s"):
+                yield f"{mark.reference} is stored, and the gate says {state!r} at {mark.at_us}"
+        elif mark.reference in held:
+            if state != b"h":
+                yield f"{mark.reference} is held, and the gate says {state!r}"
+        elif mark.reference not in waiting:
+            yield f"LOST: the gate accepted {mark.reference}, which is neither stored nor waiting"
 
 
 def _waiting(world: World, shard: int) -> set[str]:
@@ -137,7 +144,7 @@ def _waiting(world: World, shard: int) -> set[str]:
 
 
 def _window(world: World) -> Iterator[str]:
-    """Nothing was accepted before the opening or from the closing on; every shard closes at the same instant."""
+    """Nothing was accepted before the opening or from the closing on, which is one instant on all shards."""
     data = world.primary.model.data
     gates = [_hash(data, handoff.gate_key(BALLOT, shard)) for shard in range(world.plan.shards)]
     windows = {(int(gate[b"opens_us"]), int(gate[b"closes_us"])) for gate in gates}
@@ -156,7 +163,7 @@ def _window(world: World) -> Iterator[str]:
 def _numbers(world: World) -> Iterator[str]:
     """Each shard's acceptances are numbered 1, 2, 3 …, none twice and none left out."""
     if world.witness.declared:
-        return  # what was lost is found by the numbers that nobody has; the checker's and recovery's tests say so
+        return  # a number that nobody has is how what was lost is found
     numbers: dict[int, list[int]] = {shard: [] for shard in range(world.plan.shards)}
     for vote in world.database.votes():
         numbers[vote.shard].append(vote.number or 0)

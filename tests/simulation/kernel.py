@@ -1,8 +1,8 @@
 """One clock, one seeded random and one choice of who runs next, for any number of simulated processes.
 
-A process is an asyncio event loop of its own whose callbacks keep their order; which process runs next is drawn.
-Nothing here waits: time jumps to the next timer. Whoever asks such a loop for a thread, a socket or a signal is
-refused loudly, because what it would do then could not be repeated.
+A process is an asyncio event loop of its own whose callbacks keep their order; which process runs next is
+drawn. Nothing here waits: time jumps to the next timer. Whoever asks such a loop for a thread, a socket or a
+signal is refused loudly, because what it would do then could not be repeated.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class History:
 
 
 class Loop(asyncio.AbstractEventLoop):
-    """The event loop of one simulated process: asyncio's own tasks and futures run on it, and nothing else does."""
+    """The event loop of one simulated process: asyncio's own tasks and futures run on it."""
 
     def __init__(self, kernel: Kernel, name: str, number: int = 1) -> None:
         self.kernel = kernel
@@ -232,7 +232,7 @@ class Loop(asyncio.AbstractEventLoop):
         task.add_done_callback(self._forget)
         return task
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]  # at once
+    def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]  # at once
         """Done at once: a thread of its own could not be repeated."""
         future = self.create_future()
         try:
@@ -313,7 +313,7 @@ class Loop(asyncio.AbstractEventLoop):
             coroutine = task.get_coro()
             for _ in range(CLOSE_TRIES):
                 try:
-                    coroutine.close()  # type: ignore[union-attr]  # every task here is a coroutine's
+                    coroutine.close()
                 except (RuntimeError, SimulationError):
                     continue
                 except BaseException:  # noqa: BLE001, S110  # the dead say nothing

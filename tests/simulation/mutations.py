@@ -1,12 +1,11 @@
-"""Faults put into the code on purpose, each at the place of one promise: the simulation must notice every one.
+"""Faults put into the code on purpose, each at the place of one promise: the simulation must notice all.
 
-Each is a small change of the product as it is loaded, the gate's as text, the rest as a replaced method; the last few are of
-what the database or the trimmer promise, whose code is modelled here. None is ever written to disk.
+Each is a small change of the product as it is loaded, the gate's as text, the rest as a replaced method; the
+last few are of what database and trimmer promise, whose code is modelled here. None is ever written to disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -27,17 +26,18 @@ from tests.simulation.trimming import Trimmer
 from workers.queue import Given, Queue
 from workers.reading import Reading
 from workers.restored import Restored
-from workers.store import Outcome
 from workers.storing import Storing
 from workers.trust import Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from intake.lines import Round
     from tests.simulation.database_tables import Tables, Vote
     from tests.simulation.plan import Level
+    from workers.store import Outcome
 
+SIDES: Final = ("stored", "turnout")
 SEEDS_MAX: Final = 300
 """Within so many seeds each is noticed."""
 
@@ -48,6 +48,9 @@ class Mutation:
 
     name: str
     breaks: str
+    seed: int
+    """One that noticed it when this was written: tried first. As the code changes, so do the histories."""
+
     level: Level = "disk"
     gate: tuple[tuple[str, str], ...] = ()
     python: tuple[tuple[Any, str, Any], ...] = ()
@@ -158,136 +161,161 @@ def _no_constraint(tables: Tables, ballot: str, vote: Vote, sealed_ip: bytes) ->
     tables.put("ip_records", vote.event, (ballot, sealed_ip))
 
 
-def _unread_too(self: Trimmer, shard: int, marks: Any, waiting: Any) -> Any:  # noqa: ARG001  # in place of another
-    return 2**62, 0
+def _by_marks_alone(self: Trimmer, marks: dict[tuple[int, str], Any]) -> None:
+    if self.covered is not None:
+        shards = range(self.world.plan.shards)
+        self.covered = {shard: min(marks.get((shard, side), (0, 0)) for side in SIDES) for shard in shards}
 
 
-MUTATIONS: Final = tuple(
-    [
-        Mutation(
-            "reply_before_fsync",
-            "1: an edge takes votes of a queue that answers before its fsync",
-            python=((DURABLE, "clear", {k: v for k, v in DURABLE.items() if k != "appendfsync"}),),
-        ),
-        Mutation(
-            "reply_before_replicas",
-            "1: an edge does not look whether the replicas have the vote",
-            level="replicated",
-            python=((Durability, "kept", _always(value=True)),),
-        ),
-        Mutation(
-            "reply_before_answer",
-            "1: a vote without an answer from the queue is confirmed",
-            python=((Link, "_unconfirmed", _told_accepted),),
-        ),
-        Mutation(
-            "acknowledge_before_commit",
-            "1: a worker acknowledges first and stores then",
-            python=((Storing, "_commit", _acknowledge_first),),
-        ),
-        Mutation(
-            "check_and_mark_in_two_steps",
-            "2: all votes of a call are checked before the first is marked",
-            gate=(("local mark = marks[row] or marked[uin]", "local mark = marks[row]"),),
-        ),
-        Mutation(
-            "mark_after_the_call",
-            "2: a voter's mark is written with the next call",
-            gate=(
-                ("local function cast(keys, args)", "local later = {}\nlocal function cast(keys, args)"),
-                (
-                    "  set_all(keys[3], new_marks)\n",
-                    "  set_all(keys[3], later[keys[3]] or {})\n  later[keys[3]] = new_marks\n",
-                ),
+MUTATIONS: Final = (
+    Mutation(
+        "reply_before_fsync",
+        "1: an edge takes votes of a queue that answers before its fsync",
+        2,
+        python=((DURABLE, "clear", {k: v for k, v in DURABLE.items() if k != "appendfsync"}),),
+    ),
+    Mutation(
+        "reply_before_replicas",
+        "1: an edge does not look whether the replicas have the vote",
+        102,
+        level="replicated",
+        python=((Durability, "kept", _always(value=True)),),
+    ),
+    Mutation(
+        "reply_before_answer",
+        "1: a vote without an answer from the queue is confirmed",
+        3,
+        python=((Link, "_unconfirmed", _told_accepted),),
+    ),
+    Mutation(
+        "acknowledge_before_commit",
+        "1: a worker acknowledges first and stores then",
+        0,
+        python=((Storing, "_commit", _acknowledge_first),),
+    ),
+    Mutation(
+        "check_and_mark_in_two_steps",
+        "2: all votes of a call are checked before the first is marked",
+        27,
+        gate=(("local mark = marks[row] or marked[uin]", "local mark = marks[row]"),),
+    ),
+    Mutation(
+        "mark_after_the_call",
+        "2: a voter's mark is written with the next call",
+        0,
+        gate=(
+            ("local function cast(keys, args)", "local later = {}\nlocal function cast(keys, args)"),
+            (
+                "  set_all(keys[3], new_marks)\n",
+                "  set_all(keys[3], later[keys[3]] or {})\n  later[keys[3]] = new_marks\n",
             ),
         ),
-        Mutation(
-            "retry_with_a_new_reference",
-            "3: the same vote again gets the reference that was drawn this time",
-            gate=(
-                ("told = { 'repeated', written_reference(mark, 25),", "told = { 'repeated', args[i + 2],"),
+    ),
+    Mutation(
+        "retry_with_a_new_reference",
+        "3: the same vote again gets the reference that was drawn this time",
+        11,
+        gate=(("told = { 'repeated', written_reference(mark, 25),", "told = { 'repeated', args[i + 2],"),),
+    ),
+    Mutation(
+        "retry_not_recognised",
+        "3: the same vote again is refused as a second vote",
+        11,
+        gate=(("if same and mark and credential then", "if false then"),),
+    ),
+    Mutation(
+        "sent_again_after_a_reset",
+        "11: an edge connects again by itself and repeats what it sent, past its checks",
+        3,
+        python=((Wire, "exchange", _sent_again),),
+    ),
+    Mutation(
+        "no_trust_needed",
+        "13: an edge takes votes of a queue that nobody has compared with the database",
+        2,
+        python=(("intake.node", "require_trust", _always(value=None)),),
+    ),
+    Mutation(
+        "trust_without_comparing",
+        "13: a worker vouches for a queue without a look at what is stored",
+        50,
+        python=((Trust, "_faults", _never([])),),
+    ),
+    Mutation(
+        "clock_reopens",
+        "9: a shard goes by its clock alone, also backwards",
+        41,
+        gate=(
+            (
+                "now_us = math.max(clock_us(), tonumber(fields[4]) + (least_step_us or 0)),",
+                "now_us = clock_us(),",
+            ),
+            (
+                "  if seen.state ~= 'closed' then\n    if seen.now_us",
+                "  if true then\n    seen.state = 'scheduled'\n    if seen.now_us",
             ),
         ),
-        Mutation(
-            "retry_not_recognised",
-            "3: the same vote again is refused as a second vote",
-            gate=(("if same and mark and credential then", "if false then"),),
-        ),
-        Mutation(
-            "sent_again_after_a_reset",
-            "11: an edge connects again by itself and repeats what it sent, past its checks",
-            python=((Wire, "exchange", _sent_again),),
-        ),
-        Mutation(
-            "no_trust_needed",
-            "13: an edge takes votes of a queue that nobody has compared with the database",
-            python=(("intake.node", "require_trust", _always(value=None)),),
-        ),
-        Mutation(
-            "trust_without_comparing",
-            "13: a worker vouches for a queue without a look at what is stored",
-            python=((Trust, "_faults", _never([])),),
-        ),
-        Mutation(
-            "clock_reopens",
-            "9: a shard goes by its clock alone, also backwards",
-            gate=(
-                (
-                    "now_us = math.max(clock_us(), tonumber(fields[4]) + (least_step_us or 0)),",
-                    "now_us = clock_us(),",
-                ),
-                (
-                    "  if seen.state ~= 'closed' then\n    if seen.now_us",
-                    "  if true then\n    seen.state = 'scheduled'\n    if seen.now_us",
-                ),
-            ),
-        ),
-        Mutation(
-            "one_shard_closes_late",
-            "9: closing gives one shard a later instant",
-            python=((scrutineer.lifecycle, "_set_everywhere", _last_shard_later),),
-        ),
-        Mutation(
-            "closed_without_latching",
-            "9: closing is content with a shard that was read as closed",
-            python=(("scrutineer.gate.Gate", "latch", _never((True, 0))),),
-        ),
-        Mutation(
-            "own_entries_skipped",
-            "1: what a worker was given before a failure it takes for done",
-            python=((Reading, "_again", _taken_for_done),),
-        ),
-        Mutation(
-            "claimed_entries_skipped",
-            "1: what a dead worker left is taken for done",
-            python=((Queue, "claim_stale", _claimed_for_done),),
-        ),
-        Mutation(
-            "restored_database_not_rewound",
-            "13: nobody looks whether the database has forgotten what was acknowledged",
-            python=((Restored, "check", _never([])),),
-        ),
-        Mutation(
-            "turnout_not_looked_at_again",
-            "12: the turnout does not notice a database of yesterday until another vote comes",
-            python=(("workers.turnout", "LOOK_S", 1e9),),
-        ),
-        Mutation(
-            "number_given_twice",
-            "12: the votes of one call have one number",
-            gate=(("'n', whole(seen.number + place))", "'n', whole(seen.number + 1))"),),
-        ),
-        Mutation(
-            "no_unique_constraint",
-            "2: the database takes a redelivered vote for a new one",
-            python=((database_functions, "add_vote", _no_constraint),),
-        ),
-        Mutation(
-            "trim_before_store",
-            "1: the trimmer goes by age alone",
-            python=((Trimmer, "below", _unread_too),),
-        ),
-    ]
+    ),
+    Mutation(
+        "one_shard_closes_late",
+        "9: closing gives one shard a later instant",
+        0,
+        python=((scrutineer.lifecycle, "_set_everywhere", _last_shard_later),),
+    ),
+    Mutation(
+        "closed_without_latching",
+        "9: closing is content with a shard that was read as closed",
+        0,
+        python=(("scrutineer.gate.Gate", "latch", _never((True, 0))),),
+    ),
+    Mutation(
+        "own_entries_skipped",
+        "1: what a worker was given before a failure it takes for done",
+        2,
+        python=((Reading, "_again", _taken_for_done),),
+    ),
+    Mutation(
+        "claimed_entries_skipped",
+        "1: what a dead worker left is taken for done",
+        3,
+        python=((Queue, "claim_stale", _claimed_for_done),),
+    ),
+    Mutation(
+        "restored_database_not_rewound",
+        "13: nobody looks whether the database has forgotten what was acknowledged",
+        5,
+        python=((Restored, "check", _never([])),),
+    ),
+    Mutation(
+        "turnout_not_looked_at_again",
+        "12: the turnout does not notice a database of yesterday until another vote comes",
+        35,
+        python=(("workers.turnout", "LOOK_S", 1e9),),
+    ),
+    Mutation(
+        "number_given_twice",
+        "12: the votes of one call have one number",
+        1,
+        gate=(("'n', whole(seen.number + place))", "'n', whole(seen.number + 1))"),),
+    ),
+    Mutation(
+        "no_unique_constraint",
+        "2: the database takes a redelivered vote for a new one",
+        2,
+        python=((database_functions, "add_vote", _no_constraint),),
+    ),
+    Mutation(
+        "trim_before_store",
+        "1: the trimmer goes by age alone",
+        2,
+        python=((Trimmer, "below", _always((2**62, 0))),),
+    ),
+    Mutation(
+        "backup_covers_by_marks_alone",
+        "1: the trimmer takes all below a backup's mark for stored there, also what a dead worker had",
+        103,
+        python=((Trimmer, "cover", _by_marks_alone),),
+    ),
 )
 
 BY_NAME: Final = {mutation.name: mutation for mutation in MUTATIONS}

@@ -1,8 +1,8 @@
-"""What lies between the processes: bytes in order and late, or a connection that is reset; and what a command did when
-its answer is lost.
+"""What lies between the processes: bytes in order and late, or a connection that is reset.
 
-A partition holds bytes back and delivers them when it heals, also those of a connection that its client has long given
-up: what was sent may still be done. Redis-py's own connection class runs on top, cut where it would open a socket.
+A partition holds bytes back and delivers them when it heals, also those of a connection that its client has
+long given up: what was sent may still be done. Redis-py's own connection class runs on top, cut where it
+would open a socket.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ LATENCY_S: Final = (0.000_05, 0.000_5)
 class Server(Protocol):
     """The far end of a connection."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called."""
 
     def opened(self, connection: Connection) -> bool:
         """A client connects; false when nobody listens."""
@@ -92,7 +94,7 @@ class Network:
     async def connect(self, loop: Loop, address: str, deliver: Callable[[Any], None]) -> Connection:
         """A connection from `loop` to the server at `address`; ConnectionRefusedError when there is none."""
         await asyncio.sleep(self.delay_s())
-        while held_s := self.held_s(loop.name, address):
+        while held_s := self.held_s(loop.name, address):  # noqa: ASYNC110  # simulated time
             await asyncio.sleep(held_s - self.kernel.now_s)
         server = self.servers.get(address)
         if server is None:
@@ -259,11 +261,11 @@ class QueueConnection(AbstractConnection):
         async with asyncio.timeout(self.socket_connect_timeout):
             connection = await self._network.connect(self._loop, self._address, deliver)
         self._reader = reader
-        self._writer = Writer(connection)
+        self._writer = Writer(connection)  # type: ignore[assignment]  # all of it that is used
 
 
 class Pool(ConnectionPool):
-    """The library's pool without its bound, its locks and its records of itself: half of what a command costs."""
+    """The library's pool without its bound, its locks and its records of itself, which cost most."""
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         """A connection that is good for a command, as the library's pool makes sure."""

@@ -1,5 +1,6 @@
-"""What the code under test takes from the outside by name, and here is given by the kernel: clocks, randomness, the log,
-connections. Put in place once a process; the world of the present seed is looked up at each use.
+"""What the code under test takes from outside by name: clocks, randomness, the log, connections.
+
+Put in place once a process; the world of the present seed is looked up at each use.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import redis.asyncio.client
+
 import scrutineer.closing
 import scrutineer.lifecycle
+import scrutineer.replicated
 import workers.attempts
 import workers.checking
 import workers.published
@@ -104,21 +107,27 @@ async def _nothing(*_: object, **__: object) -> None:
     """No metrics of the client library's own."""
 
 
+def _drawn(count: int) -> bytes:
+    """Random bytes of the seed."""
+    return present().kernel.random.randbytes(count)
+
+
 @cache
 def _install() -> None:
     """Put everything in place."""
     drawn: Any = SimpleNamespace(
-        token_bytes=lambda n: present().kernel.random.randbytes(n),
-        token_hex=lambda n: present().kernel.random.randbytes(n).hex(),
+        token_bytes=_drawn,
+        token_hex=lambda count: _drawn(count).hex(),
         compare_digest=secrets.compare_digest,
     )
     for module in (workers.attempts, workers.checking, workers.queue, workers.reading):
         module.secrets = drawn  # type: ignore[attr-defined]  # replaced on purpose
     clock: Any = SimpleNamespace(monotonic=lambda: present().kernel.now_s)
-    workers.queue.time = clock
-    scrutineer.lifecycle.time = clock
-    scrutineer.closing.time = clock
-    redis.asyncio.client.record_operation_duration = _nothing
+    timed: tuple[Any, ...] = (workers.queue, scrutineer.lifecycle, scrutineer.closing, scrutineer.replicated)
+    for module in timed:
+        module.time = clock
+    library: Any = redis.asyncio.client
+    library.record_operation_duration = _nothing
     logs.Log._write = _log  # type: ignore[method-assign]  # replaced on purpose
     _install_worker()
     _install_desk()
@@ -138,7 +147,7 @@ def _install_worker() -> None:
 
 
 def _install_desk() -> None:
-    """The desk's closing is its own, but for what it reads and writes in the voter database, and its worker."""
+    """The desk's closing is its own, but for what it does in the voter database, and the worker it starts."""
     life: Any = scrutineer.lifecycle
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What a seed is: how large a ballot, who votes when, and what goes wrong when; all drawn before it begins."""
+"""What a seed is: how large a ballot, who votes when, what goes wrong when; all drawn before it begins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEVELS: Final[tuple[Level, ...]] = ("disk", "replicated")
 OPENS_S: Final = 0.3
 VOTING_S: Final = 1.5
 MOMENT: Final = 0.000_3
-"""In some seeds voters come in crowds: so short a part of the time apart that they share calls to the gate."""
+"""In some seeds voters come in crowds: so short a part of the time apart that they share calls."""
 
 FAULTS_MAX: Final = 5
 FAULTS_UNTIL_S: Final = 2.6
@@ -56,7 +56,7 @@ ALONE: Final[frozenset[Kind]] = frozenset({"older_queue", "older_database", "lax
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong: at `at_s`, and then when `who` has sent `count` more messages; it is over after `for_s`."""
+    """What goes wrong: at `at_s`, and then after `count` more messages of whom it meets; for `for_s`."""
 
     kind: Kind
     at_s: float

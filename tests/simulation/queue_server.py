@@ -1,7 +1,7 @@
-"""A queue server on the simulated network: cycles of reading, executing, one fsync, and only then the answers.
+"""A queue server on the simulated network: cycles of reading, executing, one fsync, and then the answers.
 
-What it executes is the model's (queue_model.py, with the real gate); when is decided here. A cycle takes some of what has
-arrived, so that a pipeline may be cut in two; a server can be killed between any two steps of a cycle.
+What it executes is the model's (queue_model.py, with the real gate); when is decided here. A cycle takes some
+of what has arrived, so that a pipeline may be cut in two; a server can be killed between any two steps.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class QueueServer:
         self._cut()
 
     def at_once(self, *command: Any) -> Any:
-        """Do a command outside the network and have it on disk: for setting up, before anything goes wrong."""
+        """Do a command past the network and have it on disk: for setting up, before anything goes wrong."""
         reply = self.model.execute(self.model.session(), command)
         if isinstance(reply, Exception):
             raise reply
@@ -156,13 +156,10 @@ class QueueServer:
     def _cycle(self, life: int) -> None:
         if life != self._life:
             return
-        answered: list[Client] = []
         clients = [each for each in self._clients.values() if each.waiting or each.waits]
         if len(clients) > 1:
             self.kernel.random.shuffle(clients)
-        for client in clients:
-            if self._work(client):
-                answered.append(client)
+        answered = [client for client in clients if self._work(client)]
         model = self.model
         if model.position > model.durable and model.settings["appendfsync"] == "always":
             low, high = FSYNC_S
@@ -192,15 +189,8 @@ class QueueServer:
 
     def _work(self, client: Client) -> bool:
         """Do what a connection has sent; whether there is an answer."""
-        if client.waits is not None:
-            if client.waits_for_entries == self._appends:
-                return False
-            client.waits_for_entries = self._appends if client.waits_for_entries >= 0 else NOT_FOR_ENTRIES
-            reply = client.waits.poll()
-            if reply is STILL:
-                return False
-            client.waits = None
-            client.out.append(written(reply))
+        if client.waits is not None and self._still_waits(client, client.waits):
+            return False
         budget = len(client.waiting)
         random = self.kernel.random.random
         if budget > 1 and random() < CUT:
@@ -222,15 +212,33 @@ class QueueServer:
                 if reply.timeout_us is not None:
                     self.kernel.after(reply.timeout_us / 1e6, self._expire, self._life, client, reply)
                 break
-            if command[0] == b"FCALL":
-                self._appends += 1
-            if queued and type(reply) is list:
-                for each, answer in zip(queued, reply, strict=True):
-                    self._seen(self, each, answer)
-            elif client.session.queued is None:
-                self._seen(self, command, reply)
+            self._tell(client, command, queued, reply)
             client.out.append(written(reply))
         return bool(client.out)
+
+    def _still_waits(self, client: Client, waits: Pending) -> bool:
+        """Whether what a connection waits for has not come; its answer otherwise."""
+        if client.waits_for_entries == self._appends:
+            return True
+        client.waits_for_entries = self._appends if client.waits_for_entries >= 0 else NOT_FOR_ENTRIES
+        reply = waits.poll()
+        if reply is STILL:
+            return True
+        client.waits = None
+        client.out.append(written(reply))
+        return False
+
+    def _tell(
+        self, client: Client, command: list[bytes], queued: list[list[bytes]] | None, reply: Any
+    ) -> None:
+        """Let what was done be seen: of a transaction, each of its commands."""
+        if command[0] == b"FCALL":
+            self._appends += 1
+        if queued and type(reply) is list:
+            for each, answer in zip(queued, reply, strict=True):
+                self._seen(self, each, answer)
+        elif client.session.queued is None:
+            self._seen(self, command, reply)
 
     def _expire(self, life: int, client: Client, pending: Pending) -> None:
         if life == self._life and client.waits is pending:

@@ -1,6 +1,6 @@
-"""`python -m tests.simulation.run`: plays seeds, says how many a minute, and shows the short history of one that fails.
+"""`python -m tests.simulation.run`: plays seeds, says how many a minute, and shows a failing one's history.
 
-A seed plays the same whenever and wherever it is played, by the same code: `--from 17 --seeds 1 --history` plays one again.
+The same code plays a seed the same whenever and wherever: `--from 17 --seeds 1 --history` plays one again.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import repeat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from tests.simulation.mutations import BY_NAME
+from tests.simulation.mutations import BY_NAME, MUTATIONS, SEEDS_MAX, Mutation
 from tests.simulation.plan import LEVELS, Level, drawn
-from tests.simulation.world import Verdict, World
+from tests.simulation.world import PEACE_S, Verdict, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +31,8 @@ COLLECT_SEEDS: Final = 10
 HISTORY_LINES: Final = 60
 FAILURES_SHOWN: Final = 3
 FAILED: Final = 1
+SHORT_PEACE_S: Final = 12.0
+"""With a mutation nobody waits as long: what is well is over in half the time."""
 
 
 @dataclass(slots=True)
@@ -52,13 +54,20 @@ class Played:
         self.digest = sha256((self.digest + other.digest).encode()).hexdigest()
 
 
-def play(seed: int, level: Level, *, mutation: str | None = None, keep: bool = False) -> Verdict:
+def play(
+    seed: int,
+    level: Level,
+    *,
+    mutation: str | None = None,
+    keep: bool = False,
+    peace_s: float = PEACE_S,
+) -> Verdict:
     """Play one seed; with a mutation, whatever comes of it."""
     if mutation is None:
-        return World(drawn(seed, level), keep=keep).run()
+        return World(drawn(seed, level), keep=keep, peace_s=peace_s).run()
     found = BY_NAME[mutation]
     with found.in_place():
-        return World(drawn(seed, level), gate_source=found.source(), keep=keep).run()
+        return World(drawn(seed, level), gate_source=found.source(), keep=keep, peace_s=peace_s).run()
 
 
 def play_some(seeds: Sequence[int], level: Level, mutation: str | None = None) -> Played:
@@ -111,7 +120,7 @@ def show(verdict: Verdict, lines: int, mutation: str | None) -> None:
 
 
 def fixed_hashes() -> None:
-    """Begin again with fixed hashes of texts: without them sets of texts have another order in each process."""
+    """Begin again with fixed hashes: without them sets of texts have another order in each process."""
     if os.environ.get("PYTHONHASHSEED") != "0":
         arguments = [sys.executable, "-m", "tests.simulation.run", *sys.argv[1:]]
         os.execve(sys.executable, arguments, os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606  # ourselves
@@ -123,6 +132,7 @@ def fixed_hashes() -> None:
 @click.option("--level", type=click.Choice(LEVELS), multiple=True, help="One level only; both otherwise.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 @click.option("--mutation", type=click.Choice(sorted(BY_NAME)), help="Break one promise on purpose.")
+@click.option("--mutations", is_flag=True, help="Break each promise, and say which seed notices it.")
 @click.option("--history", is_flag=True, help="Show the whole history of each seed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
 def run(
@@ -132,50 +142,85 @@ def run(
     jobs: int,
     mutation: str | None,
     *,
+    mutations: bool,
     history: bool,
     as_json: bool,
 ) -> None:
     """Play seeds of the simulation: each is a small ballot with its own faults, checked at the end."""
     fixed_hashes()
     chosen = range(first, first + seeds)
-    told = {}
-    failures: list[tuple[int, Level]] = []
-    for each in level or LEVELS:
-        if history:
-            for seed in chosen:
-                verdict = play(seed, each, mutation=mutation, keep=True)
-                show(verdict, len(verdict.lines), mutation)
-                failures += [(seed, each)] * bool(verdict.problems)
-            continue
-        begun_s = time.monotonic()
-        total = Played()
-        for some in played_by(jobs, chosen, each, mutation):
-            total.add(some)
-            if sys.stderr.isatty():
-                click.echo(f"\r{each}: {total.count:,} of {seeds:,}", nl=False, err=True)
-        took_s = time.monotonic() - begun_s
-        told[each] = {
-            "seeds": [first, first + seeds - 1],
-            "failed": [seed for seed, _ in total.failed],
-            "receipts": total.receipts,
-            "simulated_seconds": round(total.simulated_s),
-            "a_minute": round(total.count / took_s * 60),
-            "digest": total.digest,
-        }
-        failures += [(seed, each) for seed, _ in total.failed]
-        if not as_json:
+    if mutations:
+        _break_everything(as_json=as_json)
+    if history:
+        told = [_shown(seed, each, mutation) for each in level or LEVELS for seed in chosen]
+        raise SystemExit(FAILED if any(told) else 0)
+    summaries = [_summary(chosen, each, jobs, mutation) for each in level or LEVELS]
+    if as_json:
+        click.echo(json.dumps(summaries))
+    failures = [(seed, each["level"]) for each in summaries for seed in each["failed"]]
+    for seed, of_level in () if as_json else failures[:FAILURES_SHOWN]:
+        show(play(seed, of_level, mutation=mutation, keep=True), HISTORY_LINES, mutation)
+    if not as_json:
+        for each in summaries:
+            begin, end = each["seeds"]
             click.echo(
-                f"{each}: {total.count:,} histories ({first} to {first + seeds - 1}), {len(total.failed)} failed, "
-                f"{total.receipts:,} receipts, {round(total.count / took_s * 60):,} a minute, "
-                f"digest {total.digest[:16]}"
+                f"{each['level']}: {end - begin + 1:,} histories (seeds {begin} to {end}), "
+                f"{len(each['failed'])} failed, {each['receipts']:,} receipts, "
+                f"{each['a_minute']:,} a minute, digest {each['digest'][:16]}"
             )
+    raise SystemExit(FAILED if failures else 0)
+
+
+def noticed(mutation: Mutation) -> tuple[int, str] | None:
+    """The first seed that notices a mutation and is well without it, and what it says; None if none does."""
+    for seed in (mutation.seed, *range(SEEDS_MAX)):
+        found = play(seed, mutation.level, mutation=mutation.name, peace_s=SHORT_PEACE_S).problems
+        if found and not play(seed, mutation.level, peace_s=SHORT_PEACE_S).problems:
+            return seed, found[0]
+        gc.collect()
+    return None
+
+
+def _break_everything(*, as_json: bool) -> NoReturn:
+    """Try every mutation; exit 1 when one goes unnoticed."""
+    warnings.simplefilter("ignore", RuntimeWarning)
+    told = {}
+    for mutation in MUTATIONS:
+        told[mutation.name] = found = noticed(mutation)
+        if not as_json:
+            said = "NOT NOTICED" if found is None else f"seed {found[0]}: {found[1][:100]}"
+            click.echo(f"{mutation.name} ({mutation.breaks})\n    {said}")
     if as_json:
         click.echo(json.dumps(told))
-    elif not history:
-        for seed, each in failures[:FAILURES_SHOWN]:
-            show(play(seed, each, mutation=mutation, keep=True), HISTORY_LINES, mutation)
-    if failures:
-        raise SystemExit(FAILED)
+    raise SystemExit(0 if all(told.values()) else FAILED)
+
+
+def _shown(seed: int, level: Level, mutation: str | None) -> bool:
+    """Play a seed and show all of it; whether anything is wrong."""
+    verdict = play(seed, level, mutation=mutation, keep=True)
+    show(verdict, len(verdict.lines), mutation)
+    return bool(verdict.problems)
+
+
+def _summary(seeds: range, level: Level, jobs: int, mutation: str | None) -> dict[str, Any]:
+    """Play seeds, with a word of how far it is for whoever looks on."""
+    begun_s = time.monotonic()
+    total = Played()
+    for some in played_by(jobs, seeds, level, mutation):
+        total.add(some)
+        if sys.stderr.isatty():
+            click.echo(
+                f"\r{level}: {total.count:,} of {len(seeds):,} ", nl=total.count == len(seeds), err=True
+            )
+    return {
+        "level": level,
+        "seeds": [seeds[0], seeds[-1]],
+        "failed": [seed for seed, _ in total.failed],
+        "receipts": total.receipts,
+        "simulated_seconds": round(total.simulated_s),
+        "a_minute": round(total.count / (time.monotonic() - begun_s) * 60),
+        "digest": total.digest,
+    }
 
 
 if __name__ == "__main__":

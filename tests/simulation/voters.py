@@ -1,7 +1,7 @@
-"""Voters' devices: each keeps what it sealed and sends the same bytes until it has a receipt or a final refusal.
+"""Voters' devices: each sends the same bytes until it has a receipt or a final refusal.
 
-Some ask for access first; some voters have a second device with another vote. What a device was told is what the final
-check holds the rest to.
+Some ask for access first; some voters have a second device with another vote. What a device was told is what
+the final check holds the rest to.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 PATIENCE_S: Final = 3.0
-"""A device that has no answer by then gives the request up and tries again: an edge answers within 2 seconds."""
+"""A device without an answer by then gives the request up and tries again; an edge answers within 2 s."""
 
 ACCEPTED: Final = 201
 """The status of a first receipt; 200 is that of the same one again."""

@@ -1,4 +1,4 @@
-"""Sees every command that a queue server does, and says at once when a promise is broken that no end state would show."""
+"""Sees every command of a queue server, and says when a promise is broken that no end state would show."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Witness:
         return found
 
     def replaced(self) -> list[str]:
-        """An older copy is in place of the queue's data: what it lacks and is stored; without any, what is lost."""
+        """An older copy is in place of the queue's data: what it lacks and is stored."""
         before = {each.reference for each in self.accepted}
         stored = {vote.reference for vote in self.world.database.votes()}
         self.world.primary.model.restart("0" * 40)
@@ -98,7 +98,7 @@ class Witness:
                 self.problems.append(f"{each.reference} was accepted by a queue that no worker vouched for")
             if self._must_stay_closed:
                 self.problems.append(
-                    f"{each.reference} was accepted by a queue that lacks {self._must_stay_closed[0]}, which is stored"
+                    f"{each.reference} was accepted by a queue that lacks {self._must_stay_closed[0]}, stored"
                 )
             if shard in self.closed_s:
                 self.problems.append(

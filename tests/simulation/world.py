@@ -1,4 +1,4 @@
-"""One seed: the processes, the servers, the voters and the faults of a plan, run until everything is stored or time is up."""
+"""One seed: processes, servers, voters and faults of a plan, run until all is stored or time is up."""
 
 from __future__ import annotations
 
@@ -56,8 +56,16 @@ class Verdict:
 class World:
     """Everything of one seed; processes find each other here."""
 
-    def __init__(self, plan: Plan, *, gate_source: bytes | None = None, keep: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        gate_source: bytes | None = None,
+        keep: bool = False,
+        peace_s: float = PEACE_S,
+    ) -> None:
         self.plan = plan
+        self.peace_s = peace_s
         self.gate_source = gate_source
         self.kernel = Kernel(plan.seed, keep=keep)
         self.network = Network(self.kernel)
@@ -70,9 +78,9 @@ class World:
         self.replication: Replication | None = None
         self.network.servers["queue"] = self.primary
         self.database = Database(self)
-        self.network.servers["voterdb"] = self.database
         self.edges = [Edge(self, f"edge-{number}") for number in range(plan.edges)]
         self.storers = [Storer(self, f"worker-{number}") for number in range(plan.workers)]
+        self.processes: list[Edge | Storer] = [*self.edges, *self.storers]
         self.devices = [
             Device(self, each.voter, each.paper, asks_first=each.asks_first) for each in plan.castings
         ]
@@ -82,8 +90,7 @@ class World:
 
     def stream(self, shard: int) -> Stream | None:
         """The votes stream of a shard, to look at."""
-        found = self.primary.model.data.get(handoff.votes_key(BALLOT, shard).encode())
-        return found  # type: ignore[return-value]  # the gate makes nothing else of that name
+        return self.primary.model.data.get(handoff.votes_key(BALLOT, shard).encode())  # type: ignore[return-value]  # the gate makes nothing else of that name
 
     def run(self) -> Verdict:
         """Run it, then check everything."""
@@ -94,7 +101,7 @@ class World:
         if plan.replicas:
             self.replica = QueueServer(self, "valkey-b", self.witness.saw)
             self.replication = Replication(self, self.primary, self.replica)
-        for process in (*self.edges, *self.storers):
+        for process in self.processes:
             kernel.after(kernel.random.random() * 0.05, process.start)
         for device, casting in zip(self.devices, plan.castings, strict=True):
             kernel.at(casting.at_s, device.go)
@@ -104,10 +111,10 @@ class World:
         closed_s = calm_s if plan.close_at_s is None else plan.close_at_s
         kernel.at(closed_s, self.desk.close)
         kernel.at(calm_s, self.faults.end)
-        done = kernel.run(self._over, limit_s=calm_s + PEACE_S)
+        done = kernel.run(self._over, limit_s=calm_s + self.peace_s)
         found = [*kernel.bugs, *self.witness.problems]
         if not done:
-            found.append(f"not over {PEACE_S:.0f} s after the last fault: {self.unfinished()}")
+            found.append(f"not over {self.peace_s:.0f} s after the last fault: {self.unfinished()}")
         found += problems(self)
         verdict = Verdict(
             plan,
@@ -160,7 +167,7 @@ class World:
         return f"{len(missing)} votes are acknowledged and not stored" if missing else ""
 
     def _end(self) -> None:
-        for process in (*self.edges, *self.storers):
+        for process in self.processes:
             if process.loop is not None:
                 process.loop.kill()
         self.desk.end()
