@@ -7,8 +7,10 @@ that a home that was lost can restore. A line that was cut short by a crash is p
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -35,6 +37,7 @@ BASE_KINDS: Final = frozenset({"full", "incremental"})
 ID: Final = re.compile(r"\d{8}T\d{6}Z-(full|incremental|queue|wal-[0-9A-F]{8}(?:[0-9A-F]{16}|\.history))")
 ENDING: Final = ".sealed"
 CHAIN_MAX: Final = 64
+LIST_BYTES_MAX: Final = 1 << 30
 LOCK_WAIT_S: Final = 30.0
 
 
@@ -105,9 +108,16 @@ class Catalogue:
         """Every fact, oldest first: the home's, and of what the home never made, the copy's."""
         own = [fact for line in _lines(self._home_file) if (fact := _fact(line)) is not None]
         known = {fact["id"] for fact in own if fact["fact"] == "made"}
-        copied = [] if self._copy is None else _lines(self._copy)
+        copied = self._copied()
         foreign = [fact for line in copied if (fact := _fact(line)) is not None and fact["id"] not in known]
         return foreign + [fact for fact in own if fact not in foreign] if foreign else own
+
+    def _copied(self) -> list[bytes]:
+        try:
+            return [] if self._copy is None else _lines(self._copy)
+        except OSError as error:
+            log.warning("catalogue_copy_unreadable", what=self.what, reason=error.strerror)
+            return []
 
     def entries(self) -> tuple[Entry, ...]:
         """Every backup ever listed, deleted ones too, in the order they were begun."""
@@ -239,16 +249,21 @@ def _fact(line: bytes) -> dict[str, Any] | None:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The whole lines of a file; none if it is not there."""
+    """The whole lines of a file; none if it is not there. What is no file of ours is not read."""
     try:
-        return [line for line in path.read_bytes().split(b"\n")[:-1] if line]
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return []
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LIST_BYTES_MAX:
+            raise OSError(errno.EINVAL, "it is no list of backups")
+        return [line for line in file.read().split(b"\n")[:-1] if line]
 
 
 def _add(path: Path, lines: list[bytes]) -> None:
     """Write lines in one call and make sure that they are on disk; a torn line before them is ended first."""
-    descriptor = private(path, os.O_APPEND)
+    descriptor = private(path, os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and _last_byte(path) != b"\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from ops.backup.opening import open_sealed
-from ops.backup.place import BackupFailed, HashingReader
+from ops.backup.place import BackupFailed, HashingReader, open_regular
 from ops.backup.sealed_file import DoesNotOpen
 from ops.backup.verify import prove
 from runtime.clock import SystemClock
@@ -70,7 +71,10 @@ def _was_deleted(catalogue: Catalogue, backup: str) -> bool:
 
 def _fault(folder: Path, entry: Entry, key: BackupKey | None, advance: Callable[[int], None]) -> str | None:
     try:
-        with (folder / entry.file).open("rb") as file:
+        with open_regular(folder / entry.file) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != entry.bytes:
+                return f"The file has {size} bytes; {entry.bytes} were written."
 
             def read(size: int) -> bytes:
                 data = file.read(size)
@@ -84,8 +88,6 @@ def _fault(folder: Path, entry: Entry, key: BackupKey | None, advance: Callable[
         return MISSING
     except OSError as error:
         return f"The file cannot be read: {error.strerror}."
-    if reader.bytes != entry.bytes:
-        return f"The file has {reader.bytes} bytes; {entry.bytes} were written."
     if reader.sha256 != entry.sha256:
         return "The file's SHA-256 is not that of what was written."
     return opens

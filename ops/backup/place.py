@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
 
 import click
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DRAFT: Final = ".part"
+STOPPED: Final = "It was stopped."
 WAL_DRAFT: Final = ".wal-part"
 log = logs.get("backup")
 
@@ -75,9 +77,6 @@ class Place:
             )
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            probe = self.folder / f"writable{DRAFT}"
-            probe.write_bytes(b"x")
-            probe.unlink()
         except OSError as error:
             raise target_fault(self.target, error) from error
 
@@ -175,12 +174,20 @@ class Draft:
         except OSError as error:
             raise target_fault(self._place.target, error) from error
 
-    def prove(self, judge: Callable[[Iterator[bytes]], T]) -> T:
+    def prove(
+        self, judge: Callable[[Iterator[bytes]], T], *, stopped: Callable[[], bool] = lambda: False
+    ) -> T:
         """Read it all back from the target and let `judge` see the content; BackupFailed if it is not it."""
         try:
             with self._path.open("rb", buffering=0) as file:
                 forget_cached(file.fileno())
-                reader = HashingReader(file.read)
+
+                def read(size: int) -> bytes | None:
+                    if stopped():
+                        raise BackupFailed(STOPPED)
+                    return file.read(size)
+
+                reader = HashingReader(read)
                 judged = judge(read_back(reader, self._writer.header, self._writer.data_key))
                 reader.finish()
         except OSError as error:
@@ -239,6 +246,15 @@ class HashingReader:
     def sha256(self) -> str:
         """The digest, in hex."""
         return self._digest.hexdigest()
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file of the target to read: never a link, nor something that would keep us waiting."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return file
 
 
 def forget_cached(descriptor: int) -> None:

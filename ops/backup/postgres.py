@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from ballot.encoding import format_time
 from ops.backup.catalogue import BASE_KINDS, Entry, backup_id
-from ops.backup.place import BackupFailed, Draft, Place
+from ops.backup.place import STOPPED, BackupFailed, Draft, Place
 from ops.backup.verify import prove_base
 from ops.supervisor import tethered
 from runtime import home as home_files
@@ -121,7 +121,7 @@ def _make(place: Place, source: ClusterSource, kind: Kind, parent: Entry | None,
         ]
         _stream(command, source.environment, draft, manner)
         draft.finish()
-        manifest = draft.prove(prove_base)
+        manifest = draft.prove(prove_base, stopped=manner.stopped)
         made = Entry(
             id=name,
             kind=kind,
@@ -138,13 +138,18 @@ def _make(place: Place, source: ClusterSource, kind: Kind, parent: Entry | None,
             covers=covers,
         )
         _keep_manifest(place, name, manifest)
-        draft.publish()
+        publish(place, draft, made)
     return listed(place, made)
 
 
-def listed(place: Place, made: Entry) -> Entry:
-    """Put a backup that was just proven into the catalogue."""
+def publish(place: Place, draft: Draft, made: Entry) -> None:
+    """Give it its name and list it. Who is killed in between leaves a file that retention deletes in time."""
+    draft.publish()
     place.catalogue.made(made)
+
+
+def listed(place: Place, made: Entry) -> Entry:
+    """Put into the catalogue that a backup was just proven."""
     now = SystemClock().now_us()
     place.catalogue.append("verified", made.id, now, ok=True, how="content")
     note_covered(place.home, place.catalogue)
@@ -219,7 +224,7 @@ def _copy(child: subprocess.Popen[bytes], draft: Draft, manner: Manner) -> None:
     heard = time.monotonic()
     while True:
         if manner.stopped():
-            raise BackupFailed("It was stopped.")
+            raise BackupFailed(STOPPED)
         if select.select([out], [], [], POLL_S)[0]:
             block = out.read1(BLOCK_BYTES)  # type: ignore[attr-defined]  # a buffered reader
             if not block:

@@ -6,6 +6,7 @@ A copy is the state of one moment. What came after it is in the voter database o
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import redis
 
 from ops.backup.catalogue import Entry
-from ops.backup.place import BackupFailed, Draft, Place
-from ops.backup.postgres import Manner, free_id, listed
+from ops.backup.place import STOPPED, BackupFailed, Draft, Place
+from ops.backup.postgres import Manner, free_id, listed, publish
 from ops.backup.verify import prove_queue
 from runtime.addresses import ADMIN
 from runtime.clock import SystemClock
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 SNAPSHOT_WAIT_S: Final = 900.0
 POLL_S: Final = 0.05
 BLOCK_BYTES: Final = 1 << 20
+ROOM: Final = 2
+ROOM_BYTES_MIN: Final = 64 << 20
 
 
 def back_up_queue(place: Place, servers: Servers, manner: Manner | None = None) -> Entry:
@@ -67,7 +70,13 @@ def _snapshot_file(client: redis.Redis) -> Path:
 
 
 def _save(client: redis.Redis, snapshot: Path, manner: Manner) -> None:
-    """Have a snapshot written; `SCHEDULE` waits for a rewrite of the append-only file that runs already."""
+    """Have a snapshot written, if there is room: the queue ends itself when its own file finds none.
+
+    `SCHEDULE` waits for a rewrite of the append-only file that runs already.
+    """
+    disk = os.statvfs(snapshot.parent)
+    if disk.f_bavail * disk.f_frsize < ROOM * client.info("memory")["used_memory"] + ROOM_BYTES_MIN:
+        raise BackupFailed("There is too little room on the queue's disk for a snapshot beside its own file.")
     client.execute_command("BGSAVE", "SCHEDULE")  # type: ignore[no-untyped-call]
     deadline = time.monotonic() + SNAPSHOT_WAIT_S
     while True:
@@ -80,7 +89,7 @@ def _save(client: redis.Redis, snapshot: Path, manner: Manner) -> None:
         if not running and snapshot.exists():
             return
         if manner.stopped():
-            raise BackupFailed("It was stopped.")
+            raise BackupFailed(STOPPED)
         if time.monotonic() > deadline:
             raise BackupFailed(f"The queue wrote no snapshot within {SNAPSHOT_WAIT_S / 60:.0f} minutes.")
         time.sleep(POLL_S)
@@ -95,9 +104,9 @@ def _seal(place: Place, name: str, began: int, snapshot: Path, manner: Manner) -
             done += len(block)
             manner.progress(100 * done // size)
             if manner.stopped():
-                raise BackupFailed("It was stopped.")
+                raise BackupFailed(STOPPED)
         draft.finish()
-        if draft.prove(prove_queue) != draft.plain_sha256:
+        if draft.prove(prove_queue, stopped=manner.stopped) != draft.plain_sha256:
             raise BackupFailed(f"What was written to {place.target} reads back differently.")
         made = Entry(
             id=name,
@@ -109,7 +118,7 @@ def _seal(place: Place, name: str, began: int, snapshot: Path, manner: Manner) -
             started=began,
             ended=SystemClock().now_us(),
         )
-        draft.publish()
+        publish(place, draft, made)
     return listed(place, made)
 
 

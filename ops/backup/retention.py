@@ -6,9 +6,10 @@ the WAL from its beginning on. Copies of the queue are for the last day; before 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from ops.backup.catalogue import BASE_KINDS
+from ops.backup.catalogue import BASE_KINDS, ENDING, ID, compact
 from ops.backup.settings import DAY_US
 from runtime import logs
 
@@ -55,10 +56,27 @@ def enforce(place: Place, now_us: int, keep_us: int) -> tuple[Entry, ...]:
         place.catalogue.append("deleted", entry.id, now_us)
         log.info("backup_deleted", what=place.what, id=entry.id, bytes=entry.bytes)
         deleted.append(entry)
+    _delete_unlisted(place, entries, now_us - keep_us)
     past = frozenset(entry.id for entry in entries if entry.deleted and entry.ended < now_us - 2 * keep_us)
     if len(past) >= FORGET_AT_ONCE_MIN:
         place.catalogue.forget(past)
     return tuple(deleted)
+
+
+def _delete_unlisted(place: Place, entries: Sequence[Entry], cutoff: int) -> None:
+    """Delete old files that no list knows: their maker was killed at the last moment.
+
+    Not where nothing proven is listed: then it is the list that is missing.
+    """
+    if not any(entry.usable for entry in entries):
+        return
+    known = {entry.file for entry in entries}
+    for path in place.folder.glob(f"*{ENDING}"):
+        made = ID.fullmatch(path.name.removesuffix(ENDING))
+        if made is not None and path.name not in known and path.name < compact(cutoff):
+            with suppress(OSError):
+                path.unlink()
+                log.warning("unlisted_backup_deleted", what=place.what, file=path.name)
 
 
 def _bases_to_keep(there: Sequence[Entry], cutoff: int) -> set[str]:

@@ -92,16 +92,18 @@ class Keeper:
             receiver.start()
             self._wal.receiving.wait(RECEIVING_WAIT_S)
         try:
-            self._follow_schedule()
+            self._follow_schedule(receiver)
         finally:
             self._stop.set()
             if receiver is not None:
                 receiver.join()
 
-    def _follow_schedule(self) -> None:
+    def _follow_schedule(self, receiver: threading.Thread | None) -> None:
         clock = SystemClock()
         look_at = again_at = clock.monotonic()
         while not self._stop.is_set():
+            if receiver is not None and not receiver.is_alive():
+                raise RuntimeError("the receiver of WAL has ended")  # the next start begins both again
             now = clock.monotonic()
             anew = self._wal is not None and self._wal.needs_base.is_set()
             if now >= again_at and (anew or now >= look_at):

@@ -7,6 +7,7 @@ to the voter: that is said, and the next base backup begins anew.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import threading
@@ -14,12 +15,15 @@ import time
 import zlib
 from typing import TYPE_CHECKING, Final
 
+import click
+
 from ops.backoff import Backoff
 from ops.backup.catalogue import Entry, compact
 from ops.backup.cluster import SLOT
 from ops.backup.place import WAL_DRAFT, BackupFailed, Draft, Place
-from ops.backup.postgres import end
+from ops.backup.postgres import end, publish
 from ops.backup.verify import GZIP_WINDOW, SEGMENT, prove_wal
+from ops.private import private
 from ops.supervisor import tethered
 from runtime import logs
 from runtime.clock import SystemClock
@@ -59,6 +63,7 @@ class WalArchive:
             for entry in place.catalogue.entries()
             if entry.kind == "wal" and entry.usable
         }
+        self._words = place.home.logs / f"pg_receivewal-{place.what}.out"
         self._backoff = Backoff()
         self._said_at: dict[str, float] = {}
         self._switched_at = time.monotonic()
@@ -72,7 +77,7 @@ class WalArchive:
                 self._prepare()
                 self._seal_what_there_is()
                 self._receive(stop)
-            except (BackupFailed, OSError) as error:
+            except (click.ClickException, OSError) as error:
                 self._say("wal_not_received", error)
             stop.wait(self._backoff.after_death(time.monotonic() - started))
 
@@ -109,7 +114,7 @@ class WalArchive:
             raise BackupFailed("The spool is full: the target does not take what the server writes.")
         command = [program("pg_receivewal"), *self._source.arguments, f"--directory={self.spool}"]
         command += [f"--slot={SLOT}", "--no-loop", "--status-interval=5"]
-        with (self._place.home.logs / f"pg_receivewal-{self._place.what}.out").open("wb") as said:
+        with os.fdopen(private(self._words, os.O_TRUNC), "wb") as said:
             child = subprocess.Popen(
                 tethered(command),
                 stdin=subprocess.DEVNULL,
@@ -137,13 +142,13 @@ class WalArchive:
             if time.monotonic() - self._switched_at >= SWITCH_S:
                 self._switched_at = time.monotonic()
                 self._source.switch_wal()
-        except (BackupFailed, OSError) as error:
+        except (click.ClickException, OSError) as error:
             self._say("wal_not_sealed", error)
 
     def _seal_what_there_is(self) -> None:
         try:
             self.sweep()
-        except (BackupFailed, OSError) as error:
+        except (click.ClickException, OSError) as error:
             self._say("wal_not_sealed", error)
 
     def _seal(self, path: Path, digest: str) -> None:
@@ -160,8 +165,7 @@ class WalArchive:
             if draft.prove(lambda content: prove_wal(content, path.name)) != digest:
                 raise BackupFailed(f"What was written to {self._place.target} reads back differently.")
             made = self._entry(path, name, draft, now, digest)
-            draft.publish()
-        self._place.catalogue.made(made)
+            publish(self._place, draft, made)
         self._place.catalogue.append("verified", made.id, SystemClock().now_us(), ok=True, how="content")
 
     def _entry(self, path: Path, name: str, draft: Draft, began: int, digest: str) -> Entry:
@@ -188,8 +192,7 @@ class WalArchive:
         return sum(_size(path) for path in self.spool.iterdir()) > SPOOL_BYTES_MAX
 
     def _last_words(self) -> str:
-        path = self._place.home.logs / f"pg_receivewal-{self._place.what}.out"
-        lines = path.read_bytes()[-SAID_BYTES_MAX:].decode("utf-8", "replace").strip().splitlines()
+        lines = self._words.read_bytes()[-SAID_BYTES_MAX:].decode("utf-8", "replace").strip().splitlines()
         return (lines or ["no reason given."])[-1]
 
     def _say(self, action: str, error: Exception) -> None:

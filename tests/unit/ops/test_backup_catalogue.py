@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from dataclasses import replace
@@ -108,6 +109,21 @@ def test_a_copy_that_was_away_is_caught_up(home: Home, target: Path) -> None:
     assert (target / "voterdb" / "catalogue.jsonl").read_bytes() == (
         home.backup / "voterdb.catalogue.jsonl"
     ).read_bytes()
+
+
+def test_the_target_leads_nowhere_else(home: Home, target: Path, tmp_path: Path) -> None:
+    """A link or a pipe in the copy's place is neither written through nor waited for."""
+    catalogue = Catalogue(home, "voterdb", target)
+    victim, copy = tmp_path / "victim", target / "voterdb" / "catalogue.jsonl"
+    victim.write_text("mine\n")
+    copy.parent.mkdir()
+    copy.symlink_to(victim)
+    catalogue.made(entry())
+    assert victim.read_text() == "mine\n"
+    copy.unlink()
+    os.mkfifo(copy)
+    catalogue.append("verified", entry().id, T, ok=True)
+    assert catalogue.entries()[0].usable
 
 
 def test_torn_and_foreign_lines_are_passed_over(home: Home, target: Path) -> None:

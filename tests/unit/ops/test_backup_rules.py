@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.backup import keys, verify
-from ops.backup.catalogue import Entry, backup_id
+from ops.backup.catalogue import Catalogue, Entry, backup_id
 from ops.backup.place import BackupFailed, Place
 from ops.backup.postgres import parent_of
-from ops.backup.retention import outdated
+from ops.backup.retention import enforce, outdated
 from ops.backup.serve import due
 from ops.backup.settings import DAY_US, BackupSettings, what_is_backed_up
 from runtime.home import Home
@@ -196,6 +196,20 @@ def test_old_chains_and_their_wal_go() -> None:
     old, needed = entry("wal", 50 * DAY_US), entry("wal", 39 * DAY_US)
     gone = outdated([first, child, old, second, needed, third], NOW, 35 * DAY_US)
     assert [each.id for each in gone] == [old.id, child.id, first.id]
+
+
+def test_old_files_that_no_list_knows_go(tmp_path: Path) -> None:
+    """What a killed process left unlisted goes when it is old; not where nothing at all is listed."""
+    place = _place(tmp_path, number=1)
+    old = place.folder / f"{entry('full', 90 * DAY_US).file}"
+    for path in (old, place.folder / entry("full", DAY_US).file, place.folder / "somebody's.sealed"):
+        path.touch()
+    empty = replace(place, catalogue=Catalogue(place.home, "userdb", place.target))
+    enforce(empty, NOW, 35 * DAY_US)
+    assert old.exists()
+    enforce(place, NOW, 35 * DAY_US)
+    assert not old.exists()
+    assert len(list(place.folder.glob("*.sealed"))) == 3
 
 
 def test_copies_of_the_queue_thin_out() -> None:
