@@ -133,7 +133,7 @@ class Marks:
         self._report.references_restored += changed
         for row, mark in conflicts:
             _, wanted, reference, state = rows[row]
-            if state in {"a", "h"}:
+            if state in {b"a", b"h"}:
                 continue  # the voter has voted again since; the books know of both
             has = gate_layout.Mark.from_value(mark)
             what = gate_layout.reference_text(reference) if reference else chr(wanted[0])
@@ -152,7 +152,7 @@ class Marks:
                 self._numbers[number].add(place)
                 last_us[number] = max(last_us[number], accepted_us)
                 field = reference_field(reference)
-                await calls.add(number, (uin, head + field, field, "s"))
+                await calls.add(number, (uin, head + field, field, b"s"))
             self._report.stored += len(rows)
             advance(len(rows))
         await calls.end()
@@ -169,7 +169,7 @@ class Marks:
                 if counted:
                     self.returned[method, number].add(uin)
                     time_ = received_us.to_bytes(gate_layout.TIME_BYTES, "big")
-                    await marks.add(number, (uin, letter.encode() + time_, b"", ""))
+                    await marks.add(number, (uin, letter.encode() + time_, b"", b"-"))
                 else:
                     await lost.add(number, (letter, received_us, uin))
         await marks.end()
@@ -200,7 +200,7 @@ class Marks:
                 if row["released"]:
                     self.released[number] += 1
                     await releases.add(number, (row["uin"], field))
-                await marks.add(number, (row["uin"], mark, field, "h"))
+                await marks.add(number, (row["uin"], mark, field, b"h"))
         await marks.end()
         await releases.end()
 
@@ -211,7 +211,7 @@ class Marks:
             field = reference_field(each.reference)
             if each.vote and any(field) and len(each.uin) == handoff.UIN_BYTES:
                 mark = gate_layout.Mark("e", each.at_us, record.UNKNOWN_IDENTITY, each.reference)
-                await calls.add(number, (each.uin, mark.to_value(), field, "a"))
+                await calls.add(number, (each.uin, mark.to_value(), field, b"a"))
         await calls.end()
 
     async def _send_release(self, number: int, rows: list[Any]) -> None:

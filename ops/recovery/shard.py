@@ -83,14 +83,21 @@ class Shard:
 
     async def credentials(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> tuple[int, int, list[int]]:
         """Put back (digest, uin, flag and channel); how many came, how many are revoked now, conflicts."""
-        added, revoked, *conflicts = await self._call("ballot_recover_credentials", rows)
+        packed = b"".join([part for row in rows for part in row])
+        added, revoked, *conflicts = await self._call("ballot_recover_credentials", [(packed,)])
         return int(added), int(revoked), [int(row) - 1 for row in conflicts]
 
     async def marks(
-        self, rows: Sequence[tuple[bytes, bytes, bytes, str]]
+        self, rows: Sequence[tuple[bytes, bytes, bytes, bytes]]
     ) -> tuple[int, int, list[tuple[int, bytes]]]:
-        """Put back (uin, mark, reference, state); how many marks and references changed, and conflicts."""
-        added, changed, *told = await self._call("ballot_recover_marks", rows)
+        """Put back (uin, mark, reference, state); how many marks and references changed, and conflicts.
+
+        A state of `-` goes with no reference.
+        """
+        packed = b"".join(
+            [b"%b%b%c%b%b" % (uin, state, len(mark), mark, reference) for uin, mark, reference, state in rows]
+        )
+        added, changed, *told = await self._call("ballot_recover_marks", [(packed,)])
         conflicts = [(int(told[i]) - 1, bytes(told[i + 1])) for i in range(0, len(told), 2)]
         return int(added), int(changed), conflicts
 

@@ -60,24 +60,27 @@ local function set_all(key, pairs_of)
   end
 end
 
--- Credentials of the register. Rows: digest as kept (16), UIN (16), flag ('c' or 'r') and channel.
+-- Credentials of the register. One argument: rows of digest as kept (16), UIN (16), flag ('c' or 'r'), channel, put together,
+-- because a million arguments cost their sender more than all the rest.
 -- Answer: how many were added, how many became revoked, then the number of each row whose digest is another voter's here.
+local CREDENTIAL_BYTES = 34
 local function credentials(keys, args)
-  local wrong = rows_fault(args, 3)
-  if wrong then
-    return wrong
+  local rows = args[1] or ''
+  if #args ~= 1 or #rows == 0 or #rows % CREDENTIAL_BYTES ~= 0 or #rows / CREDENTIAL_BYTES > ROWS_MAX then
+    return fault('whole rows of digest (16), UIN (16), flag and channel (2), at most ' .. ROWS_MAX)
   end
   local kept = {}
-  for i = 1, #args, 3 do
-    if #args[i] ~= 16 or #args[i + 1] ~= 16 or not string.match(args[i + 2], '^[cr].$') then
-      return fault('a credential is digest (16), UIN (16), flag and channel (2)')
+  for at = 1, #rows, CREDENTIAL_BYTES do
+    kept[#kept + 1] = string.sub(rows, at, at + 15)
+    if not string.match(string.sub(rows, at + 32, at + 32), '[cr]') then
+      return fault('a credential is current or revoked')
     end
-    kept[#kept + 1] = args[i]
   end
   local existing = values_of(keys[2], kept)
   local set, added, revoked, conflicts = {}, 0, 0, {}
   for row = 1, #kept do
-    local uin, value, is = args[row * 3 - 1], args[row * 3], existing[row]
+    local at = (row - 1) * CREDENTIAL_BYTES
+    local uin, value, is = string.sub(rows, at + 17, at + 32), string.sub(rows, at + 33, at + 34), existing[row]
     if not is then
       added = added + 1
       set[#set + 1], set[#set + 2] = kept[row], uin .. value
@@ -93,33 +96,37 @@ local function credentials(keys, args)
   return with(added, revoked, conflicts)
 end
 
--- Votes and returns on record. Rows: UIN (16), its mark as the gate packs it or '' for none, reference as kept (10) or '', and
--- what the reference's state must be: 's' stored, 'h' held, 'a' waiting in the stream, '' none. The strongest holds.
+-- Votes and returns on record. One argument: rows of UIN (16), what the reference's state must be (1: 's' stored, 'h' held, 'a'
+-- waiting in the stream, '-' no reference; the strongest holds), the mark's length (1), the mark as the gate packs it, and the
+-- reference as kept (10) unless there is none.
 -- Of a vote that is not stored nobody may know the identity any more: a mark of the same time and reference is then the same.
 -- Answer: how many marks were added, how many references were added or changed, then pairs of a row's number and the mark that
 -- its voter has instead.
 local STRENGTH = { a = 1, h = 2, s = 3 }
 local function marks(keys, args)
-  local wrong = rows_fault(args, 4)
-  if wrong then
-    return wrong
-  end
-  local uins, references = {}, {}
-  for i = 1, #args, 4 do
-    local mark, reference, state = args[i + 1], args[i + 2], args[i + 3]
+  local rows = #args == 1 and args[1] or ''
+  local uins, references, wanted, wanted_states, at = {}, {}, {}, {}, 1
+  while at <= #rows do
+    local state, length = string.sub(rows, at + 16, at + 16), string.byte(rows, at + 17) or 0
+    local mark = string.sub(rows, at + 18, at + 17 + length)
+    local reference = STRENGTH[state] and string.sub(rows, at + 18 + length, at + 27 + length) or ''
     local e = string.sub(mark, 1, 1) == 'e' and #mark == 34 and string.sub(mark, 25) == reference
     local other = string.match(mark, '^[pw]') and #mark == 8 and reference == ''
-    if #args[i] ~= 16 or not (mark == '' or e or other) or not (state == '' and reference == '' or #reference == 10)
-      or (reference ~= '' and not STRENGTH[state]) then
-      return fault('a row is UIN (16), mark, reference (10), state')
+    if not (length == 0 or e or other) or not (STRENGTH[state] and #reference == 10 or state == '-') or #uins == ROWS_MAX then
+      return fault('rows of UIN (16), state (1), length (1), mark, reference (10), at most ' .. ROWS_MAX)
     end
-    uins[#uins + 1] = args[i]
-    references[#references + 1] = reference
+    local row = #uins + 1
+    uins[row], references[row], wanted[row] = string.sub(rows, at, at + 15), reference, mark
+    wanted_states[row] = state
+    at = at + 18 + length + #reference
+  end
+  if #uins == 0 then
+    return fault('a row at least')
   end
   local existing, states = values_of(keys[3], uins), values_of(keys[4], references)
   local set, set_states, added, changed, conflicts, given = {}, {}, 0, 0, {}, {}
   for row = 1, #uins do
-    local mark, state, is = args[row * 4 - 2], args[row * 4], existing[row] or given[uins[row]]
+    local mark, state, is = wanted[row], wanted_states[row], existing[row] or given[uins[row]]
     if mark ~= '' and not is then
       added = added + 1
       given[uins[row]] = mark
@@ -129,7 +136,7 @@ local function marks(keys, args)
       conflicts[#conflicts + 1] = row
       conflicts[#conflicts + 1] = is
     end
-    if state ~= '' and (STRENGTH[states[row] or ''] or 0) < STRENGTH[state] then
+    if state ~= '-' and (STRENGTH[states[row] or ''] or 0) < STRENGTH[state] then
       changed = changed + 1
       set_states[#set_states + 1], set_states[#set_states + 2] = references[row], state
     end

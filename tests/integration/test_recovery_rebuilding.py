@@ -16,7 +16,7 @@ import click
 import pytest
 
 from ballot import document, gate_layout, handoff
-from runtime import postgres
+from runtime import postgres, valkey
 from runtime.home import Home
 from runtime.servers import Servers, servers
 from tests.conftest import Stack, ballot_command, environment_for
@@ -95,6 +95,7 @@ async def voted(own: Stack) -> AsyncIterator[list[Cast]]:
         for table in ("votes", "lifecycle", "register", "electorate", "ballots"):
             await made.owner.execute(f"DELETE FROM ballot.{table} WHERE ballot = $1", BALLOT)  # noqa: S608  # ours
         await made.admin.aclose()
+        made.admin = valkey.connect(own.servers, "admin")  # its port may be another one now
 
 
 def stop_queue(own: Stack) -> Path:
@@ -121,8 +122,6 @@ def run_recover(own: Stack, *options: str) -> dict[str, Any]:
 
 async def marks(running: Servers, casts: list[Cast]) -> list[str]:
     """The references under which these voters are marked at the gate, empty for who is not."""
-    from runtime import valkey  # noqa: PLC0415  # beside its one use
-
     client: Any = valkey.connect(running, "admin")
     try:
         values = await client.hmget(handoff.voted_key(BALLOT, 0), [cast.voter.uin for cast in casts])
