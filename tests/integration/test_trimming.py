@@ -38,6 +38,9 @@ CASES = 25
 NODE_ENTRIES = 100
 """As many entries as a node of a stream has at most: only whole nodes are taken out."""
 
+BEGAN_LATER = "20250615T151640Z-full"
+"""A backup begun ten minutes after a trimmer's first look, by the clock of these tests."""
+
 BIG = b"x" * 3000
 """Two entries of this size fill a node."""
 
@@ -136,7 +139,7 @@ async def test_no_entry_that_anybody_needs_is_taken_out(
     try:
         await put_marks(owner, [mark for case in cases for mark in case.marks])
         rows = [vars_of(mark) for case in cases for mark in case.covered]
-        note.write_text(json.dumps({"backup": "b", "marks": rows}))
+        note.write_text(json.dumps({"backup": BEGAN_LATER, "marks": rows}))
 
         async with trimmer(stack, note=note) as trimming:
             done = await rounds(trimming)
@@ -271,6 +274,41 @@ async def test_without_a_verified_backup_nothing_goes(stack: Stack, old: Old, tm
     assert await old.length() == 40
 
 
+@pytest.mark.parametrize("dead", [False, True], ids=["all stored", "one with a dead worker"])
+async def test_what_was_with_a_dead_worker_when_a_backup_began_stays(
+    stack: Stack, old: Old, tmp_path: Path, *, dead: bool
+) -> None:
+    """Stored afterwards, it is in no backup, though the backup's marks are at the stream's end."""
+    note = tmp_path / "note"
+    marks = [vars_of(Mark(old.ballot, 0, side, old.ids[-1])) for side in ("stored", "turnout")]
+    if dead:
+        await old.admin.xgroup_setid(old.key, handoff.GROUP, id=old.ids[4])
+        await old.admin.xreadgroup(handoff.GROUP, "c", {old.key: ">"})
+        await old.admin.xack(old.key, handoff.GROUP, *old.ids[6:])
+
+    async with trimmer(stack, note=note) as (made, clock):
+        await made.round()
+        note.write_text(json.dumps({"backup": BEGAN_LATER, "marks": marks}))
+        await old.admin.xack(old.key, handoff.GROUP, old.ids[5])
+        clock.advance(LEAST_AGE_S)
+        await made.round()
+
+    left = [entry.decode() for entry, _ in await old.admin.xrange(old.key)]
+    assert (old.ids[5] in left) == dead
+
+
+async def test_a_backup_begun_before_the_first_look_covers_nothing(
+    stack: Stack, old: Old, tmp_path: Path
+) -> None:
+    """Nobody knows what was acknowledged when it began."""
+    note = tmp_path / "note"
+    marks = [vars_of(Mark(old.ballot, 0, side, old.ids[-1])) for side in ("stored", "turnout")]
+    note.write_text(json.dumps({"backup": "20250615T150000Z-full", "marks": marks}))
+
+    async with trimmer(stack, note=note) as trimming:
+        assert (await rounds(trimming))[old.ballot] == (0, "backup")
+
+
 async def test_without_both_marks_or_a_reader_nothing_goes(stack: Stack, old: Old) -> None:
     """A stream that no worker has read, and a shard whose turnout was never counted."""
     await old.admin.xgroup_destroy(old.key, handoff.GROUP)
@@ -346,8 +384,10 @@ async def test_what_is_given_out_again_stays(stack: Stack, ballot_id: str) -> No
 
         stored = {row["uin"]: row["sealed"] for row in await made.rows("votes")}
         assert stored == {cast.voter.uin: cast.sealed for cast in casts}
-        state = await rig.queue.state(handoff.votes_key(made.ballot, 0))
+        state = await rig.queue.state(stream)
         assert (state.waiting, state.oldest_id) == (0, None)
+        (group,) = await made.admin.xinfo_groups(stream)
+        assert (group["lag"], group["pending"]) == (0, 0)  # what `ballot close` waits for
 
 
 async def old_enough(made: Ground, place: int) -> str:
