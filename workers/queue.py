@@ -257,10 +257,19 @@ class Queue(Link):
         return _deliveries(entries)[0][0] if entries else None
 
     async def rewind(self, stream: str) -> None:
-        """Give the whole stream to the group again, from its beginning."""
-        # As a plain command: the client's own method leaves out a zero.
-        command = ("XGROUP SETID", stream, handoff.GROUP, "0", "ENTRIESREAD", "0")
-        await self.on(stream, lambda client: client.execute_command(*command))
+        """Give the whole stream to the group again, from its beginning.
+
+        What was trimmed before that counts as read: some servers would else miss it for ever in what lags.
+        """
+
+        async def work(client: Any) -> None:
+            info = await client.xinfo_stream(stream)
+            trimmed = info["entries-added"] - info["length"]
+            # As a plain command: the client's own method leaves out a zero.
+            command = ("XGROUP SETID", stream, handoff.GROUP, "0", "ENTRIESREAD", str(max(0, trimmed)))
+            await client.execute_command(*command)
+
+        await self.on(stream, work)
 
     async def state(self, stream: str) -> StreamState:
         """How far the stream and its group have come."""

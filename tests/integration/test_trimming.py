@@ -376,6 +376,8 @@ async def test_what_is_given_out_again_stays(stack: Stack, ballot_id: str) -> No
         )
         rig.restored._looked_s -= 60
         assert await rig.restored.check()
+        stream = handoff.votes_key(made.ballot, 0)
+        assert (await rig.queue.state(stream)).waiting == len(left)
         async with trimmer(stack, least_age_s=0.0) as trimming:
             assert (await rounds(trimming))[made.ballot] == (0, "group")
         await rig.drain()
