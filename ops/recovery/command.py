@@ -79,18 +79,18 @@ def _look(home: Home) -> list[str]:
             return [lost]
     try:
         with servers(home) as running:
-            return run_async(lambda: _compare(running))
+            return run_async(lambda: _compare(running, home.desk / "roots"))
     except click.ClickException as fault:
         if home.embedded and fault.message.startswith(f"{ValkeyServer.name} "):
             return [fault.message]
         raise
 
 
-async def _compare(running: Servers) -> list[str]:
+async def _compare(running: Servers, roots: Path) -> list[str]:
     client: Any = valkey.connect(running, ADMIN)
     database = await postgres.connect(running, "voterdb", record.ROLE)
     try:
-        return await wrong.look(client, database)
+        return await wrong.look(client, database, roots=roots)
     finally:
         await client.aclose()
         await database.close()

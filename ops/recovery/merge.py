@@ -8,13 +8,12 @@ the books balance. The caller sees to it that no vote is taken meanwhile.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ballot import handoff
 from ballot.encoding import b64encode, canonical_json
-from ops.recovery import record, streams, turnout
+from ops.recovery import desk, record, streams, turnout
 from ops.recovery.journals import Journals, numbered
 from ops.recovery.marks import Marks, put_back_credentials
 from ops.recovery.numbers import Numbers
@@ -235,12 +234,9 @@ class _Ballot:
 
     async def _look_for_batches(self) -> None:
         """Name the batches that the desk signed, and did not give up, and that the register lacks."""
-        path = self._sources.roots and self._sources.roots / f"{self._ballot.id}.jsonl"
-        if path is None or not path.exists():
+        if self._sources.roots is None:
             return
-        acts = [json.loads(line) for line in path.read_bytes().splitlines() if line.endswith(b"}")]
-        signed = {int(act["batch"]) for act in acts if act.get("act") == "signed"}
-        signed -= {int(act["batch"]) for act in acts if act.get("act") == "abandoned"}
+        signed = desk.live(self._sources.roots, self._ballot.id)
         rows = await self._database.fetch(record.BATCHES, self._ballot.id)
         self.report.missing_batches = sorted(signed - {row["batch"] for row in rows})
 

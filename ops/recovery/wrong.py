@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ballot import handoff
-from ops.recovery import record
+from ops.recovery import desk, record
 from ops.recovery.record import Seen, order
 from ops.recovery.shard import Shard
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import asyncpg
 
     from ops.recovery.record import Ballot
@@ -32,21 +34,25 @@ SELECT shard, sum(codes)::bigint AS codes, sum(voters)::bigint AS voters, sum(vo
 LATCHED: Final = "a recovery or a restore of the queue was begun and is not finished"
 
 
-async def look(queue: Client, database: asyncpg.Connection) -> list[str]:
+async def look(queue: Client, database: asyncpg.Connection, *, roots: Path | None = None) -> list[str]:
     """Return what is wrong, worst first; empty if nothing is. Reads only.
 
-    The database is read before the queue: what is stored was in the queue before.
+    The database is read before the queue: what is stored was in the queue before. Codes come the other way:
+    `roots`, the desk's journals, tell whether some are still on their way to the gate.
     """
     client: Any = queue
     found = [LATCHED] if await client.exists(handoff.RECOVERING_KEY) else []
     published = {name.decode() for name in await client.hkeys(handoff.PUBLISHED_KEY)}
     for ballot in await record.ballots(database):
-        found += await _ballot(queue, database, ballot, published=ballot.id in published)
+        issuing = roots is not None and desk.on_their_way(roots, ballot.id)
+        found += await _ballot(
+            queue, database, ballot, published=ballot.id in published, issuing=bool(issuing)
+        )
     return found
 
 
 async def _ballot(
-    queue: Client, database: asyncpg.Connection, ballot: Ballot, *, published: bool
+    queue: Client, database: asyncpg.Connection, ballot: Ballot, *, published: bool, issuing: bool
 ) -> list[str]:
     found: list[str] = []
     seen = await record.seen(database, ballot.id)
@@ -63,7 +69,7 @@ async def _ballot(
             found += [
                 f"{where}: {told}"
                 for told in (
-                    _fewer(known.codes, row["codes"], "codes"),
+                    "" if issuing else _fewer(known.codes, row["codes"], "codes"),
                     _fewer(known.voters, row["voters"], "voters' marks"),
                     _fewer(known.accepted, row["votes"], "accepted votes"),
                 )

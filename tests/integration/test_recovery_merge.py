@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 SHARDS = 2
 SEED = 20_261_122
-COPIES = 12
-CUTS = 14
+COPIES, COPIES_LONG = 9, 60
+CUTS, CUTS_LONG = 6, 80
 
 Copy = dict[str, bytes | None]
 
@@ -232,13 +232,12 @@ async def _outcome(made: Ground, voter: Voter) -> str:
     return str(reply[3][0].decode())
 
 
-async def test_any_older_or_emptier_copy_is_made_whole(
-    truth: Truth, verifier: Verifier, stack: Stack
-) -> None:
+@pytest.mark.parametrize("copies", [COPIES, pytest.param(COPIES_LONG, marks=pytest.mark.long)])
+async def test_any_older_or_emptier_copy_is_made_whole(truth: Truth, verifier: Verifier, copies: int) -> None:
     """Who is stored, held or returned is refused, all others may vote; a second merge changes nothing."""
     made = truth.made
     for number, copy in enumerate(damaged(truth)):
-        if number == COPIES:
+        if number == copies:
             break
         await truth.restore(copy)
         await truth.merge()
@@ -255,7 +254,7 @@ async def test_any_older_or_emptier_copy_is_made_whole(
             assert await _outcome(made, voter) == "ready"
         async with made.worker(verifier) as rig:
             await Trust(queue=rig.queue, store=rig.store, metrics=rig.metrics).check()
-    assert number == COPIES
+    assert number == copies
 
 
 async def test_after_the_merge_votes_go_on(
@@ -341,7 +340,8 @@ class _Cut(Redis):
         return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
-async def test_killed_anywhere_it_is_run_again(truth: Truth, stack: Stack) -> None:
+@pytest.mark.parametrize("cuts", [CUTS, pytest.param(CUTS_LONG, marks=pytest.mark.long)])
+async def test_killed_anywhere_it_is_run_again(truth: Truth, stack: Stack, cuts: int) -> None:
     """A merge that dies before any of its commands and is run again comes to the same end."""
     made = truth.made
     copy = truth.copies[3]
@@ -355,7 +355,7 @@ async def test_killed_anywhere_it_is_run_again(truth: Truth, stack: Stack) -> No
         commands = limit - _Cut.left
         whole = [await truth.state(shard) for shard in range(made.shards)]
         chance = random.Random(SEED)  # where it is cut, the same each time
-        for cut in sorted(chance.sample(range(commands), min(CUTS, commands))):
+        for cut in sorted(chance.sample(range(commands), min(cuts, commands))):
             await truth.restore(copy)
             _Cut.left = cut
             with pytest.raises(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ballot.acceptances import Acceptances
-from ops.recovery import numbers, streams
+from ops.recovery import desk, numbers, streams
 from ops.recovery.journals import Journals, numbered
 from ops.recovery.numbers import NUMBER_MAX, Numbers
 from ops.recovery.record import Seen, held_fields, order
@@ -117,6 +117,15 @@ def test_journals_are_read_line_by_line(tmp_path: Path) -> None:
     journals = Journals((tmp_path,))
     assert [numbered(found) for found in journals] == [[(7, REFERENCE)], [(0, REFERENCE)]]
     assert journals.unreadable == 2
+
+
+def test_the_desks_journal_tells_which_batches_there_must_be(tmp_path: Path) -> None:
+    """Signed and not given up; of those that are not pushed the gate may lack codes. Torn lines are none."""
+    acts = [("drawing", 1), ("signed", 1), ("signed", 2), ("pushed", 1), ("signed", 3), ("abandoned", 2)]
+    lines = "".join(json.dumps({"act": act, "batch": batch}) + "\n" for act, batch in acts)
+    (tmp_path / "b.jsonl").write_text(lines + '{"act": "signed", "ba')
+    assert (desk.live(tmp_path, "b"), desk.on_their_way(tmp_path, "b")) == ({1, 3}, {3})
+    assert (desk.live(tmp_path, "other"), desk.on_their_way(tmp_path, "other")) == (set(), set())
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b"3", b'{"k": 1}', b'{"k": "*"}', b"\xff"])
