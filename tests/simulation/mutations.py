@@ -202,7 +202,7 @@ MUTATIONS: Final = (
     Mutation(
         "mark_after_the_call",
         "2: a voter's mark is written with the next call",
-        0,
+        2,
         gate=(
             ("local function cast(keys, args)", "local later = {}\nlocal function cast(keys, args)"),
             (
@@ -244,7 +244,7 @@ MUTATIONS: Final = (
     Mutation(
         "clock_reopens",
         "9: a shard goes by its clock alone, also backwards",
-        41,
+        61,
         gate=(
             (
                 "now_us = math.max(clock_us(), tonumber(fields[4]) + (least_step_us or 0)),",
@@ -283,7 +283,7 @@ MUTATIONS: Final = (
     Mutation(
         "restored_database_not_rewound",
         "13: nobody looks whether the database has forgotten what was acknowledged",
-        5,
+        14,
         python=((Restored, "check", _never([])),),
     ),
     Mutation(

@@ -41,7 +41,7 @@ def shown(seed: int, level: Level) -> str:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_no_seed_finds_anything_wrong(level: Level) -> None:
-    """Crashes, losses, restores and clocks as drawn: every receipt is kept, and everything comes right again."""
+    """Crashes, losses, restores and clocks as drawn: every receipt is kept, and all comes right again."""
     (found,) = played("--level", level, "--seeds", SEEDS)
 
     assert found["receipts"] > SEEDS
