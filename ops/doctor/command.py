@@ -10,16 +10,35 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
+from ops.doctor.backups import backups
+from ops.doctor.clock import clock
+from ops.doctor.disk import disk
+from ops.doctor.durability import durability
 from ops.doctor.home import home, secrets
 from ops.doctor.keys import desk_key
 from ops.doctor.page import page
+from ops.doctor.permissions import permissions
 from ops.doctor.served import served
+from ops.doctor.settings import settings
+from ops.doctor.versions import versions
 from runtime import built_page
 
 if TYPE_CHECKING:
     from ops.doctor.finding import Check
 
-CHECKS: tuple[Check, ...] = (page, home, secrets, desk_key)
+CHECKS: tuple[Check, ...] = (
+    page,
+    settings,
+    home,
+    secrets,
+    desk_key,
+    versions,
+    durability,
+    permissions,
+    disk,
+    clock,
+    backups,
+)
 """In the order in which they are printed. Each changes nothing, here or on a server."""
 
 
@@ -29,10 +48,11 @@ CHECKS: tuple[Check, ...] = (page, home, secrets, desk_key)
 def doctor(*, as_json: bool, url: str | None) -> None:
     """Say whether this installation is ready, and what to change where it is not.
 
-    Looked at so far: the voter's page (built, whole, each file's SHA-256, its version; the same files as they
-    are served, where --url or BALLOT_PUBLIC_URL answers), BALLOT_HOME and its secrets (there, their owner's
-    alone), the desk's and the complaints key (published and genuine). Not yet: settings, servers and their
-    durability, disks, clocks, versions.
+    Looked at: the voter's page (built, whole, each file's SHA-256, its version; the same files as they are
+    served, where --url or BALLOT_PUBLIC_URL answers), every process's settings, BALLOT_HOME and its secrets
+    (there, their owner's alone), the desk's and the complaints key (published and genuine), versions; of the
+    servers that run durability, roles and users, clocks; room on disk; backups. Of a server that does not run
+    it is said that it was not looked at.
 
     Nothing is made, started or changed. The exit code is 0 when nothing must change, else 1.
     """

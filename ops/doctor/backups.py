@@ -1,0 +1,111 @@
+"""Whether what is lost could be brought back: backups made and verified, their keys apart, a drill done."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.backup import keys
+from ops.backup.catalogue import Catalogue
+from ops.backup.settings import BackupSettings
+from ops.doctor.finding import Finding
+from ops.doctor.looking import database, looked
+from runtime.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ops.backup.keys import What
+
+US = 1_000_000
+LATE_TIMES = 4
+"""A backup that is older than so many periods has not been made, or not been verified, for a while."""
+
+DRILLED_DAYS = 90
+FILES_MAX = 20_000
+MAKE_KEYS = "ballot backup keys --out DIR, on a medium that is then taken away"
+DRILL = "ballot drill --key FILE ...: what was never restored is no backup"
+DRILLED = "SELECT max(at) FROM ballot.events WHERE kind = 'drill.performed'"
+
+
+def backups(home: Path) -> Iterator[Finding]:
+    """The settings, the keys, the newest of each that was proven readable, and the last drill."""
+    try:
+        settings = BackupSettings.of(os.environ)
+    except click.ClickException:
+        yield Finding("backups", "not looked at: their settings are wrong, as said above")
+        return
+    if settings.target is None:
+        yield Finding(
+            "backups", "off", "set BALLOT_BACKUP to a directory of another machine's: runbook backups"
+        )
+    yield from private_halves(home)
+    if settings.target is None:
+        return
+    place = Home(home, embedded="BALLOT_VALKEY_URL" not in os.environ)
+    for what in keys.WHATS:
+        if what == "queue" and not place.embedded:
+            continue
+        yield from _key(place, what)
+        yield verified(what, _newest(place, what, settings.target), settings.every_s, time.time())
+
+    async def drilled() -> list[Finding]:
+        async with database(home, "voterdb") as connection:
+            at = await connection.fetchval(DRILLED)
+        return [tried(None if at is None else at.timestamp(), time.time())]
+
+    yield from looked("backups", drilled)
+
+
+def private_halves(home: Path) -> Iterator[Finding]:
+    """A private half in the home opens the backups to whoever takes the home."""
+    ending = keys.private_file(home, "voterdb").suffix
+    seen = 0
+    for folder, _, files in os.walk(home):
+        seen += len(files)
+        for name in sorted(files):
+            if name.endswith(ending):
+                said = f"{os.path.join(folder, name)} is the private half of a backup's key"  # noqa: PTH118  # of os.walk
+                yield Finding("backups", said, "move it to a medium that is kept elsewhere")
+        if seen > FILES_MAX:
+            return
+
+
+def _key(home: Home, what: What) -> Iterator[Finding]:
+    try:
+        public = keys.read_public(home, what)
+    except click.ClickException:
+        yield Finding("backups", f"{what}: no public half of a key, or none that can be read", MAKE_KEYS)
+    else:
+        yield Finding("backups", f"the key of {what} is published, its id {public.id}")
+
+
+def _newest(home: Home, what: What, target: Path) -> float | None:
+    """When the newest backup of `what` that was proven readable was begun, in seconds."""
+    usable = [entry.started for entry in Catalogue(home, what, target).entries() if entry.usable]
+    return max(usable) / US if usable else None
+
+
+def verified(what: str, started_s: float | None, every_s: float, now_s: float) -> Finding:
+    """Judge the age of the newest backup that was proven readable."""
+    if started_s is None:
+        return Finding("backups", f"{what}: none that was verified", f"ballot backup now {what} --full")
+    minutes = max(0, round((now_s - started_s) / 60))
+    late = now_s - started_s > LATE_TIMES * every_s
+    return Finding(
+        "backups",
+        f"{what}: the newest verified one was begun {minutes:,} minutes ago",
+        f"look why in logs/backup-{what}.log; then ballot backup now {what}" if late else "",
+    )
+
+
+def tried(at_s: float | None, now_s: float) -> Finding:
+    """Judge the last drill."""
+    if at_s is None:
+        return Finding("backups", "never restored in a drill", DRILL)
+    days = max(0, int((now_s - at_s) // 86_400))
+    return Finding("backups", f"last drill {days} days ago", DRILL if days > DRILLED_DAYS else "")
