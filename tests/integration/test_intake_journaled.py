@@ -109,36 +109,29 @@ async def test_kill_9_costs_no_more_than_the_last_second(ground: Ground) -> None
     assert files(poll) == 2
 
 
-async def test_what_waits_is_written_when_the_edge_stops(stack: Stack, ballot_id: str) -> None:
-    """An edge that is asked to stop leaves a whole journal."""
+async def test_votes_go_on_without_a_journal(stack: Stack, ballot_id: str) -> None:
+    """Its folder goes, then comes back: every vote is accepted, and what was noted is written by the end."""
     with edge(stack.env) as running:
         async with (
             aiohttp.ClientSession(running.url, headers=JSON) as web,
             served_booth(stack.servers, ballot_id, web) as poll,
         ):
-            told = await cast(poll, web, await poll.issue(3))
+            voters = await poll.issue(9)
+            folder, log = poll.home.journal, poll.home.logs / "intake.log"
+            before = log.stat().st_size
+
+            async def said() -> bool:
+                return b'"journal not written"' in log.read_bytes()[before:]
+
+            folder.rename(folder.with_name("elsewhere"))
+            try:
+                told = await cast(poll, web, voters[:3])
+                await until(said)
+                told += await cast(poll, web, voters[3:6])
+            finally:
+                folder.with_name("elsewhere").rename(folder)
+            await until(lambda: has(poll, told))
+            assert len(running.children()) == 1
+            told += await cast(poll, web, voters[6:])  # what waits when the edge is asked to stop
 
     assert set(told) == set(journaled(poll))
-
-
-async def test_votes_go_on_without_a_journal(ground: Ground) -> None:
-    """Its folder goes, then comes back: every vote is accepted, and what was noted meanwhile is written."""
-    running, poll, web = ground
-    voters = await poll.issue(6)
-    folder = poll.home.journal
-    log = poll.home.logs / "intake.log"
-    before = log.stat().st_size
-
-    async def said() -> bool:
-        return b'"journal not written"' in log.read_bytes()[before:]
-
-    folder.rename(folder.with_name("elsewhere"))
-    try:
-        told = await cast(poll, web, voters[:3])
-        await until(said)
-        told += await cast(poll, web, voters[3:])
-    finally:
-        folder.with_name("elsewhere").rename(folder)
-
-    await until(lambda: has(poll, told))
-    assert len(running.children()) == 1
