@@ -28,7 +28,10 @@ def played(folder: Path, faults: list[Fault], *, voters: int, seconds: float) ->
         seed=SEED, faults=tuple(faults), voters=voters, rate=RATE, seconds_max=seconds, away_seconds=None
     )
     with Ground(folder=folder) as ground:
-        return Play(ground, settings, Telling(to_stderr=True)).whole()
+        account = Play(ground, settings, Telling(to_stderr=True)).whole()
+        if account.wrong:
+            ground.keep()  # what pytest keeps of a failed test is what explains it
+        return account
 
 
 def must_be_good(account: Account, faults: list[Fault]) -> None:
