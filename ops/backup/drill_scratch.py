@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from runtime import home as home_files
-from runtime import locks, processes
+from runtime import locks, processes, unprivileged
 from runtime.addresses import CLUSTERS
 from runtime.home import URL_VARIABLES, Home
 from runtime.postgres_server import PostgresServer
@@ -46,6 +46,7 @@ def scratch_home(home: Home, place: Path | None, *, keep: bool) -> Iterator[Home
         try:
             made.make()
             (directory / MARKER).touch(0o600)
+            unprivileged.check_doors(PostgresServer(made, "voterdb").executable, home=directory)
             _copy(home, made)
             yield made
         finally:

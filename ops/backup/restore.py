@@ -221,7 +221,7 @@ def _after(home: Home, order: Order, report: dict[str, Any]) -> None:
     """What must be remembered of a restore: by the list of backups, and by a home that lacks the keys."""
     source, last = order.source, report["backups"][-1]
     details = {"timeline": report["timeline"], "history": report["_history"]} if "timeline" in report else {}
-    with suppress(OSError):  # the backups may lie on a medium that cannot be written
+    with suppress(OSError, click.ClickException):  # it is restored: nothing may say that it is not
         source.note(last, now_us(), **details)
     report["missing_keys"] = missing_keys(home, report["used_keys"])
 

@@ -37,6 +37,7 @@ LOG_BYTES_MAX: Final = 1 << 20
 ANSWER: Final = re.compile(r'^\t 1: answer = "(.*)"\t\(typeid', re.MULTILINE | re.DOTALL)
 NEW_TIMELINE: Final = re.compile(r"selected new timeline ID: (\d+)")
 LAST_TRANSACTION: Final = re.compile(r"last completed transaction was at log time (\S+ \S+)")
+DOOR: Final = "nobody-enters.hba"
 NOT_REACHED: Final = "recovery ended before configured recovery target was reached"
 
 
@@ -106,6 +107,7 @@ class Scratch:
         `timeline` is the one to follow where the archive holds several: there was a restore before.
         """
         (self.server.data / "recovery.signal").touch(0o600)
+        unprivileged.give(self.wal)
         settings = {
             "hot_standby": "off",  # "ready" then means promoted
             "archive_mode": "off",
@@ -118,6 +120,7 @@ class Scratch:
         if at is not None:
             settings["recovery_target_time"] = at.isoformat(sep=" ", timespec="microseconds")
         said = self._run_until_promoted(settings)
+        (self.server.data / DOOR).unlink()
         selected = NEW_TIMELINE.search(said)
         number = int(selected[1]) if selected else 1
         history = self.server.data / "pg_wal" / f"{number:08X}.history"
@@ -169,7 +172,7 @@ class Scratch:
         return ask(self.server, *statements)
 
     def _closed_door(self) -> Path:
-        door = self.home.run / "nobody-enters.hba"
+        door = self.server.data / DOOR
         door.write_text("host all all all reject\n", "ascii")
         return door
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ops.backup.catalogue import compact
-from runtime import locks, starting
+from runtime import locks, starting, unprivileged
 from runtime.addresses import CLUSTERS
 from runtime.postgres_server import PostgresServer
 from runtime.records import Records
@@ -55,6 +55,7 @@ def alone(home: Home) -> Iterator[None]:
                     "and run this again. Nothing was changed."
                 )
             _stop_orphans(home)
+            unprivileged.check_doors(PostgresServer(home, "voterdb").executable, home=home.path)
             yield
         finally:
             os.close(users)
@@ -86,7 +87,12 @@ def put_in_place(home: Home, what: What, made: Path, now_us: int) -> Path | None
         aside = free_name(home.data, f"{place.name}.before-{compact(now_us)}")
         place.rename(aside)
         _sync(home.data)
-    made.rename(place)
+    try:
+        made.rename(place)
+    except BaseException:
+        if aside is not None:
+            aside.rename(place)
+        raise
     (home.run / f"{place.name}.generation").touch(0o600)
     _sync(home.data)
     _sync(home.run)

@@ -47,9 +47,10 @@ class Source:
         self.what: Final = what
         self.folder: Final = target / what
         self._key = key
-        self._home_list = Catalogue(home, what, target)
+        self._home_list = Catalogue(home, what, target if own else None)
         self._spool = home.data / f"{what}.wal-spool" if own else None
         self._list = self._home_list if own else Catalogue(Home(target / what / "no-home"), what, target)
+        self._digests = {entry.id: entry.sha256 for entry in self._home_list.entries()}
         if not self.folder.is_dir():
             raise click.ClickException(f"{target} holds no backups of {what}. {NOTHING_CHANGED}")
 
@@ -122,7 +123,7 @@ class Source:
             raise DoesNotOpen(f"This is the backup {header.id} of {header.what}, under another name.")
 
     def _prove(self, entry: Entry, sha256: str) -> None:
-        if entry.sha256 and entry.sha256 != sha256:
+        if {entry.sha256, self._digests.get(entry.id, "")} - {"", sha256}:
             raise DoesNotOpen("This opens, but it is not the file that was made: its SHA-256 is another.")
 
     def _from_files(self) -> Iterator[Entry]:
@@ -132,8 +133,11 @@ class Source:
             entry = _by_header(path)
             if entry is not None:
                 found.append(entry)
+        ours = {entry.id for entry in found if entry.key_id == self._key.key_id}
         starts: dict[str, str] = {}
         for entry in found:
+            if ours and entry.id not in ours:
+                continue  # of before or after a change of keys
             if entry.kind not in BASE_KINDS:
                 yield entry
                 continue

@@ -93,7 +93,7 @@ def test_ctrl_c_leaves_nothing(ground: Ground) -> None:
     with said.open("wb") as out:
         child = subprocess.Popen(command(ground), env=ground.env, stdout=out, stderr=out, process_group=0)
     scratch = ground.home.path / NAME
-    until((scratch / "work" / "run" / "nobody-enters.hba").exists)
+    until((scratch / "work" / "data" / "voterdb" / "nobody-enters.hba").exists)
     os.killpg(child.pid, signal.SIGINT)
     assert child.wait(WAIT_S) != 0, said.read_text()
     assert nothing_is_left(ground)
@@ -114,7 +114,7 @@ def test_a_difference_fails_and_what_a_killed_drill_left_is_removed(origin: Orig
     """A vote deleted before the backup is a difference; what SIGKILL leaves the next run removes."""
     child = subprocess.Popen(command(ground), env=ground.env, process_group=0)
     scratch = ground.home.path / NAME
-    until((scratch / "work" / "run" / "nobody-enters.hba").exists)
+    until((scratch / "work" / "data" / "voterdb" / "nobody-enters.hba").exists)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait(WAIT_S)
     assert (scratch / "secrets").exists()
