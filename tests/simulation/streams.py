@@ -107,7 +107,7 @@ class Stream:
 
     def ahead_is_whole(self, entry: Id) -> bool:
         """Whether nothing was deleted between that id and the end."""
-        return not self.ids or self.deleted == ZERO or self.first > self.deleted or entry > self.deleted
+        return not self.ids or self.deleted == ZERO or entry > self.deleted
 
     def number_of(self, entry: Id) -> int | None:  # noqa: PLR0911  # the server's own cases, in its order
         """The how manieth entry ever an id is, as far as the server can tell."""
@@ -136,7 +136,7 @@ class Stream:
         """How many entries the group has not been given, as far as the server can tell."""
         if not self.added:
             return 0
-        if group.read is not None and group.last >= self.first and self.ahead_is_whole(group.last):
+        if group.read is not None and self.ahead_is_whole(group.last):
             return self.added - group.read
         number = self.number_of(group.last)
         return None if number is None else self.added - number
