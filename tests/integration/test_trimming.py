@@ -18,7 +18,10 @@ from ballot import handoff
 from ops.trim_bounds import Mark, order
 from ops.trimming import LEAST_AGE_S, ROLE, USER, Away, Trimmer
 from runtime import postgres, valkey
+from runtime.home import Home
 from runtime.servers import servers
+from tests.conftest import environment_for
+from tests.integration import cluster_rig
 from tests.integration.fake_clocks import FakeClock
 from tests.integration.intake_scratch import scratch_queue
 from tests.integration.queue_server import QueueServer
@@ -446,6 +449,56 @@ async def test_a_step_of_the_queues_clock_makes_no_entry_old(tmp_path: Path) -> 
                     await made.close()
         finally:
             server.end()
+
+
+@pytest.mark.long
+async def test_on_a_cluster_each_primary_is_trimmed_and_one_that_is_gone_holds_up_none(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Streams of every primary; while one is dead the others' go on, and its own when it is back."""
+    env = environment_for(tmp_path / "home")
+    home = Home.from_environment(env)
+    env["BALLOT_VOTERDB_URL"] = env["BALLOT_USERDB_URL"] = "postgresql://127.0.0.1:1/none"
+    with cluster_rig.cluster(home, tmp_path, primaries=3, replicas=0) as rig:
+        env["BALLOT_VALKEY_URL"] = rig.url
+        with servers(Home(home.path, embedded=False), env) as found:
+            hour_ago_ms = time.time_ns() // 1_000_000 - 3_600_000
+            ids = [f"{hour_ago_ms + place}-0" for place in range(40)]
+            admin: Any = valkey.connect(found, "admin")
+            keys = [handoff.votes_key("b", shard) for shard in range(16)]
+            for key in keys:
+                for entry in ids:
+                    await admin.xadd(key, {"r": BIG}, id=entry)
+                await admin.xgroup_create(key, handoff.GROUP, id="0")
+                await admin.execute_command("XGROUP SETID", key, handoff.GROUP, ids[-1])
+            await admin.aclose()
+            owners = {key: rig.owner(key) for key in keys}
+            latch = rig.owner(handoff.RECOVERING_KEY)
+            victim = next(node for node in owners.values() if node is not latch)
+
+            class Marked(Trimmer):
+                """A trimmer that was told the marks: there is no voter database here."""
+
+                async def _marks(self) -> list[Mark]:
+                    sides = ("stored", "turnout")
+                    return [Mark("b", shard, side, ids[-1]) for shard in range(16) for side in sides]
+
+            clock = ManualClock()
+            made = Marked(found, note=None, clock=clock)
+            try:
+                assert len(await made.round()) == 16
+                rig.kill(victim)
+                clock.advance(LEAST_AGE_S)
+                done = {handoff.votes_key("b", each.shard): each.entries for each in await made.round()}
+                assert set(done) == {key for key in keys if owners[key] is not victim}
+                assert min(done.values()) >= 38
+                rig.restart(victim)
+                rig.wait_well()
+                again = await made.round()
+                assert sum(each.entries >= 38 for each in again) == 16 - len(done)
+            finally:
+                await made.close()
+    assert '"trim_waits"' in capfd.readouterr().err
 
 
 async def test_without_its_servers_it_waits(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ballot.encoding import Malformed
+from ops import trimming
+from ops.backup import postgres as backups
 from ops.trim_bounds import SEEN_MAX, Mark, Seen, covered, order, reached
 
 if TYPE_CHECKING:
@@ -40,6 +42,11 @@ def test_a_note_of_what_is_backed_up_is_read(tmp_path: Path) -> None:
     note.write_text(json.dumps({"backup": "x", "verified_at": "2026-01-01T00:00:00Z", "marks": sides}))
 
     assert covered(note) == {("b", 1): "7-1"}
+
+
+def test_the_note_is_the_one_that_backups_leave() -> None:
+    """Both name the same file."""
+    assert trimming.COVERED == backups.COVERED
 
 
 SIDES = [("stored", "7-2"), ("turnout", "7-1")]
