@@ -140,9 +140,9 @@ class Life:
         self.stage.run("verify", self.result)
 
     def check(self) -> None:
-        """The checker: the books, every stored vote's signature, every receipt."""
+        """The checker: the books, every stored vote's signature, every receipt, and the result."""
         kept = self.files / "voters" / "receipts.jsonl"
-        self.stage.run("check", self.ballot, "--receipts", kept, "--signatures")
+        self.stage.run("check", self.ballot, "--receipts", kept, "--signatures", "--result", self.result)
 
     def receipts(self) -> list[Figure]:
         """Every receipt again, from the file: signed by a published key, with the voter's own digest."""

@@ -222,6 +222,9 @@ SELECT min(reference), count(*) || ' votes in quarantine under one reference' FR
   GROUP BY reference HAVING count(*) > 1;
 
 -- kind: DOUBLED
+SELECT min(reference), count(*) || ' lines for one release' FROM releases GROUP BY shard, entry HAVING count(*) > 1;
+
+-- kind: DOUBLED
 SELECT 'UIN ' || hex(uin), count(*) || ' returns in the queue that count for one voter' FROM entries
   WHERE kind = 'return' AND won GROUP BY uin HAVING count(*) > 1;
 
@@ -280,11 +283,17 @@ SELECT v.reference, 'stored otherwise than in the queue (voter, credential, time
   OR (e.number IS NOT v.number AND v.number IS NOT NULL);
 
 -- kind: ALTERED
-SELECT coalesce(q.reference, 'shard ' || q.shard || ' entry ' || q.entry),
-  'quarantined otherwise than in the queue (voter, credential, time or reference)' FROM quarantine q
+SELECT v.reference, 'the entry that it was stored from has another reference, or is no vote' FROM entries e
+  JOIN votes v ON v.shard = e.shard AND v.entry = e.entry WHERE e.reference IS NOT v.reference OR e.kind <> 'vote';
+
+-- kind: ALTERED
+SELECT CASE WHEN EXISTS (SELECT 1 FROM marks m WHERE m.reference = e.reference) THEN e.reference
+    ELSE coalesce(q.reference, 'shard ' || q.shard || ' entry ' || q.entry) END,
+  'quarantined otherwise than in the queue (voter, credential, time, number or reference)' FROM quarantine q
   JOIN entries e ON e.shard = q.shard AND e.entry = q.entry
   WHERE e.kind = 'vote' AND q.reason <> 'unreadable'
-  AND (e.uin <> q.uin OR e.digest <> q.digest OR e.accepted_us <> q.accepted_us OR e.reference <> q.reference);
+  AND (e.uin <> q.uin OR e.digest <> q.digest OR e.accepted_us <> q.accepted_us OR e.reference <> q.reference
+    OR (e.number IS NOT q.number AND q.number IS NOT NULL));
 
 -- kind: ALTERED
 SELECT q.reference, 'quarantined for another voter, or with another time, than the gate''s mark' FROM held_votes q
@@ -303,6 +312,11 @@ SELECT 'shard ' || e.shard || ' entry ' || e.entry, 'a return stored otherwise t
   JOIN returned r ON r.shard = e.shard AND r.entry = e.entry
   WHERE e.uin <> r.uin OR e.method <> r.method OR e.received_us <> r.received_us OR e.accepted_us <> r.recorded_us
   OR e.won <> r.counted OR e.kind <> 'return';
+
+-- kind: ALTERED
+SELECT 'shard ' || e.shard || ' entry ' || e.entry, 'a return in the queue with another time of receipt than the gate''s'
+  FROM entries e JOIN marks m ON m.uin = e.uin AND m.method = e.method
+  WHERE e.kind = 'return' AND e.won AND m.accepted_us <> e.received_us;
 
 -- kind: ALTERED
 SELECT 'shard ' || r.shard || ' entry ' || r.entry, 'a counted return with another time of receipt than the gate''s'
@@ -448,6 +462,10 @@ SELECT coalesce(m.reference, 'UIN ' || hex(m.uin)), 'marked as voted; not in the
 -- kind: ELECTORATE
 SELECT 'UIN ' || hex(l.uin), 'in the electorate of an opened ballot, but never issued a code' FROM electorate l
   WHERE :all_have_codes AND NOT EXISTS (SELECT 1 FROM register g WHERE g.uin = l.uin);
+
+-- kind: ELECTORATE
+SELECT 'UIN ' || hex(g.uin), 'issued a code; not in the electorate' FROM register g INDEXED BY register_by_uin
+  WHERE NOT EXISTS (SELECT 1 FROM electorate l WHERE l.uin = g.uin);
 
 -- kind: REGISTER
 SELECT v.reference, 'the credential was never issued' FROM unregistered x JOIN votes v ON v.rowid = x.id

@@ -103,7 +103,7 @@ def check_against(stage: Stage, ballot: SmallBallot, held: list[Receipt]) -> Non
     kept = ballot.files / "receipts.jsonl"
     kept.write_text("".join(json.dumps(one.to_dict()) + "\n" for one in held), encoding="utf-8")
     stage.run("verify", kept)
-    stage.run("check", ballot.ballot, "--receipts", kept, "--signatures")
+    stage.run("check", ballot.ballot, "--receipts", kept, "--signatures", "--result", ballot.result_file)
 
 
 async def trimmed(stage: Stage, ballot: SmallBallot) -> int:
