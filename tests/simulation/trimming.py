@@ -1,7 +1,7 @@
 """The trimmer: below what every reader has, what is stored, and what a backup covers, after a while.
 
-The rule is that of ops/trimming.py, in miniature. What a backup covers is what was acknowledged when it
-began: its mark alone is the last entry stored, and an earlier one may still have been with a dead worker.
+The rules are those of ops/trim_bounds.py: what a backup covers is what was acknowledged before it began. Its
+mark alone is the last entry stored; an earlier one may still have been with a dead worker.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ballot import handoff
+from ops.trim_bounds import Mark, Settled, reached
 from tests.simulation.material import BALLOT
+from tests.simulation.streams import read_id
 
 if TYPE_CHECKING:
     from tests.simulation.streams import Id, Stream
@@ -28,6 +30,8 @@ class Trimmer:
         self.covered: dict[int, Id] | None = None
         """Up to where the last backup has a shard's stream; None where there are no backups."""
 
+        self._settled = Settled()
+
     def begin(self) -> None:
         """Trim for the first time, and again and again."""
         if self.world.plan.has("older_database"):
@@ -36,9 +40,13 @@ class Trimmer:
 
     def cover(self, marks: dict[tuple[int, str], Id]) -> None:
         """A backup begins now, in which the marks are these."""
-        if self.covered is not None:
-            shards = range(self.world.plan.shards)
-            self.covered = {shard: min(self.settled(shard), _reached(marks, shard)) for shard in shards}
+        if self.covered is None:
+            return
+        now_us = self.world.kernel.now_us
+        for shard in range(self.world.plan.shards):
+            settled = self._settled.before((BALLOT, shard), now_us)
+            known = NOTHING if settled is None else read_id(settled.encode())
+            self.covered[shard] = min(known, _reached(marks, shard))
 
     def settled(self, shard: int) -> Id:
         """The first entry of a shard that is not acknowledged, for all that the queue knows."""
@@ -56,6 +64,8 @@ class Trimmer:
             stream = world.stream(shard)
             if stream is None or not stream.ids:
                 continue
+            settled = self.settled(shard)
+            self._settled.look((BALLOT, shard), f"{settled[0]}-{settled[1]}", now_us=world.kernel.now_us)
             below = min(self.below(shard, marks), (model.keys.now_ms - AGE_MS, 0))
             if stream.first < below:
                 key = handoff.votes_key(BALLOT, shard)
@@ -72,11 +82,12 @@ class Trimmer:
 
 def _reached(marks: dict[tuple[int, str], Id], shard: int) -> Id:
     """Up to where a shard is both stored and counted."""
-    return min(marks.get((shard, side), NOTHING) for side in ("stored", "turnout"))
+    given = [
+        Mark(BALLOT, of, side, f"{entry[0]}-{entry[1]}") for (of, side), entry in marks.items() if of == shard
+    ]
+    return read_id(reached(given).get((BALLOT, shard), "0-0").encode())
 
 
 def _unacknowledged(stream: Stream) -> Id:
     group = stream.groups.get(handoff.GROUP.encode())
-    if group is None:
-        return NOTHING
-    return min(group.pending, default=(group.last[0], group.last[1] + 1))
+    return NOTHING if group is None else min([group.last, *group.pending])
