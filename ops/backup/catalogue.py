@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
-from ballot.encoding import Malformed, canonical_json, format_time, parse_time
+from ballot.encoding import canonical_json, format_time, parse_time
 from ops.private import private
 from runtime import home as home_files
 from runtime import locks, logs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from ops.backup.keys import What
@@ -38,6 +38,8 @@ ID: Final = re.compile(r"\d{8}T\d{6}Z-(full|incremental|queue|wal-[0-9A-F]{8}(?:
 ENDING: Final = ".sealed"
 CHAIN_MAX: Final = 64
 LIST_BYTES_MAX: Final = 1 << 30
+LINE_BYTES_MAX: Final = 64 << 20
+"""A line holds the marks of every shard of every ballot."""
 LOCK_WAIT_S: Final = 30.0
 
 
@@ -106,28 +108,42 @@ class Catalogue:
 
     def facts(self) -> list[dict[str, Any]]:
         """Every fact, oldest first: the home's, and of what the home never made, the copy's."""
-        own = [fact for line in _lines(self._home_file) if (fact := _fact(line)) is not None]
+        own = list(_facts(self._home_file))
         known = {fact["id"] for fact in own if fact["fact"] == "made"}
-        copied = self._copied()
-        foreign = [fact for line in copied if (fact := _fact(line)) is not None and fact["id"] not in known]
+        foreign = [fact for fact in self._copied() if fact["id"] not in known]
         return foreign + [fact for fact in own if fact not in foreign] if foreign else own
-
-    def _copied(self) -> list[bytes]:
-        try:
-            return [] if self._copy is None else _lines(self._copy)
-        except OSError as error:
-            log.warning("catalogue_copy_unreadable", what=self.what, reason=error.strerror)
-            return []
 
     def entries(self) -> tuple[Entry, ...]:
         """Every backup ever listed, deleted ones too, in the order they were begun."""
         found: dict[str, Entry] = {}
-        for fact in self.facts():
-            try:
-                _apply(found, fact)
-            except (KeyError, TypeError, ValueError):
-                log.warning("catalogue_line_unreadable", what=self.what, id=fact["id"])
+        strangers = []
+        for fact in _facts(self._home_file):
+            if fact["fact"] == "made" or fact["id"] in found:
+                self._apply(found, fact)
+            else:
+                strangers.append(fact)  # of what only the copy knows to have been made
+        known = frozenset(found)
+        for fact in self._copied():
+            if fact["id"] not in known:
+                self._apply(found, fact)
+        for fact in strangers:
+            self._apply(found, fact)
         return tuple(sorted(found.values(), key=lambda entry: (entry.started, entry.id)))
+
+    def _apply(self, found: dict[str, Entry], fact: Mapping[str, Any]) -> None:
+        try:
+            _apply(found, fact)
+        except (KeyError, TypeError, ValueError):
+            log.warning("catalogue_line_unreadable", what=self.what, id=fact["id"])
+
+    def _copied(self) -> Iterator[dict[str, Any]]:
+        """The copy's facts, unless it is as long as the home's list: then it says the same."""
+        if self._copy is None or _size(self._copy) == _size(self._home_file):
+            return
+        try:
+            yield from _facts(self._copy)
+        except OSError as error:
+            log.warning("catalogue_copy_unreadable", what=self.what, reason=error.strerror)
 
     def append(self, fact: str, backup: str, now_us: int, **details: object) -> None:
         """Add one fact: on disk in the home when this returns; in the copy too, or with the next that is."""
@@ -241,24 +257,29 @@ def _fact(line: bytes) -> dict[str, Any] | None:
     try:
         fact = orjson.loads(line)
         if all(isinstance(fact[name], str) for name in ("fact", "id", "at")):
-            parse_time(fact["at"])
             return dict(fact)
-    except (orjson.JSONDecodeError, KeyError, TypeError, Malformed):
+    except (orjson.JSONDecodeError, KeyError, TypeError):
         pass
     return None
 
 
-def _lines(path: Path) -> list[bytes]:
+def _facts(path: Path) -> Iterator[dict[str, Any]]:
+    return (fact for line in _lines(path) if (fact := _fact(line)) is not None)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
     """The whole lines of a file; none if it is not there. What is no file of ours is not read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return []
+        return
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > LIST_BYTES_MAX:
             raise OSError(errno.EINVAL, "it is no list of backups")
-        return [line for line in file.read().split(b"\n")[:-1] if line]
+        while (line := file.readline(LINE_BYTES_MAX)).endswith(b"\n"):
+            if len(line) > 1:
+                yield line[:-1]
 
 
 def _add(path: Path, lines: list[bytes]) -> None:

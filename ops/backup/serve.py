@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Due = Literal["full", "incremental", "queue"]
 LOOK_S: Final = 1.0
-LIST_LOOK_S: Final = 30.0
+LIST_LOOK_S: Final = 300.0
 AGAIN_S: Final = 60.0
 LOCK_WAIT_S: Final = 600.0
 RECEIVING_WAIT_S: Final = 30.0
@@ -113,8 +113,14 @@ class Keeper:
                 if wanted is not None and not self._attempt(wanted):
                     longest = max(AGAIN_S, float(self._settings.every_s))
                     again_at = clock.monotonic() + min(AGAIN_S * 2.0 ** (self._failures - 1), longest)
-                look_at = clock.monotonic() + LIST_LOOK_S
+                look_at = clock.monotonic() + self._rest_s(clock.now_us())
             self._stop.wait(LOOK_S)
+
+    def _rest_s(self, now_us: int) -> float:
+        """How long nothing will be due, at most; somebody may make a backup by hand meanwhile."""
+        began = [entry.started for entry in self._place.catalogue.entries() if entry.kind != "wal"]
+        since_s = (now_us - max(began, default=0)) / SECOND_US
+        return min(max(self._settings.every_s - since_s, LOOK_S), LIST_LOOK_S)
 
     def _attempt(self, wanted: Due) -> bool:
         unprotected = not any(entry.usable for entry in self._place.catalogue.entries())
