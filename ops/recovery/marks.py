@@ -30,21 +30,26 @@ class Calls:
     """Rows for each shard, sent when there are enough; one call is under way while the next rows come."""
 
     def __init__(self, shards: int, send: Callable[[int, list[Any]], Awaitable[None]]) -> None:
-        self._rows: list[list[Any]] = [[] for _ in range(shards)]
+        self.rows: list[list[Any]] = [[] for _ in range(shards)]
+        """For who adds a million rows: append here, and say `full` at every CALL_ROWS."""
+
         self._send = send
         self._under_way: asyncio.Task[None] | None = None
 
     async def add(self, shard: int, row: Any) -> None:
         """Add a row of one shard."""
-        rows = self._rows[shard]
-        rows.append(row)
-        if len(rows) >= CALL_ROWS:
-            self._rows[shard] = []
-            await self._begin(shard, rows)
+        self.rows[shard].append(row)
+        if len(self.rows[shard]) >= CALL_ROWS:
+            await self.full(shard)
+
+    async def full(self, shard: int) -> None:
+        """Send the rows of one shard, once the call before has arrived."""
+        rows, self.rows[shard] = self.rows[shard], []
+        await self._begin(shard, rows)
 
     async def end(self) -> None:
         """Send what is left, and wait for all of it."""
-        for shard, rows in enumerate(self._rows):
+        for shard, rows in enumerate(self.rows):
             if rows:
                 await self._begin(shard, rows)
         await self._arrived()
@@ -95,7 +100,9 @@ async def put_back_credentials(
             if revoked_us is not None:
                 flag = handoff.REVOKED_FLAG
                 last_us[number] = max(last_us[number], revoked_us)
-            await calls.add(number, (digest, uin, flag + CHANNEL_BYTES[channel]))
+            calls.rows[number].append((digest, uin, flag + CHANNEL_BYTES[channel]))
+            if len(calls.rows[number]) >= CALL_ROWS:
+                await calls.full(number)
         advance(len(rows))
     await calls.end()
     return last_us
@@ -152,7 +159,9 @@ class Marks:
                 self._numbers[number].add(place)
                 last_us[number] = max(last_us[number], accepted_us)
                 field = reference_field(reference)
-                await calls.add(number, (uin, head + field, field, b"s"))
+                calls.rows[number].append((uin, head + field, field, b"s"))
+                if len(calls.rows[number]) >= CALL_ROWS:
+                    await calls.full(number)
             self._report.stored += len(rows)
             advance(len(rows))
         await calls.end()
