@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from ballot.encoding import format_time
 from ops.backup.catalogue import BASE_KINDS, Entry, backup_id
 from ops.backup.place import STOPPED, BackupFailed, Draft, Place
+from ops.backup.restore_chain import restores
 from ops.backup.verify import prove_base
 from ops.supervisor import tethered
 from runtime import home as home_files
@@ -159,12 +160,18 @@ def listed(place: Place, made: Entry) -> Entry:
 def note_covered(home: Home, catalogue: Catalogue) -> None:
     """Tell whoever trims the queue up to where the voter database is in the newest proven backup.
 
-    One that adds to a backup found faulty since does not count; where none is left, nothing is covered.
+    One that adds to a backup found faulty since does not count, nor one of a time that a restore gave up;
+    where none is left, nothing is covered.
     """
     if catalogue.what != "voterdb":
         return
     note = home.backup / COVERED
-    bases = [entry for entry in catalogue.entries() if entry.kind in BASE_KINDS and entry.usable]
+    restored = max((each.at for each in restores(catalogue.facts())), default=0)
+    bases = [
+        entry
+        for entry in catalogue.entries()
+        if entry.kind in BASE_KINDS and entry.usable and entry.started >= restored
+    ]
     whole = (entry for entry in reversed(bases) if _is_whole(catalogue.chain(entry.id)))
     newest = next(whole, None)
     if newest is None:

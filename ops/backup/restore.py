@@ -16,6 +16,7 @@ from ballot.encoding import Malformed, format_time, parse_time
 from ops.backup import restore_database, restore_queue
 from ops.backup.catalogue import compact
 from ops.backup.keys import WHATS, What, read_private
+from ops.backup.postgres import COVERED
 from ops.backup.restore_cluster import Scratch, ask, system_identifier
 from ops.backup.restore_database import Wanted, event_statement
 from ops.backup.restore_home import alone, data_of, missing_keys, now_us, put_in_place
@@ -223,6 +224,9 @@ def _after(home: Home, order: Order, report: dict[str, Any]) -> None:
     details = {"timeline": report["timeline"], "history": report["_history"]} if "timeline" in report else {}
     with suppress(OSError, click.ClickException):  # it is restored: nothing may say that it is not
         source.note(last, now_us(), **details)
+    if order.what == "voterdb":
+        # Until this voterdb itself is in a backup the queue keeps everything.
+        (home.backup / COVERED).unlink(missing_ok=True)
     report["missing_keys"] = missing_keys(home, report["used_keys"])
 
 

@@ -67,6 +67,7 @@ async def _ask(running: Servers, role: str, statement: str) -> Any:
 
 def test_the_newest_state_comes_back_and_is_this_homes(ground: Ground) -> None:
     """Full, increment, archive and spool give every line; the old is kept, the audit log says so."""
+    assert (ground.home.backup / "voterdb.covered.json").exists()
     restored = ground.restore("voterdb")
     assert restored.exit_code == 0, restored.output
     assert ground.rig_events() == ["full", "added", "before", "after", "last"]
@@ -77,6 +78,7 @@ def test_the_newest_state_comes_back_and_is_this_homes(ground: Ground) -> None:
     assert report["aside"] == str(aside)
     assert [each.rpartition("-")[2] for each in report["backups"]] == ["full", "incremental"]
     assert not list(ground.home.data.glob("*.restoring"))
+    assert not (ground.home.backup / "voterdb.covered.json").exists()  # the queue keeps all until the next
     kinds = "SELECT string_agg(kind, ' ') AS answer FROM ballot.events WHERE actor = 'restore'"
     assert ask(PostgresServer(ground.home, "voterdb"), kinds) == ["restore.performed"]
 
@@ -262,6 +264,7 @@ def test_after_a_restore_everything_can_be_restored_again(origin: Origin, tmp_pa
         write(running, "second")
         added = back_up(ground, running, "voterdb")
         assert (added.kind, added.timeline) == ("full", 2)
+        assert json.loads((ground.home.backup / "voterdb.covered.json").read_text())["backup"] == added.id
         write(running, "third")
         switch(running, archive, ground)
 
