@@ -344,6 +344,24 @@ WEIGHTS: Final = [*USUAL, *USUAL, *(["cast", "read", "acknowledge", "ask"] * 4),
 OPERATION: Final = st.sampled_from(WEIGHTS).flatmap(
     lambda name: st.tuples(st.just(name), *OPERATIONS[name][1])
 )
+STREAM_OPERATION: Final = st.sampled_from(
+    [
+        "copy",
+        "copy",
+        "copy",
+        "read",
+        "again",
+        "claim",
+        "acknowledge",
+        "remove",
+        "trim",
+        "group",
+        "last",
+        "ask",
+    ]
+).flatmap(lambda name: st.tuples(st.just(name), *OPERATIONS[name][1]))
+"""The same for streams alone: what trims, deletions and rewinds leave of a group's counts."""
+
 BEGINNING: Final[list[Op]] = [
     ("arm", 0, 0, 1),
     ("arm", 1, -1, 2),

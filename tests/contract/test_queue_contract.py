@@ -7,20 +7,23 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.doors import compare, modelled, real
-from tests.contract.queue_script import BEGINNING, HOUR_US, OPERATION
+from tests.contract.queue_script import BEGINNING, HOUR_US, OPERATION, STREAM_OPERATION
 from tests.contract.real_queue import RealQueue, real_queue
+from tests.simulation.keyspace import Command
+from tests.simulation.queue_model import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tests.contract.queue_script import Op
 
-RUNS = 60
+RUNS = 30
 LONG_RUNS = 3000
+OPERATIONS_MIN = 15
 OPERATIONS_MAX = 40
 COMMON: dict[str, Any] = {
     "deadline": None,
@@ -69,11 +72,31 @@ def test_a_flood_is_counted_and_moved_alike(queue: RealQueue) -> None:
     both(queue, ops)
 
 
-@settings(max_examples=RUNS, derandomize=True, **COMMON)
-@given(st.lists(OPERATION, max_size=OPERATIONS_MAX))
+@settings(max_examples=RUNS, derandomize=True, phases=[Phase.generate], **COMMON)
+@given(st.lists(OPERATION, min_size=OPERATIONS_MIN, max_size=OPERATIONS_MAX))
 def test_the_model_answers_as_the_server(queue: RealQueue, ops: list[Op]) -> None:
     """Whatever votes, retries, returns, reads, claims, rewinds and trims come: every answer is the same."""
     both(queue, [*BEGINNING, *ops])
+
+
+@settings(max_examples=RUNS, derandomize=True, phases=[Phase.generate], **COMMON)
+@given(st.lists(STREAM_OPERATION, min_size=OPERATIONS_MIN, max_size=OPERATIONS_MAX))
+def test_the_models_streams_are_the_servers(queue: RealQueue, ops: list[Op]) -> None:
+    """Groups and their counts are the same whatever is trimmed, deleted, claimed and given out again."""
+    both(queue, [("group", 0, "make", 0), *ops])
+
+
+@pytest.mark.parametrize("wrong", ["XAUTOCLAIM", "XACK", "XTRIM", "HSETNX"])
+def test_a_model_that_is_wrong_is_seen(queue: RealQueue, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """A model whose command does nothing, and says so politely, is told from the server."""
+    lists = {"XAUTOCLAIM": [b"0-0", [], []]}
+    idle = Command(lambda _keys, _args: lists.get(wrong, 0), least=0, writes=False)
+    monkeypatch.setitem(COMMANDS, wrong.encode(), idle)
+    reads: list[Op] = [("cast", 0, [(0, 0, 1, None), (1, 0, 1, None)]), ("read", 0, 2, [0])]
+    paper: list[Op] = [("cast", 0, [(2, 0, 1, None)]), ("return", 0, [(2, "postal", 1)])]
+    ends: list[Op] = [("claim", 1, 0, 0, 1), ("acknowledge", 0, [0]), ("trim", 0, 1)]
+    with pytest.raises(AssertionError, match="server"):
+        both(queue, [*BEGINNING, *reads, *paper, *ends])
 
 
 @pytest.mark.long

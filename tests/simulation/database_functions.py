@@ -302,9 +302,9 @@ def store_attempts(tables: Tables, ballot: str, shard: int, *columns: Sequence[A
     new = 0
     for entry, kind, outcome, digest, sealed_ip, at_us, count, first_us in zip(*columns, strict=True):
         key = (ballot, shard, entry)
+        if count <= 0:
+            raise asyncpg.CheckViolationError("attempts")
         if key not in tables["attempts"]:
-            if count <= 0:
-                raise asyncpg.CheckViolationError("attempts")
             tables.put("attempts", key, (kind, outcome, digest, sealed_ip, at_us, count, first_us))
             new += 1
     return new
