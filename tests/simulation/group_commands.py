@@ -87,7 +87,6 @@ def _create_consumer(keys: Keyspace, args: list[bytes]) -> int:
         raise Refusal(NO_STREAM)
     _, found = keys.group(key, group, _no_such(key, group))
     if name in found.consumers:
-        found.consumers[name].seen_ms = keys.now_ms
         return 0
     keys.do(changes.make_consumer, key, group, name, keys.now_ms)
     return 1
