@@ -18,8 +18,8 @@ from tests.simulation.mutations import MUTATIONS
 from tests.simulation.plan import LEVELS, Level
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-SEEDS: Final = 50
-AGAIN: Final = 10
+SEEDS: Final = 45
+AGAIN: Final = 6
 LONG_SEEDS: Final = 2_000
 
 
@@ -39,13 +39,14 @@ def shown(seed: int, level: Level) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_no_seed_finds_anything_wrong(level: Level) -> None:
+def test_no_seed_finds_anything_wrong() -> None:
     """Crashes, losses, restores and clocks as drawn: every receipt is kept, and all comes right again."""
-    (found,) = played("--level", level, "--seeds", SEEDS)
+    found = played("--seeds", SEEDS)
 
-    assert found["receipts"] > SEEDS
-    assert not found["failed"], shown(found["failed"][0], level)
+    assert [each["level"] for each in found] == list(LEVELS)
+    for each in found:
+        assert each["receipts"] > SEEDS
+        assert not each["failed"], shown(each["failed"][0], each["level"])
 
 
 def test_a_seed_plays_the_same_again() -> None:
