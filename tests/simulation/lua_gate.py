@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.keyspace import Command, Keyspace
 
 GATE: Final = Path(__file__).resolve().parents[2] / "ops" / "valkey" / "gate.lua"
+TRIMMING: Final = GATE.with_name("trim.lua")
 ON_STACK_MAX: Final = 2000
 """More arguments than that go in as a table: Lua's stack has an end."""
 
@@ -231,6 +232,16 @@ class Library:
     def writes(self, name: bytes) -> bool:
         """Whether the function may write."""
         return b"no-writes" not in self.functions[name][1]
+
+    def grows(self, name: bytes) -> bool:
+        """Whether the function is refused when memory is used up."""
+        return not {b"no-writes", b"allow-oom"} & {*self.functions[name][1]}
+
+
+@cache
+def trimming_source() -> bytes:
+    """The trimmer's function as it is in the repository."""
+    return TRIMMING.read_bytes()
 
 
 def gate_source(change: Callable[[str], str] | None = None) -> bytes:

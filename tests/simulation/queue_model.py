@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as ConnectionLostError
 from tests.simulation import group_commands, plain_commands, stream_commands
 from tests.simulation.changes import Data, Step, done
 from tests.simulation.keyspace import Command, Keyspace, whole
-from tests.simulation.lua_gate import Library, LuaGate, gate_source
+from tests.simulation.lua_gate import Library, LuaGate, gate_source, trimming_source
 from tests.simulation.server_commands import SERVER_COMMANDS
 from tests.simulation.streams import Refusal
 
@@ -174,7 +174,7 @@ class QueueModel:
 
     def function(self, name: bytes, count: int, args: Sequence[bytes], *, read_only: bool) -> Any:
         """Call a function of the gate."""
-        library = self.library
+        library = self.library if name in self.library.functions else LUA.library(trimming_source())
         if name not in library.functions:
             raise Refusal("ERR Function not found")
         if library.writes(name):
@@ -182,7 +182,7 @@ class QueueModel:
                 raise Refusal("ERR Can not execute a script with write flag using *_ro command.")
             if self.primary is not None:
                 raise Refusal("READONLY Can not run script with write flag on readonly replica.")
-        if self.out_of_memory and library.writes(name):
+        if self.out_of_memory and library.grows(name):
             raise Refusal(
                 "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
             )

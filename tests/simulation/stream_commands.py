@@ -20,8 +20,11 @@ def rows(stream: Stream, ids: list[Id]) -> list[Any]:
     return [[written(entry), [*stream.entries[entry]]] for entry in ids]
 
 
-def _trimming(options: list[bytes]) -> tuple[bytes, bytes, int]:
-    """What to trim by, the bound, and how many arguments said so."""
+Trimming = tuple[bytes, bytes, int | None, int]
+
+
+def _trimming(options: list[bytes]) -> Trimming:
+    """What to trim by, the bound, how many entries at most, and how many arguments said so."""
     by, used = options[0].upper(), 1
     if options[1:2] in ([b"~"], [b"="]):
         used += 1
@@ -29,8 +32,10 @@ def _trimming(options: list[bytes]) -> tuple[bytes, bytes, int]:
         raise syntax()
     bound = options[used]
     if [each.upper() for each in options[used + 1 : used + 2]] == [b"LIMIT"]:
-        raise NotImplementedError("LIMIT")
-    return by, bound, used + 1
+        if options[1] != b"~":
+            raise Refusal("ERR syntax error, LIMIT cannot be used without the special ~ option")
+        return by, bound, whole(options[used + 2]), used + 3
+    return by, bound, None, used + 1
 
 
 def _bound(stream: Stream, by: bytes, bound: bytes) -> Id:
@@ -46,13 +51,15 @@ def _bound(stream: Stream, by: bytes, bound: bytes) -> Id:
     return stream.ids[over] if most else (stream.last[0], stream.last[1] + 1)
 
 
-def _trim(keys: Keyspace, key: bytes, by: bytes, bound: bytes) -> int:
+def _trim(keys: Keyspace, key: bytes, by: bytes, bound: bytes, most: int | None) -> int:
     stream = keys.stream(key)
     if stream is None:
         return 0
     before = _bound(stream, by, bound)
     if not stream.ids or stream.ids[0] >= before:
         return 0
+    if most and most < len(stream.ids):
+        before = min(before, stream.ids[most])
     length = len(stream.ids)
     keys.do(changes.trim, key, before)
     return length - len(stream.ids)
@@ -61,10 +68,10 @@ def _trim(keys: Keyspace, key: bytes, by: bytes, bound: bytes) -> int:
 def xadd(keys: Keyspace, args: list[bytes]) -> bytes:
     """Append an entry, and trim."""
     key, rest = args[0], args[1:]
-    trimming: tuple[bytes, bytes, int] | None = None
+    trimming: Trimming | None = None
     if rest[0].upper() in {b"MAXLEN", b"MINID"}:
         trimming = _trimming(rest)
-        rest = rest[trimming[2] :]
+        rest = rest[trimming[3] :]
     if len(rest) < 3 or len(rest) % 2 == 0:
         raise Refusal("ERR wrong number of arguments for 'xadd' command")
     stream = keys.stream(key)
@@ -79,16 +86,16 @@ def xadd(keys: Keyspace, args: list[bytes]) -> bytes:
             raise Refusal(TOO_SMALL)
     keys.do(changes.append, key, entry, tuple(rest[1:]))
     if trimming:
-        _trim(keys, key, trimming[0], trimming[1])
+        _trim(keys, key, *trimming[:3])
     return written(entry)
 
 
 def xtrim(keys: Keyspace, args: list[bytes]) -> int:
     """Trim; how many entries went."""
-    by, bound, used = _trimming(args[1:])
+    by, bound, most, used = _trimming(args[1:])
     if by not in {b"MAXLEN", b"MINID"} or len(args) != used + 1:
         raise syntax()
-    return _trim(keys, args[0], by, bound)
+    return _trim(keys, args[0], by, bound, most)
 
 
 def xdel(keys: Keyspace, args: list[bytes]) -> int:
