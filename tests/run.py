@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 STEP_SECONDS_MAX = 840
 STEP_LONG_SECONDS_MAX = 3600
-PROCESSES = "3"
+PROCESSES = "4"
 
 
 def steps(*, long: bool, extra: list[str]) -> list[tuple[str, list[str]]]:

@@ -127,6 +127,7 @@ def test_a_scenario_can_be_set_up_by_hand(tmp_path: Path) -> None:
     assert (tmp_path / "roll.csv").read_text() == plan.draw(scenario.load("branch-41")).roll_csv()
 
 
+@pytest.mark.long
 def test_a_killed_demo_leaves_no_process(going: subprocess.Popen[str]) -> None:
     """Kill -9 of the demo itself: `ballot up` notices, and stops its servers and processes in order."""
     assert going.stdout is not None

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from tests import page
 
 BUILD_SECONDS_MAX: Final = 60
-EXPECT_MS_MAX: Final = 15_000
+EXPECT_MS_MAX: Final = 30_000
 FLAGS: Final = (
     "--no-sandbox",  # CI runs as root
     "--disable-gpu",

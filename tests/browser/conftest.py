@@ -15,7 +15,7 @@ from tests.browser.watch import Watch
 from tests.browser.wire import Wire
 
 PHONE = {"width": 360, "height": 740}
-ACTION_MS_MAX = 15_000
+ACTION_MS_MAX = 30_000
 
 
 class Visit(Protocol):

@@ -34,7 +34,7 @@ T = TypeVar("T")
 Answers = Mapping[str, Sequence[str]]
 
 VOTERS: Final = 40
-STORED_SECONDS_MAX: Final = 20.0
+STORED_SECONDS_MAX: Final = 40.0
 THRESHOLD, SHARES = 2, 3
 NOT_FOUND: Final = 404
 ROLL_COLUMNS: Final = ("member_id", "name", "email", "mobile", "address")

@@ -23,7 +23,7 @@ from tests.integration.intake_rig import edge
 from tests.integration.test_up import running
 
 TOO_MANY: Final = 429
-EDGE_SECONDS_MAX: Final = 10.0
+EDGE_SECONDS_MAX: Final = 30.0
 OTHER: Final = {"strike": ["yes"]}
 
 

@@ -41,7 +41,11 @@ def open_(voter: Voter, keys: Keyboard, address: str, screen: str) -> None:
 
 
 @pytest.mark.timeout(VOTE_SECONDS_MAX)
-@pytest.mark.parametrize("mode", [axe.PHONE, axe.FORCED_DESKTOP], ids=["phone", "desktop in forced colours"])
+@pytest.mark.parametrize(
+    "mode",
+    [axe.PHONE, pytest.param(axe.FORCED_DESKTOP, marks=pytest.mark.long)],
+    ids=["phone", "desktop in forced colours"],
+)
 def test_a_whole_vote(visit: Visit, station: Station, mode: axe.Mode) -> None:
     """From the link to the reference, with slips on the way; at each stop the focus is seen and expected."""
     ballot = station.shared("every")

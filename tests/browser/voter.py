@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.words import text
 
 REFERENCE: Final = re.compile(r"\b[0-9A-HJKMNP-TV-Z]{4}(?:-[0-9A-HJKMNP-TV-Z]{4}){3}\b")
-SCREEN_MS_MAX: Final = 15_000
+SCREEN_MS_MAX: Final = 30_000
 
 
 class Voter:

@@ -46,9 +46,8 @@ def refused(load: SteadyLoad, count: int) -> bool:
     return len(last) == count and not any(cast.receipts for cast in last)
 
 
-@pytest.mark.parametrize(
-    "steps", [(STEP_S,), pytest.param((-STEP_S, STEP_S, -600.0), marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("steps", [(STEP_S,), (-STEP_S, STEP_S, -600.0)])
 async def test_primaries_whose_clocks_part(tmp_path: Path, steps: tuple[float, ...]) -> None:
     """A difference of 40 ms is nothing; one of two seconds closes every edge until the clocks agree again."""
     clocks = [FakeClock(tmp_path / f"clock-{number}") for number in range(3)]
