@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import click
 
-from ops.backup.settings import BackupSettings, what_is_backed_up
+from ops.backup.settings import BackupSettings, hindrances, what_is_backed_up
 from ops.complaints_form import see_to_form
 from ops.knock import Front
 from ops.probe import ProbeKeeper
@@ -145,7 +145,13 @@ def _trimming(home: Home) -> list[ChildSpec]:
 
 
 def _backups(home: Home) -> list[ChildSpec]:
-    """A process for each of what is backed up: none has another's key or password in its memory."""
+    """A process for each of what is backed up: none has another cluster's key in its memory.
+
+    Votes come first: what keeps a backup from being made is said here and by its process, and stops nothing.
+    """
+    settings = BackupSettings.of(os.environ)
+    for sentence in hindrances(home, settings):
+        click.echo(f"WARNING: {sentence}", err=True)
     return [
         ChildSpec(
             name=f"backup-{what}",
@@ -153,7 +159,7 @@ def _backups(home: Home) -> list[ChildSpec]:
             output=home.logs / f"backup-{what}.out",
             nice=WORKER_NICE,
         )
-        for what in what_is_backed_up(home, BackupSettings.of(os.environ))
+        for what in what_is_backed_up(home, settings)
     ]
 
 

@@ -1,8 +1,9 @@
 """The list of backups: a line a fact, only ever added to, in the home and again beside the backups.
 
-What was made, proven, deleted, restored. The home's list is believed first: whoever holds the target alone
-cannot tell it that a backup is gone or sound. What the home has never heard of is taken from the copy, so
-that a home that was lost can restore. A line that was cut short by a crash is passed over.
+What was made, proven, missed, deleted, restored. The home's list is believed first: whoever holds the
+target alone cannot tell it that a backup is gone or sound. What the home has never heard of is taken from
+the copy to be shown, verified and restored, so that a home that was lost can restore; what is due, added to,
+deleted or covered is judged by the home's own list alone (`own`). A line that a crash cut is passed over.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ import errno
 import os
 import re
 import stat
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import click
 import orjson
 
 from ballot.encoding import canonical_json, format_time, parse_time
+from ops.backup import marker
 from ops.private import private
 from runtime import home as home_files
 from runtime import locks, logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ops.backup.keys import What
@@ -41,6 +45,9 @@ LIST_BYTES_MAX: Final = 1 << 30
 LINE_BYTES_MAX: Final = 64 << 20
 """A line holds the marks of every shard of every ballot."""
 LOCK_WAIT_S: Final = 30.0
+REST_S: Final = 5.0
+REST_MAX_S: Final = 60.0
+FAULTS_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +86,18 @@ class Entry:
     """The last verification's verdict; nothing when it was never looked at."""
     verified_at: int | None = None
     deleted: bool = False
+    missing: bool = False
+    """Not found where it should be, by the last look; that is no verdict on what is in it."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether it was proven readable, wherever it may be now."""
+        return self.verified is True and not self.deleted
 
     @property
     def usable(self) -> bool:
         """Whether it is there and was proven readable."""
-        return self.verified is True and not self.deleted
+        return self.proven and not self.missing
 
 
 def backup_id(kind: str, now_us: int) -> str:
@@ -101,40 +115,62 @@ class Catalogue:
 
     def __init__(self, home: Home, what: What, target: Path | None) -> None:
         self.what: Final = what
+        self.target: Final = target
         self.folder: Final = None if target is None else target / what
+        self._home = home
+        self._faults = 0
+        self._rests_until = 0.0
         self._home_file = home.backup / f"{what}.catalogue.jsonl"
         self._lock = home.backup / f"{what}.catalogue.lock"
         self._copy = None if self.folder is None else self.folder / "catalogue.jsonl"
 
+    @property
+    def at_its_target(self) -> bool:
+        """Whether the target is there and is this home's."""
+        return self.target is not None and marker.is_ours(self._home, self.target)
+
+    @property
+    def is_anothers(self) -> bool:
+        """Whether this home has a target, and what is there is not it."""
+        return self.target is not None and marker.is_anothers(self._home, self.target)
+
+    @property
+    def rests(self) -> bool:
+        """Whether the list could not be written a moment ago: what would only be made in vain waits."""
+        return time.monotonic() < self._rests_until
+
+    def own_facts(self) -> list[dict[str, Any]]:
+        """The facts of the home's own list, oldest first."""
+        return list(_facts(self._home_file))
+
+    def own(self) -> tuple[Entry, ...]:
+        """Every backup that this home made, as its own list tells, in the order they were begun."""
+        return self._told(self.own_facts())
+
     def facts(self) -> list[dict[str, Any]]:
         """Every fact, oldest first: the home's, and of what the home never made, the copy's."""
-        own = list(_facts(self._home_file))
-        known = {fact["id"] for fact in own if fact["fact"] == "made"}
-        foreign = [fact for fact in self._copied() if fact["id"] not in known]
+        own = self.own_facts()
+        foreign = self._foreign(own)
         return foreign + [fact for fact in own if fact not in foreign] if foreign else own
 
-    def entries(self) -> tuple[Entry, ...]:
-        """Every backup ever listed, deleted ones too, in the order they were begun."""
-        found: dict[str, Entry] = {}
-        strangers = []
-        for fact in _facts(self._home_file):
-            if fact["fact"] == "made" or fact["id"] in found:
-                self._apply(found, fact)
-            else:
-                strangers.append(fact)  # of what only the copy knows to have been made
-        known = frozenset(found)
-        for fact in self._copied():
-            if fact["id"] not in known:
-                self._apply(found, fact)
-        for fact in strangers:
-            self._apply(found, fact)
-        return tuple(sorted(found.values(), key=lambda entry: (entry.started, entry.id)))
+    def _foreign(self, own: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What the copy says of backups that the home has not made."""
+        known = {fact["id"] for fact in own if fact["fact"] == "made"}
+        return [fact for fact in self._copied() if fact["id"] not in known]
 
-    def _apply(self, found: dict[str, Entry], fact: Mapping[str, Any]) -> None:
-        try:
-            _apply(found, fact)
-        except (KeyError, TypeError, ValueError):
-            log.warning("catalogue_line_unreadable", what=self.what, id=fact["id"])
+    def entries(self) -> tuple[Entry, ...]:
+        """Every backup ever listed, deleted ones and those of the copy too, in the order they were begun."""
+        own = self.own_facts()
+        return self._told([*self._foreign(own), *own])
+
+    def _told(self, facts: Sequence[Mapping[str, Any]]) -> tuple[Entry, ...]:
+        found: dict[str, Entry] = {}
+        for fact in facts:
+            try:
+                _apply(found, fact)
+            except (KeyError, TypeError, ValueError):
+                log.warning("catalogue_line_unreadable", what=self.what, id=fact["id"])
+        return tuple(sorted(found.values(), key=lambda entry: (entry.started, entry.id)))
 
     def _copied(self) -> Iterator[dict[str, Any]]:
         """The copy's facts, unless it is as long as the home's list: then it says the same."""
@@ -155,6 +191,15 @@ class Catalogue:
 
     def made(self, entry: Entry) -> None:
         """Add that a backup was made: whole and on disk, not yet proven."""
+        try:
+            self._add_made(entry)
+        except (OSError, click.ClickException):
+            self._rests_until = time.monotonic() + min(REST_S * 2.0**self._faults, REST_MAX_S)
+            self._faults = min(self._faults + 1, FAULTS_MAX)
+            raise
+        self._faults, self._rests_until = 0, 0.0
+
+    def _add_made(self, entry: Entry) -> None:
         optional = {
             "parent": entry.parent,
             "start_lsn": entry.start_lsn,
@@ -178,8 +223,8 @@ class Catalogue:
         )
 
     def chain(self, backup: str) -> tuple[Entry, ...]:
-        """The full backup and the incrementals, in order, that make up `backup`; empty if one lacks."""
-        by_id = {entry.id: entry for entry in self.entries()}
+        """The home's own full backup and incrementals, in order, that make up `backup`; or none."""
+        by_id = {entry.id: entry for entry in self.own()}
         found: list[Entry] = []
         named: str | None = backup
         while named is not None:
@@ -193,7 +238,7 @@ class Catalogue:
     def forget(self, backups: frozenset[str]) -> None:
         """Leave out every line about `backups`, which were deleted long ago, so that the list stays short."""
         with locks.exclusive(self._lock, wait_s=LOCK_WAIT_S):
-            for path in (self._home_file, self._copy):
+            for path in (self._home_file, self._copy if self.at_its_target else None):
                 if path is None or not path.exists():
                     continue
                 kept = [line for line in _lines(path) if not _tells_of(_fact(line), backups)]
@@ -202,6 +247,11 @@ class Catalogue:
     def _add_to_copy(self, lines: list[bytes] | None) -> None:
         """Add `lines` to the copy, or without any given all that it lacks; a target that is away waits."""
         if self._copy is None:
+            return
+        if not self.at_its_target:
+            log.warning(
+                "catalogue_not_copied", what=self.what, reason="the target is away, or not this home's"
+            )
             return
         try:
             self._copy.parent.mkdir(mode=0o700, exist_ok=True)
@@ -221,7 +271,9 @@ def _apply(found: dict[str, Entry], fact: Mapping[str, Any]) -> None:
     elif name not in found:
         return
     elif fact["fact"] == "verified":
-        found[name] = replace(found[name], verified=fact["ok"] is True, verified_at=at)
+        found[name] = replace(found[name], verified=fact["ok"] is True, verified_at=at, missing=False)
+    elif fact["fact"] in {"missing", "found"}:
+        found[name] = replace(found[name], missing=fact["fact"] == "missing")
     elif fact["fact"] == "deleted":
         found[name] = replace(found[name], deleted=True)
 

@@ -32,6 +32,8 @@ EVENT: Final = {
     "voterdb": "SELECT ballot.backup_event($1, $2)",
     "userdb": "SELECT people.backup_event($1, $2)",
 }
+DRILL_EVENT: Final = "SELECT ballot.drill_event($1, $2)"
+CHECKER: Final = "ballot_checker"
 log = logs.get("backup")
 
 
@@ -113,16 +115,22 @@ class ClusterSource:
         return bool(self._ask(look))
 
     def event(self, kind: str, detail: dict[str, object]) -> None:
-        """Write an event; that it could not be written is logged, and fails nothing."""
+        """Write an event; that it could not be written is logged, and fails nothing.
+
+        Of drills whoever checks the books writes: the backup's role must not be able to claim one.
+        """
+        drill = kind.startswith("drill.")
+        statement, role = (DRILL_EVENT, CHECKER) if drill else (EVENT[self.cluster], BACKUP)
         try:
-            statement = EVENT[self.cluster]
-            self._ask(lambda connection: connection.execute(statement, kind, json.dumps(detail)))
+            self._ask(lambda connection: connection.execute(statement, kind, json.dumps(detail)), role)
         except BackupFailed as error:
             log.warning("event_not_written", what=self.cluster, kind=kind, error=error)
 
-    def _ask(self, question: Callable[[asyncpg.Connection], Coroutine[Any, Any, Any]]) -> Any:
+    def _ask(
+        self, question: Callable[[asyncpg.Connection], Coroutine[Any, Any, Any]], role: str = BACKUP
+    ) -> Any:
         async def ask() -> Any:
-            connection = await postgres.connect(self.servers, self.cluster, BACKUP)
+            connection = await postgres.connect(self.servers, self.cluster, role)
             try:
                 return await question(connection)
             finally:

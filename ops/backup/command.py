@@ -14,13 +14,15 @@ import orjson
 
 from ballot.encoding import format_time
 from ops.backup import keys as backup_keys
+from ops.backup import marker
 from ops.backup.catalogue import Catalogue
-from ops.backup.checking import check_entries
-from ops.backup.place import BackupFailed, Place
+from ops.backup.checking import check_entries, look_for
+from ops.backup.place import BackupFailed, Place, target_fault
 from ops.backup.postgres import Manner, note_covered
 from ops.backup.restore import restore
 from ops.backup.serve import Keeper, make, retention_of
 from ops.backup.settings import BackupSettings
+from ops.backup.telling import tell
 from runtime import logs, progress
 from runtime.home import Home
 from runtime.lifecycle import child_of_parent, refuse_optimised
@@ -36,6 +38,7 @@ NOW_WAIT_S = 900.0
 WHAT = click.Choice(backup_keys.WHATS)
 PERCENT = 100
 STATE_WIDTH = 10
+FAILED_TOLD = 50
 
 
 @click.group("backup")
@@ -56,6 +59,29 @@ def keys(out: Path) -> None:
     for made in backup_keys.make(home, out):
         click.echo(f"{made.what}  {made.id}  {backup_keys.private_file(out, made.what)}")
     click.echo("Take these files away from this machine, and keep a second copy of each elsewhere.")
+
+
+@backup.command("adopt")
+def adopt() -> None:
+    """Make BALLOT_BACKUP this home's target on purpose, whoever used it before; nothing in it is altered."""
+    target = BackupSettings.of(os.environ).required_target()
+    home = Home.from_environment()
+    logs.configure("backup", home)
+    if not target.is_dir():
+        raise click.ClickException(
+            f"The backup target {target} is not there: mount it, or make the directory."
+        )
+    try:
+        made = marker.adopt(home, target)
+    except OSError as error:
+        raise target_fault(target, error) from error
+    click.echo(f"{target} is this home's target from now on, its mark {made}.")
+    for what in backup_keys.WHATS:
+        catalogue = Catalogue(home, what, target)
+        missing = look_for(catalogue)
+        if missing:
+            click.echo(f"{what}: {missing} of the backups in this home's list are not there.")
+        note_covered(home, catalogue)
 
 
 @backup.command("now")
@@ -84,7 +110,7 @@ def now(whats: tuple[What, ...], full: bool) -> None:
                     manner = Manner(progress=shown, say=lambda sentence: click.echo(sentence, err=True))
                     made = make(place, found, full=full, manner=manner, wait_s=NOW_WAIT_S)
                 click.echo(f"{made.id}  {place.what}  {made.bytes} bytes  sha256 {made.sha256}  verified")
-                for gone in retention_of(place, settings):
+                for gone in retention_of(place, found, settings):
                     click.echo(f"{gone.id}  {place.what}  deleted: older than is kept")
             except BackupFailed as error:
                 failed = True
@@ -131,6 +157,8 @@ def list_(whats: tuple[What, ...], as_json: bool, wal: bool, deleted: bool) -> N
 def _state(entry: Entry) -> str:
     if entry.deleted:
         return "deleted"
+    if entry.missing:
+        return "MISSING"
     return {True: "verified", False: "FAILED", None: "unverified"}[entry.verified]
 
 
@@ -185,13 +213,18 @@ def verify(ids: tuple[str, ...], key_files: tuple[Path, ...], as_json: bool) -> 
             entry for entry in catalogue.entries() if not entry.deleted and (not ids or entry.id in ids)
         ]
         known.update(entry.id for entry in wanted)
+        checked, failed = 0, list[str]()
         with progress.bar(length=sum(entry.bytes for entry in wanted), label=what) as bar:
             for verdict in check_entries(catalogue, wanted, private, advance=bar.update):
                 bad = bad or verdict.fault is not None
+                checked += 1
+                failed += [verdict.id] if verdict.fault is not None else []
                 said = verdict.fault or ("proven" if verdict.opened else "size and SHA-256 as made")
                 told = {"what": what, "id": verdict.id, "ok": verdict.fault is None, "said": said}
                 click.echo(orjson.dumps(told).decode() if as_json else f"{verdict.id}  {what}  {said}")
         note_covered(home, catalogue)
+        if checked:
+            tell(home, what, {"checked": checked, "ok": not failed, "failed": failed[:FAILED_TOLD]})
     unknown = sorted(set(ids) - known)
     if unknown:
         raise click.ClickException(f"There is no backup called {unknown[0]}; `ballot backup list` shows all.")
@@ -213,8 +246,12 @@ def serve(what: What) -> None:
     logs.configure(f"backup-{what}", home)
     if what == "queue" and not home.embedded:
         raise click.ClickException("The queue is one of your own servers: copy its files where it runs.")
-    with servers(home) as found:
-        Keeper(found, what, settings, stop).run()
+    try:
+        with servers(home) as found:
+            Keeper(found, what, settings, stop).run()
+    except click.ClickException as error:
+        logs.get("backup").alarm("backup_impossible", what=what, error=error)
+        raise
 
 
 backup.add_command(restore)

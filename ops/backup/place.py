@@ -1,7 +1,7 @@
 """Where backups are written: nothing counts there until it was read back, proven and renamed in one step.
 
 A draft that was left by whoever was killed is removed by the next one, who holds the lock. The target is
-never made: a disk that is not mounted must not turn into a directory on the one that is.
+never made, and must bear this home's mark: a disk that is not mounted leaves a directory on the one that is.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
 
 import click
 
-from ops.backup import keys
+from ops.backup import keys, marker
 from ops.backup.catalogue import ENDING, Catalogue
 from ops.backup.sealed_file import DoesNotOpen, SealingWriter, read_back
 from runtime import locks, logs
@@ -55,6 +55,10 @@ class Place:
         """Return the place of `what`; a ClickException if it has no key."""
         return cls(home, what, target, keys.read_public(home, what), Catalogue(home, what, target))
 
+    def with_current_key(self) -> Place:
+        """The same place with the public half as it is published now: it may be changed while we run."""
+        return replace(self, public=keys.read_public(self.home, self.what))
+
     @property
     def folder(self) -> Path:
         """Where the files are."""
@@ -75,8 +79,17 @@ class Place:
             raise BackupFailed(
                 f"The backup target {self.target} is not there: mount it, or make the directory."
             )
+        if self.catalogue.rests:
+            raise BackupFailed(
+                f"The list of backups in {self.home.backup} could not be written a moment ago: "
+                "look for room there."
+            )
         try:
+            if marker.claim(self.home, self.target):
+                log.info("target_marked", what=self.what, target=str(self.target))
             self.folder.mkdir(mode=0o700, exist_ok=True)
+        except marker.NotOurs as error:
+            raise BackupFailed(error.message) from error
         except OSError as error:
             raise target_fault(self.target, error) from error
 
@@ -116,7 +129,9 @@ class Place:
             yield
 
     def remove_drafts(self, ending: str) -> None:
-        """Remove what was never finished."""
+        """Remove what was never finished; another home's is not ours to judge."""
+        if not marker.is_ours(self.home, self.target):
+            return
         for left in self.folder.glob(f"*{ending}"):
             with suppress(OSError):
                 left.unlink()
@@ -208,6 +223,11 @@ class Draft:
             sync_directory(self._place.folder)
         except OSError as error:
             raise target_fault(self._place.target, error) from error
+
+    def withdraw(self) -> None:
+        """Take it away again: it could not be listed, and nobody would ever look for it."""
+        with suppress(OSError):
+            (self._place.folder / self.file).unlink()
 
     def __enter__(self) -> Self:
         return self

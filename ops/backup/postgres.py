@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+import click
+
 from ballot.encoding import format_time
 from ops.backup.catalogue import BASE_KINDS, Entry, backup_id
 from ops.backup.place import STOPPED, BackupFailed, Draft, Place
@@ -87,7 +89,7 @@ def parent_of(place: Place) -> Entry | None:
     Of the backups since the last full one, n of them, the next adds to number n & (n - 1). So no chain is
     longer than the number of bits of n, and each change is copied that often at most, too.
     """
-    entries = place.catalogue.entries()
+    entries = place.catalogue.own()
     fulls = [entry for entry in entries if entry.kind == "full" and entry.usable]
     if not fulls:
         return None
@@ -144,9 +146,19 @@ def _make(place: Place, source: ClusterSource, kind: Kind, parent: Entry | None,
 
 
 def publish(place: Place, draft: Draft, made: Entry) -> None:
-    """Give it its name and list it. Who is killed in between leaves a file that retention deletes in time."""
+    """Give it its name and list it, or take it away again: none is tried anew for a while then.
+
+    Who is killed in between leaves a file that retention deletes in time.
+    """
     draft.publish()
-    place.catalogue.made(made)
+    try:
+        place.catalogue.made(made)
+    except (OSError, click.ClickException) as error:
+        draft.withdraw()
+        reason = error.message if isinstance(error, click.ClickException) else f"{error.strerror}."
+        raise BackupFailed(
+            f"The list of backups in {place.home.backup} cannot be written: {reason}"
+        ) from error
 
 
 def listed(place: Place, made: Entry) -> Entry:
@@ -160,16 +172,17 @@ def listed(place: Place, made: Entry) -> Entry:
 def note_covered(home: Home, catalogue: Catalogue) -> None:
     """Tell whoever trims the queue up to where the voter database is in the newest proven backup.
 
-    One that adds to a backup found faulty since does not count, nor one of a time that a restore gave up;
-    where none is left, nothing is covered.
+    One that adds to a backup found faulty since does not count, nor one of a time that a restore gave up, nor
+    one that only the list beside the backups knows: whoever holds the target would have votes trimmed by it.
+    Where none is left, nothing is covered.
     """
     if catalogue.what != "voterdb":
         return
     note = home.backup / COVERED
-    restored = max((each.at for each in restores(catalogue.facts())), default=0)
+    restored = max((each.at for each in restores(catalogue.own_facts())), default=0)
     bases = [
         entry
-        for entry in catalogue.entries()
+        for entry in catalogue.own()
         if entry.kind in BASE_KINDS and entry.usable and entry.started >= restored
     ]
     whole = (entry for entry in reversed(bases) if _is_whole(catalogue.chain(entry.id)))

@@ -38,6 +38,7 @@ LOCK_WAIT_S: Final = 600.0
 RECEIVING_WAIT_S: Final = 30.0
 SECOND_US: Final = 1_000_000
 FAILURES_ALARM: Final = 2
+IDS_TOLD: Final = 50
 log = logs.get("backup")
 
 
@@ -107,7 +108,7 @@ class Keeper:
             now = clock.monotonic()
             anew = self._wal is not None and self._wal.needs_base.is_set()
             if now >= again_at and (anew or now >= look_at):
-                entries = self._place.catalogue.entries()
+                entries = self._place.catalogue.own()
                 wanted = due(self._place.what, entries, self._settings, clock.now_us())
                 wanted = wanted or ("incremental" if anew else None)
                 if wanted is not None and not self._attempt(wanted):
@@ -118,18 +119,18 @@ class Keeper:
 
     def _rest_s(self, now_us: int) -> float:
         """How long nothing will be due, at most; somebody may make a backup by hand meanwhile."""
-        began = [entry.started for entry in self._place.catalogue.entries() if entry.kind != "wal"]
+        began = [entry.started for entry in self._place.catalogue.own() if entry.kind != "wal"]
         since_s = (now_us - max(began, default=0)) / SECOND_US
         return min(max(self._settings.every_s - since_s, LOOK_S), LIST_LOOK_S)
 
     def _attempt(self, wanted: Due) -> bool:
-        unprotected = not any(entry.usable for entry in self._place.catalogue.entries())
+        unprotected = not any(entry.usable for entry in self._place.catalogue.own())
         manner = Manner(at_once=unprotected, stopped=self._stop.is_set)
         if self._wal is not None:
             self._wal.needs_base.clear()
         try:
             made = make(self._place, self._servers, full=wanted == "full", manner=manner, wait_s=LOCK_WAIT_S)
-            retention_of(self._place, self._settings)
+            retention_of(self._place, self._servers, self._settings)
         except (click.ClickException, OSError) as error:
             if self._stop.is_set():
                 return False
@@ -147,25 +148,34 @@ class Keeper:
 def make(place: Place, found: Servers, *, full: bool, manner: Manner, wait_s: float) -> Entry:
     """Make one backup, holding the place alone, and write what became of it as an event of its cluster."""
     what = place.what
-    source = None if what == "queue" else ClusterSource(found, what)
+    audit = _audit(place, found)
     try:
         with place.alone(wait_s):
-            if source is None:
+            if what == "queue":
                 made = back_up_queue(place, found, manner)
             else:
-                made = back_up(place, source, full=full, manner=manner)
+                made = back_up(place, ClusterSource(found, what), full=full, manner=manner)
     except BackupFailed as error:
-        if source is not None and not manner.stopped():
-            source.event("backup.failed", {"reason": error.message})
+        if not manner.stopped() and (found.embedded or what != "queue"):  # others' queue is never copied
+            audit.event("backup.failed", {"what": what, "reason": error.message})
         raise
-    if source is not None:
-        told: dict[str, object] = {"id": made.id, "bytes": made.bytes, "sha256": made.sha256}
-        source.event("backup.made", {**told, "kind": made.kind, "parent": made.parent})
-        source.event("backup.verified", told)
+    told: dict[str, object] = {"what": what, "id": made.id, "bytes": made.bytes, "sha256": made.sha256}
+    audit.event("backup.made", {**told, "kind": made.kind, "parent": made.parent})
+    audit.event("backup.verified", {**told, "ok": True})
     return made
 
 
-def retention_of(place: Place, settings: BackupSettings) -> tuple[Entry, ...]:
-    """Delete what is outdated, holding the place alone."""
+def _audit(place: Place, found: Servers) -> ClusterSource:
+    """Where it is written what became of backups: in the cluster itself, the queue's in voterdb."""
+    return ClusterSource(found, "voterdb" if place.what == "queue" else place.what)
+
+
+def retention_of(place: Place, found: Servers, settings: BackupSettings) -> tuple[Entry, ...]:
+    """Delete what is outdated, holding the place alone; what went is an event of its cluster."""
     with place.alone(LOCK_WAIT_S):
-        return retention.enforce(place, SystemClock().now_us(), settings.keep_us)
+        deleted = retention.enforce(place, SystemClock().now_us(), settings.keep_us)
+    if deleted:
+        bases = [entry.id for entry in deleted if entry.kind != "wal"][:IDS_TOLD]
+        told = {"what": place.what, "deleted": len(deleted), "bytes": sum(each.bytes for each in deleted)}
+        _audit(place, found).event("backup.deleted", {**told, "ids": bases})
+    return deleted

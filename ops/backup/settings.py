@@ -57,10 +57,18 @@ class BackupSettings:
 
 
 def what_is_backed_up(home: Home, settings: BackupSettings) -> tuple[What, ...]:
-    """What runs by itself with these settings; a ClickException if a key for it is missing."""
+    """What is backed up by itself with these settings, whether or not it can be."""
     if settings.target is None:
         return ()
-    found = tuple(what for what in keys.WHATS if home.embedded or what != "queue")
-    for what in found:
-        keys.read_public(home, what)
-    return found
+    return tuple(what for what in keys.WHATS if home.embedded or what != "queue")
+
+
+def hindrances(home: Home, settings: BackupSettings) -> tuple[str, ...]:
+    """Why backups of this home will not be made as things are, a sentence each: a key that is missing."""
+    found = []
+    for what in what_is_backed_up(home, settings):
+        try:
+            keys.read_public(home, what)
+        except click.ClickException as error:
+            found.append(f"{what} is NOT backed up. {error.message}")
+    return tuple(found)

@@ -60,7 +60,7 @@ class WalArchive:
         self.receiving: Final = threading.Event()
         self._sealed = {
             (entry.segment or "", entry.content_sha256 or "")
-            for entry in place.catalogue.entries()
+            for entry in place.catalogue.own()
             if entry.kind == "wal" and entry.usable
         }
         self._words = place.home.logs / f"pg_receivewal-{place.what}.out"

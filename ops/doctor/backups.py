@@ -86,7 +86,7 @@ def _key(home: Home, what: What) -> Iterator[Finding]:
 
 def _newest(home: Home, what: What, target: Path) -> float | None:
     """When the newest backup of `what` that was proven readable was begun, in seconds."""
-    usable = [entry.started for entry in Catalogue(home, what, target).entries() if entry.usable]
+    usable = [entry.started for entry in Catalogue(home, what, target).own() if entry.usable]
     return max(usable) / US if usable else None
 
 

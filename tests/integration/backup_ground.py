@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from ops.backup import keys
+from ops.backup import keys, marker
 from ops.backup.opening import open_sealed
 from ops.backup.place import Place
 from ops.backup.postgres import Manner
@@ -61,6 +61,7 @@ class Ground:
         target, medium = directory / "target", directory / "medium"
         target.mkdir()
         keys.make(home, medium)
+        marker.claim(home, target)
         return cls(stack, home, target, medium)
 
     @property
@@ -89,9 +90,12 @@ class Ground:
     def env(self) -> dict[str, str]:
         """An environment in which `ballot backup` finds the session's servers, this home and this target."""
         found = {**self.stack.env, "BALLOT_BACKUP": str(self.target)}
-        for what in keys.WHATS:  # the commands know the session's home only: it gets these keys for the test
+        for (
+            what
+        ) in keys.WHATS:  # the commands know the session's home only: it gets these keys and this target
             copy = keys.public_file(self.stack.home, what)
             copy.write_bytes(keys.public_file(self.home, what).read_bytes())
+        shutil.copy(self.home.backup / marker.NOTE, self.stack.home.backup / marker.NOTE)
         return found
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

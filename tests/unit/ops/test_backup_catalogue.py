@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.backup import marker
 from ops.backup.catalogue import Catalogue, Covered, Entry, backup_id
 from runtime.home import Home
 
@@ -28,10 +28,11 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Path:
-    """An empty target."""
+def target(tmp_path: Path, home: Home) -> Path:
+    """A target that the home has marked."""
     path = tmp_path / "target"
     path.mkdir()
+    marker.claim(home, path)
     return path
 
 
@@ -101,10 +102,14 @@ def test_the_copy_does_not_overrule_the_home(home: Home, target: Path) -> None:
 def test_a_copy_that_was_away_is_caught_up(home: Home, target: Path) -> None:
     """Facts written while the target could not be are in the copy with the next one that can."""
     catalogue = Catalogue(home, "voterdb", target)
-    shutil.rmtree(target)
+    aside = target.with_name("aside")
+    target.rename(aside)
+    target.mkdir()
     catalogue.made(entry())
     assert catalogue.entries() == (entry(),)
-    target.mkdir()
+    assert list(target.iterdir()) == []  # a mount point with nothing mounted is left alone
+    target.rmdir()
+    aside.rename(target)
     catalogue.append("verified", entry().id, T, ok=True)
     assert (target / "voterdb" / "catalogue.jsonl").read_bytes() == (
         home.backup / "voterdb.catalogue.jsonl"

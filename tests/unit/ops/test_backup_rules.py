@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -15,13 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.backup import keys, verify
-from ops.backup.catalogue import Catalogue, Entry, backup_id
-from ops.backup.place import BackupFailed, Place
-from ops.backup.postgres import parent_of
+from ops.backup import checking, keys, marker, verify
+from ops.backup.catalogue import Catalogue, Covered, Entry, backup_id
+from ops.backup.checking import check_entries
+from ops.backup.place import BackupFailed, Draft, Place
+from ops.backup.postgres import COVERED, note_covered, parent_of, publish
 from ops.backup.retention import enforce, outdated
+from ops.backup.sealed_file import Header
 from ops.backup.serve import due
-from ops.backup.settings import DAY_US, BackupSettings, what_is_backed_up
+from ops.backup.settings import DAY_US, BackupSettings, hindrances, what_is_backed_up
 from runtime.home import Home
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ops.backup.catalogue import Kind
+    from ops.backup.keys import What
 
 MINUTE = 60_000_000
 NOW = 1_751_360_400_000_000
@@ -72,35 +76,83 @@ def test_settings_are_all_checked_at_once() -> None:
         SETTINGS.required_target()
 
 
-def test_what_runs_by_itself_needs_its_keys(tmp_path: Path) -> None:
-    """Off: nothing. On: all three, without keys a sentence; a configured queue is not backed up here."""
+def test_what_runs_by_itself_says_which_keys_it_lacks(tmp_path: Path) -> None:
+    """Off: nothing. On: all three, without keys a sentence each; a configured queue is not backed up here."""
     home = Home(tmp_path / "home")
     home.make()
     on = BackupSettings(tmp_path)
     assert what_is_backed_up(home, SETTINGS) == ()
-    with pytest.raises(click.ClickException, match="ballot backup keys"):
-        what_is_backed_up(home, on)
+    said = hindrances(home, on)
+    assert len(said) == len(keys.WHATS)
+    assert all("is NOT backed up. There is no backup key" in each for each in said)
     keys.make(home, tmp_path / "medium")
+    assert hindrances(home, on) == ()
+    keys.public_file(home, "userdb").write_text("damaged")
+    (damaged,) = hindrances(home, on)
+    assert damaged.startswith("userdb is NOT backed up.")
     assert what_is_backed_up(home, on) == keys.WHATS
     assert what_is_backed_up(replace(home, embedded=False), on) == ("voterdb", "userdb")
+
+
+def wanted(what: What, entries: Sequence[Entry], now_us: int = NOW, *, key_id: str = "") -> str | None:
+    """What is due of `what` with the settings that are the default."""
+    return due(what, entries, SETTINGS, now_us, key_id=key_id)
 
 
 def test_what_is_due() -> None:
     """A full one when none is proven or the last is old, then incrementals; nothing right after one."""
     full = entry("full", 10 * MINUTE)
-    assert due("voterdb", [], SETTINGS, NOW) == "full"
-    assert due("voterdb", [replace(full, verified=None)], SETTINGS, NOW) == "full"
-    assert due("voterdb", [replace(full, deleted=True)], SETTINGS, NOW) == "full"
-    assert due("voterdb", [full], SETTINGS, NOW) is None
-    assert due("voterdb", [full], SETTINGS, NOW + 5 * MINUTE) == "incremental"
-    assert due("voterdb", [full], SETTINGS, NOW + DAY_US) == "full"
-    assert due("queue", [full], SETTINGS, NOW) == "queue"
-    assert due("queue", [entry("queue", MINUTE)], SETTINGS, NOW) is None
+    assert wanted("voterdb", []) == "full"
+    assert wanted("voterdb", [replace(full, verified=None)]) == "full"
+    assert wanted("voterdb", [replace(full, deleted=True)]) == "full"
+    assert wanted("voterdb", [full]) is None
+    assert wanted("voterdb", [full], NOW + 5 * MINUTE) == "incremental"
+    assert wanted("voterdb", [full], NOW + DAY_US) == "full"
+    assert wanted("queue", [full]) == "queue"
+    assert wanted("queue", [entry("queue", MINUTE)]) is None
+
+
+def test_after_a_change_of_keys_all_is_due_at_once() -> None:
+    """What only the key of before opens is no backup any more: the next one is a full one."""
+    assert wanted("voterdb", [entry("full", MINUTE)], key_id="new") == "full"
+    assert wanted("queue", [entry("queue", MINUTE)], key_id="new") == "queue"
+    new = replace(entry("full", MINUTE), key_id="new")
+    assert wanted("voterdb", [entry("full", 2 * MINUTE), new], key_id="new") is None
+
+
+def piece(ago_us: int, number: int, *, timeline: int = 1) -> Entry:
+    """The WAL segment of that number, sealed so long before NOW."""
+    size = 16 << 20
+    begins, ends = f"0/{number * size:X}", f"0/{(number + 1) * size:X}"
+    return replace(entry("wal", ago_us), timeline=timeline, start_lsn=begins, end_lsn=ends)
+
+
+def test_a_gap_in_the_wal_makes_a_base_due() -> None:
+    """Also one that nobody remembers: told by the list, and gone with the next base."""
+    size = 16 << 20
+    base = replace(
+        entry("full", 10 * MINUTE), start_lsn=f"0/{3 * size:X}", end_lsn=f"0/{3 * size + 99:X}", timeline=1
+    )
+    whole = [base, piece(9 * MINUTE, 3), piece(8 * MINUTE, 4), piece(8 * MINUTE, 5)]
+    assert wanted("voterdb", whole) is None
+    for gap in (
+        [base, piece(8 * MINUTE, 4)],  # the rest of the segment in which the base ended
+        [*whole, piece(7 * MINUTE, 7)],
+        [*whole[:-1], replace(whole[-1], verified=False), piece(7 * MINUTE, 6)],
+        [*whole, piece(7 * MINUTE, 5, timeline=2)],  # of after a restore or a promotion
+    ):
+        assert wanted("voterdb", gap) == "incremental"
+        after = replace(base, id="next", started=NOW - MINUTE, end_lsn=f"0/{7 * size + 99:X}", timeline=2)
+        assert wanted("voterdb", [*gap, after]) is None
+    earlier = [piece(20 * MINUTE, 9), *whole, piece(MINUTE, 1), piece(MINUTE, 3)]
+    assert wanted("voterdb", earlier) is None  # of before the base, and what came once more
+    other = replace(entry("full", 2 * MINUTE), end_lsn=f"0/{5 * size:X}", timeline=1)
+    assert wanted("voterdb", [other, piece(MINUTE, 5)]) is None  # it ended with its segment
 
 
 def test_a_clock_that_was_set_back_makes_nothing_wait() -> None:
     """A backup of the future does not count as recent."""
-    assert due("voterdb", [entry("full", -DAY_US)], SETTINGS, NOW) == "full"
+    assert wanted("voterdb", [entry("full", -DAY_US)]) == "full"
 
 
 @pytest.mark.parametrize(
@@ -134,8 +186,9 @@ def _place(tmp_path: Path, *, number: int) -> Place:
     home.make()
     keys.make(home, tmp_path / "medium")
     target = tmp_path / "target"
-    (target / "voterdb").mkdir(parents=True)
+    target.mkdir()
     place = Place.of(home, "voterdb", target)
+    place.check()
     place.manifests.mkdir()
     for index in range(number):
         parent = parent_of(place)
@@ -190,26 +243,193 @@ def test_the_last_proven_chain_and_every_parent_stay(history: Sequence[Entry], d
 
 
 def test_old_chains_and_their_wal_go() -> None:
-    """Of three chains the oldest goes, children first; the WAL from the oldest kept one on stays."""
-    first, second, third = (entry("full", days * DAY_US) for days in (60, 40, 1))
-    child = entry("incremental", 59 * DAY_US, parent=first)
-    old, needed = entry("wal", 50 * DAY_US), entry("wal", 39 * DAY_US)
-    gone = outdated([first, child, old, second, needed, third], NOW, 35 * DAY_US)
-    assert [each.id for each in gone] == [old.id, child.id, first.id]
+    """Of three chains the oldest goes, children first; the WAL from the oldest kept one on stays.
+
+    That is told by positions: a segment sealed under a clock that was months behind stays, and one that
+    waited for the target goes although it was sealed late.
+    """
+    first, second, third = (
+        replace(entry("full", days * DAY_US), timeline=1, start_lsn=f"0/{at}000028")
+        for days, at in ((60, 2), (40, 5), (1, 9))
+    )
+    child = replace(entry("incremental", 59 * DAY_US, parent=first), timeline=1, start_lsn="0/3000028")
+    late, needed, behind = wal(1, 4, 2), wal(1, 5, 39), wal(1, 6, 400)
+    other = wal(2, 4, 3)  # of a time that begins before the base that is kept: nothing leads there any more
+    history = replace(wal(2, 4, 3), end_lsn=None, start_lsn=None, id=entry("wal", 7).id)
+    gone = outdated([first, child, late, second, needed, behind, other, history, third], NOW, 35 * DAY_US)
+    assert {each.id for each in gone} == {late.id, other.id, child.id, first.id}
+    assert [each.id for each in gone if each.kind != "wal"] == [child.id, first.id]
+    assert outdated([late, behind], NOW, 35 * DAY_US) == ()
+
+
+def wal(timeline: int, number: int, days: int) -> Entry:
+    """A WAL segment, sealed so many days ago."""
+    made = entry("wal", days * DAY_US + number + timeline)
+    return replace(
+        made,
+        id=f"{made.id}-{timeline}-{number}",
+        timeline=timeline,
+        start_lsn=f"0/{number:X}000000",
+        end_lsn=f"0/{number + 1:X}000000",
+    )
+
+
+def test_a_chain_that_was_not_found_is_not_deleted(tmp_path: Path) -> None:
+    """The chain from before the days that are kept stays, proven once, also while it is missing."""
+    old, young = entry("full", 40 * DAY_US), entry("full", DAY_US)
+    assert outdated([old, young], NOW, 35 * DAY_US) == ()
+    assert outdated([replace(old, missing=True), young], NOW, 35 * DAY_US) == ()
+    assert outdated([replace(old, verified=False), young], NOW, 35 * DAY_US) == (
+        replace(old, verified=False),
+    )
+
+
+def test_nothing_is_called_deleted_while_the_target_is_away(tmp_path: Path) -> None:
+    """Nothing mounted, or another's disk: one sentence, no fact, no file gone."""
+    place = _place(tmp_path, number=2)
+    before = place.catalogue.own()
+    aside = place.target.with_name("aside")
+    place.target.rename(aside)
+    place.target.mkdir()
+    with pytest.raises(BackupFailed, match="ballot backup adopt"):
+        enforce(place, NOW + 100 * DAY_US, DAY_US)
+    assert list(place.target.iterdir()) == []
+    assert place.catalogue.own() == before
+
+
+def test_whose_a_target_is(tmp_path: Path) -> None:
+    """Empty it is marked at first use; then another home, a used directory, an adopted one are refused."""
+    place, other = _place(tmp_path, number=0), Home(tmp_path / "other")
+    other.make()
+    keys.make(other, tmp_path / "other-medium")
+    theirs = Place.of(other, "voterdb", place.target)
+    place.check()
+    with pytest.raises(BackupFailed, match="another installation's mark"):
+        theirs.check()
+    marker.adopt(other, place.target)
+    theirs.check()
+    with pytest.raises(BackupFailed, match="another installation's mark"):
+        place.check()
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "photos").touch()
+    third = Home(tmp_path / "third")
+    third.make()
+    with pytest.raises(marker.NotOurs, match="does not bear the mark"):
+        marker.claim(third, used)
+    assert not (used / marker.MARKER).exists()
+    marker.adopt(third, used)
+    assert not marker.claim(third, used)
+    (used / marker.MARKER).write_text("damaged")
+    assert marker.is_anothers(third, used)
+
+
+def test_two_homes_neither_trust_nor_delete_each_others(tmp_path: Path) -> None:
+    """What only the list beside the backups tells is no parent, nothing to delete, and covers nothing."""
+    place = _place(tmp_path, number=3)
+    other = Home(tmp_path / "other")
+    other.make()
+    keys.make(other, tmp_path / "other-medium")
+    marker.adopt(other, place.target)
+    theirs = Place.of(other, "voterdb", place.target)
+    assert len(theirs.catalogue.entries()) == 3
+    assert theirs.catalogue.own() == ()
+    assert parent_of(theirs) is None
+    assert wanted("voterdb", theirs.catalogue.own(), key_id=theirs.public.id) == "full"
+    false = entry("full", -70 * 365 * DAY_US)
+    liar = Catalogue(place.home, "voterdb", None)
+    liar.made(replace(false, covers=(Covered("b", 0, "stored", "9-9"),)))
+    liar.append("verified", false.id, NOW, ok=True)
+    copy = theirs.folder / "catalogue.jsonl"
+    copy.write_bytes((place.home.backup / "voterdb.catalogue.jsonl").read_bytes())
+    assert theirs.catalogue.entries()[-1].usable
+    note_covered(other, theirs.catalogue)
+    assert not (other.backup / COVERED).exists()
+    files = set(theirs.folder.iterdir())
+    draft = theirs.folder / "20250101T000000Z-full.part"
+    draft.touch()
+    place.remove_drafts(".part")
+    assert draft.exists()
+    draft.unlink()
+    enforce(theirs, NOW + 400 * DAY_US, DAY_US)
+    assert set(theirs.folder.iterdir()) == files
+
+
+def test_a_disk_that_is_away_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gone, unmounted, an input error: said, and on no list; what was missing and is back counts again."""
+    place = _place(tmp_path, number=2)
+    place = replace(place, catalogue=Catalogue(place.home, "voterdb", place.target))
+    first, second = place.catalogue.own()
+    facts = len(place.catalogue.own_facts())
+    aside = place.folder.with_name("aside")
+    place.folder.rename(aside)
+    with pytest.raises(click.ClickException, match="mount their disk"):
+        list(check_entries(place.catalogue, [first, second], []))
+    aside.rename(place.folder)
+    mark = place.target / marker.MARKER
+    mark.rename(tmp_path / "mark")
+    with pytest.raises(click.ClickException, match="mount their disk"):
+        list(check_entries(place.catalogue, [first, second], []))
+    (tmp_path / "mark").rename(mark)
+
+    def broken(_path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checking, "open_regular", broken)
+        verdicts = list(check_entries(place.catalogue, [first, second], []))
+    assert all(each.fault is not None and not each.judged for each in verdicts)
+    assert len(place.catalogue.own_facts()) == facts
+    file = place.folder / first.file
+    file.rename(tmp_path / "file")
+    (gone,) = check_entries(place.catalogue, [first], [])
+    assert gone.fault == "The file is missing."
+    assert not place.catalogue.own()[0].usable
+    assert place.catalogue.own()[0].proven
+    (tmp_path / "file").rename(file)
+    as_made = replace(place.catalogue.own()[0], sha256=hashlib.sha256(b"x").hexdigest())
+    (back,) = check_entries(place.catalogue, [as_made], [])
+    assert back.fault is None
+    assert place.catalogue.own()[0].usable
+
+
+def test_what_cannot_be_listed_is_taken_away_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The home's disk is full: no file is left on the target, and the next attempt waits a while."""
+    place = _place(tmp_path, number=1)
+    before = set(place.folder.iterdir())
+
+    def full(*_arguments: object, **_details: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Catalogue, "append", full)
+    with Draft(place, kind="wal", backup_id="20250701T090000Z-wal-00000001.history") as draft:
+        draft.finish()
+        with pytest.raises(BackupFailed, match="No space left on device"):
+            publish(place, draft, entry("wal", 0))
+    assert set(place.folder.iterdir()) == before
+    with pytest.raises(BackupFailed, match="could not be written a moment ago"):
+        place.check()
+    monkeypatch.undo()
+    place.catalogue.made(entry("full", 0))
+    place.check()
 
 
 def test_old_files_that_no_list_knows_go(tmp_path: Path) -> None:
     """What a killed process left unlisted goes when it is old; not where nothing at all is listed."""
     place = _place(tmp_path, number=1)
     old = place.folder / f"{entry('full', 90 * DAY_US).file}"
-    for path in (old, place.folder / entry("full", DAY_US).file, place.folder / "somebody's.sealed"):
+    foreign = place.folder / entry("full", 91 * DAY_US).file
+    for path, key in ((old, place.public.id), (foreign, "another")):
+        path.write_bytes(Header(what="voterdb", kind="full", id=path.stem, key_id=key).line)
+    for path in (place.folder / entry("full", DAY_US).file, place.folder / "somebody's.sealed"):
         path.touch()
     empty = replace(place, catalogue=Catalogue(place.home, "userdb", place.target))
     enforce(empty, NOW, 35 * DAY_US)
     assert old.exists()
     enforce(place, NOW, 35 * DAY_US)
     assert not old.exists()
-    assert len(list(place.folder.glob("*.sealed"))) == 3
+    assert foreign.exists()
+    assert len(list(place.folder.glob("*.sealed"))) == 4
 
 
 def test_copies_of_the_queue_thin_out() -> None:
