@@ -121,8 +121,8 @@ class Embedded:
 
     # Locks
 
-    def _start_lock(self) -> AbstractContextManager[None]:
-        return locks.exclusive(self._home.run / "start.lock")
+    def _start_lock(self, why: str = "") -> AbstractContextManager[None]:
+        return locks.exclusive(self._home.run / "start.lock", why=why)
 
     def _become_supervisor(self) -> None:
         with self._start_lock():  # so that nobody's look at the lock is taken for a supervisor

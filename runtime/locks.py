@@ -16,21 +16,34 @@ if TYPE_CHECKING:
 
 LOCK_WAIT_S = 180.0  # longer than the slowest honest start, which is bounded in `runtime.starting`
 LOCK_POLL_S = 0.02
+WHY_BYTES_MAX = 300
 
 
 @contextmanager
-def exclusive(path: Path, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    """Hold `path` alone while the block runs; wait for others, at most `wait_s`."""
+def exclusive(path: Path, *, wait_s: float = LOCK_WAIT_S, why: str = "") -> Iterator[None]:
+    """Hold `path` alone while the block runs; wait for others, at most `wait_s`.
+
+    `why` is what those who wait in vain are told.
+    """
     descriptor = opened(path)
     deadline = time.monotonic() + wait_s
     try:
         while not try_alone(descriptor):
             if time.monotonic() > deadline:
+                said = os.pread(descriptor, WHY_BYTES_MAX, 0).decode("utf-8", "replace")
                 raise click.ClickException(
-                    f"Another command has held {path} for {wait_s:.0f} s; end it and try again."
+                    f"{said}; wait for it, then try again."
+                    if said
+                    else f"Another command has held {path} for {wait_s:.0f} s; end it and try again."
                 )
             time.sleep(LOCK_POLL_S)
-        yield
+        os.ftruncate(descriptor, 0)  # what a holder that died had said
+        if why:
+            os.pwrite(descriptor, why.encode()[:WHY_BYTES_MAX], 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

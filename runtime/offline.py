@@ -45,7 +45,8 @@ class _Offline(Embedded):
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the start lock and a user's share; who is the only user stops the databases at the end."""
-        with self._start_lock():
+        why = f"The queue is stopped while it is recovered or restored, by process {self._pid}"
+        with self._start_lock(why):
             self._users = locks.opened(self._home.run / "users.lock")
             alone = locks.try_alone(self._users)
             locks.share(self._users)

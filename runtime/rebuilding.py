@@ -7,58 +7,58 @@ aside already; then the move is finished. The old data is kept.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import shutil
-import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-import redis
 
+from runtime import append_only, processes
 from runtime import home as home_files
-from runtime import ports, processes
-from runtime.addresses import ADMIN, ValkeyAddress
-from runtime.home import Redacted
+from runtime.addresses import ADMIN
+from runtime.append_only import FILES, MANIFEST
 from runtime.preparation import admin_client, load_into
+from runtime.private_queue import STOP_WAIT_S, DamagedError, PrivateQueue
 from runtime.processes import in_directory
-from runtime.valkey_server import SETTINGS, ValkeyServer, quoted
+from runtime.valkey_server import ValkeyServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from runtime.home import Home
+    from runtime.addresses import ValkeyAddress
+    from runtime.home import Home, Redacted
     from runtime.processes import Process
 
-FILES = "appendonlydir"
-MANIFEST = "appendonly.aof.manifest"
 COMPLETE = "rebuilt"
-LOAD_WAIT_S = 600.0  # a national ballot's file of weeks
-STOP_WAIT_S = 60.0
-MEND_WAIT_S = 600.0
+ANSWER_S = 600.0
 FSYNC_WAIT_MS = 60_000
-POLL_S = 0.02
 ROOM_MARGIN = 256 << 20
-#: Nothing is promised on what is built here until all of it is on disk, so it need not be at every step.
-PRIVATE = {**SETTINGS, "appendfsync": "everysec", "auto-aof-rewrite-percentage": "0"}
 
 
 class Rebuilding:
     """The directory beside the queue's own, and the private server that runs on it.
 
-    `tied` puts before a command what ends it with us.
+    `tied` puts before a command what ends it with us. `without_file` is a person's word that files
+    which cannot be read are given up.
     """
 
-    def __init__(self, home: Home, *, tied: Callable[[Sequence[str]], Sequence[str]] = list) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        tied: Callable[[Sequence[str]], Sequence[str]] = list,
+        without_file: bool = False,
+    ) -> None:
         self._home = home
-        self._tied = tied
         self._server = ValkeyServer(home)
+        self._without_file = without_file
         self.place = self._server.data
         self.directory = home.data / "valkey.rebuilding"
+        self._queue = PrivateQueue(home, self.directory, tied=tied)
         self.notes: list[str] = []
 
     def finish(self) -> bool:
@@ -90,18 +90,23 @@ class Rebuilding:
     def server(self) -> Iterator[tuple[ValkeyAddress, Redacted]]:
         """Run the private server while the block runs; its address, and the admin's password of this run.
 
-        It has no other user and its own port, so no edge and no worker reaches it. A file that it cannot read
-        is mended as far as it is whole; one that cannot be mended is left out.
+        It has no other user and its own port, so no edge and no worker reaches it. The newest file is cut
+        where it stops being whole, if the server says that it cannot read it. Whatever else keeps the server
+        from loading is raised in a sentence, and the copy goes: nothing has changed.
         """
-        process, address, password = self._start()
+        try:
+            process, address, password = self._start()
+        except click.ClickException:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
         try:
             yield address, password
         finally:
-            processes.stop(process, self._server.stop_signal, wait_s=STOP_WAIT_S)
+            self._queue.stop(process)
 
     def complete(self, address: ValkeyAddress, password: Redacted) -> None:
         """Have all that was written on disk; called last in the block of `server`."""
-        with admin_client(address, user=ADMIN, password=password, timeout_s=LOAD_WAIT_S) as client:
+        with admin_client(address, user=ADMIN, password=password, timeout_s=ANSWER_S) as client:
             client.set(COMPLETE, b"1")
             client.delete(COMPLETE)
             local, _ = client.execute_command("WAITAOF", 1, 0, FSYNC_WAIT_MS)
@@ -139,73 +144,51 @@ class Rebuilding:
             processes.stop(process, self._server.stop_signal, wait_s=STOP_WAIT_S)
 
     def _start(self) -> tuple[Process, ValkeyAddress, Redacted]:
-        for attempt in (self._as_it_is, self._mended, self._left_out):
-            if not attempt():
+        """Start on the copy; on one cut where it stops being whole; without it, if that was asked for."""
+        why = ""
+        for attempt in (None, self._cut, self._leave_out):
+            if attempt is not None and not attempt():
                 continue
-            password = Redacted(secrets.token_hex(32))
-            address = ValkeyAddress(ports.LOOPBACK, ports.draw(taken=set()))
-            process = self._spawn(address, password)
-            if self._loaded(process, address, password):
-                with admin_client(address, user=ADMIN, password=password, timeout_s=LOAD_WAIT_S) as client:
-                    load_into(client)
-                return process, address, password
-            processes.stop(process, self._server.stop_signal, wait_s=STOP_WAIT_S)
-        raise click.ClickException(f"The private queue server does not start; {self._log} says why.")
+            try:
+                started = self._queue.start()
+            except DamagedError as damage:
+                why = why or str(damage)
+                continue
+            if self._queue.cut_by_itself:
+                self.notes.append(
+                    "the newest of the queue's files ends in the middle of a command: that end was cut off"
+                )
+            _, address, password = started
+            with admin_client(address, user=ADMIN, password=password, timeout_s=ANSWER_S) as client:
+                load_into(client)
+            return started
+        raise click.ClickException(
+            f"The queue's files are damaged where nothing can be cut off ({why}), so nothing was changed: "
+            "look for a better copy of them (runbook recovery), or give up what in them is not stored yet "
+            "with `ballot recover --without-file`."
+        )
 
-    def _as_it_is(self) -> bool:
+    def _cut(self) -> bool:
+        """Cut the newest file off where it stops being whole; say whether anything was cut."""
+        newest = append_only.newest(self.directory / FILES)
+        gone = 0 if newest is None else append_only.cut(newest, executable=self._server.executable)
+        if newest is None or not gone:
+            return False
+        self.notes.append(
+            f"the newest of the queue's files, {newest.name}, is damaged: its last {gone:,} bytes, from the "
+            "damage on, were cut off; what was accepted in them is lost unless the kept file gives it up"
+        )
         return True
 
-    def _mended(self) -> bool:
-        """Cut the file off where it stops being whole, by the server's own tool."""
-        manifest = self.directory / FILES / MANIFEST
-        if not manifest.exists():
-            return False
-        done = subprocess.run(
-            ["valkey-check-aof", "--fix", str(manifest)],  # noqa: S607  # the name by which it is its own tool
-            executable=self._server.executable,
-            input=b"y\n",
-            capture_output=True,
-            check=False,
-            timeout=MEND_WAIT_S,
-        )
-        self.notes.append("the queue's file is damaged: what is behind the damage was cut off")
-        return done.returncode == 0
-
-    def _left_out(self) -> bool:
-        """Go on without the file."""
-        if not (self.directory / FILES).exists():
+    def _leave_out(self) -> bool:
+        """Go on without the files, if a person said so."""
+        if not self._without_file or not (self.directory / FILES).exists():
             return False
         shutil.rmtree(self.directory / FILES)
-        self.notes.append(
-            "the queue's file cannot be mended by its own tool, so all is taken from the voter database"
-        )
+        self.notes = [
+            "the queue's files cannot be read and were left out as asked: all comes from the voter database"
+        ]
         return True
-
-    @property
-    def _log(self) -> Path:
-        return self._home.logs / "valkey.rebuilding.log"
-
-    def _spawn(self, address: ValkeyAddress, password: Redacted) -> Process:
-        digest = hashlib.sha256(password.reveal().encode()).hexdigest()
-        users = self._home.run / "valkey.rebuilding.acl"
-        home_files.replace(users, f"user default off\nuser {ADMIN} on ~* &* +@all #{digest}\n")
-        own = {"port": str(address.port), "dir": quoted(self.directory), "aclfile": quoted(users)}
-        settings = {**PRIVATE, **own, "logfile": quoted(self._log)}
-        configuration = self._home.run / "valkey.rebuilding.conf"
-        home_files.replace(configuration, "".join(f"{key} {value}\n" for key, value in settings.items()))
-        command = self._tied([str(self._server.executable), str(configuration)])
-        return processes.spawn(command, log=self._log, directory=self.directory)
-
-    def _loaded(self, process: Process, address: ValkeyAddress, password: Redacted) -> bool:
-        deadline = time.monotonic() + LOAD_WAIT_S
-        while process.alive and time.monotonic() < deadline:
-            try:
-                with admin_client(address, user=ADMIN, password=password) as client:
-                    client.ping()
-                    return True
-            except redis.RedisError:
-                time.sleep(POLL_S)
-        return False
 
 
 def _sync(directory: Path) -> None:

@@ -116,6 +116,11 @@ def lost_data(server: Server, home: Home) -> str:
     return f"{server.name} has held data but {server.data} is empty, so it was not started; {mended}."
 
 
+def why_not_started(server: Server, home: Home) -> str:
+    """Return the line of a server's log that most likely says why it did not start."""
+    return _reason(home.logs / f"{server.name}.log")
+
+
 def _generation(server: Server, home: Home) -> Path:
     """The file, kept elsewhere, that says that a server has held data."""
     return home.run / f"{server.name}.generation"
