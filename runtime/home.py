@@ -242,6 +242,21 @@ def write_once(path: Path, text: str) -> None:
     sync_directory(path.parent)
 
 
+def create(path: Path, text: str) -> None:
+    """Write `path`, mode 0600, which is not there yet; what could not be written whole is removed.
+
+    Unlike `write_once` it needs no second name for a file: memory sticks know none.
+    """
+    try:
+        _write_synced(path, text)
+    except FileExistsError:
+        raise
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
 def replace(path: Path, text: str) -> None:
     """Write `path`, mode 0600, in one step: a reader sees the old text or the new."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

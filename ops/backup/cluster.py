@@ -27,6 +27,11 @@ ANSWER_WAIT_S: Final = 30.0
 TOOL_WAIT_S: Final = 30.0
 KEEPALIVE: Final = "keepalives_idle=10 keepalives_interval=10 keepalives_count=3 connect_timeout=10"
 SLOT: Final = "ballot_backup"
+KEPT_MB: Final = "SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'"
+UNBOUNDED: Final = -1
+DROP_UNUSED: Final = (
+    "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND NOT active"
+)
 MAJOR: Final = 10_000
 EVENT: Final = {
     "voterdb": "SELECT ballot.backup_event($1, $2)",
@@ -91,22 +96,43 @@ class ClusterSource:
         )
         return tuple(Covered(row["ballot"], row["shard"], row["side"], row["entry"]) for row in rows)
 
-    def switch_wal(self) -> None:
-        """Begin a new WAL segment if anything was written since the last."""
-        self._ask(lambda connection: connection.execute("SELECT pg_switch_wal()"))
+    def switch_wal(self, since: str | None) -> str:
+        """Begin a new WAL segment if a transaction has ended since `since`; what has ended by now.
 
-    def keep_slot(self) -> bool:
+        Told by the transactions that are seen, not by the WAL: of the switch itself the server writes a
+        little, and an idle one would never come to rest.
+        """
+
+        async def switch(connection: asyncpg.Connection) -> str:
+            ended = str(await connection.fetchval("SELECT pg_current_snapshot()::text"))
+            if ended != since:
+                await connection.execute("SELECT pg_switch_wal()")
+            return ended
+
+        return str(self._ask(switch))
+
+    def keep_slot(self, beforehand: Callable[[], object]) -> bool:
         """Make sure that the server keeps WAL for us; whether it begins to only now, so that some is missing.
 
-        A slot that fell too far behind is lost: the server keeps a bounded amount, and votes come first.
+        Then `beforehand` is called first: whoever is killed in between has it called again.
+
+        A slot that fell too far behind is lost: the server keeps a bounded amount, and votes come first. So
+        where it would keep any amount there is no slot of ours, nor stays one: BackupFailed says it.
         """
 
         async def look(connection: asyncpg.Connection) -> bool:
+            if await connection.fetchval(KEPT_MB) == UNBOUNDED:
+                await connection.execute(DROP_UNUSED, SLOT)
+                raise BackupFailed(
+                    f"{self.cluster} would keep WAL for a backup without a bound, until its disk is full: "
+                    "set max_slot_wal_keep_size there, e.g. to 2GB, and reload."
+                )
             status = await connection.fetchrow(
                 "SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1", SLOT
             )
             if status is not None and status["wal_status"] != "lost":
                 return False
+            beforehand()
             if status is not None:
                 await connection.execute("SELECT pg_drop_replication_slot($1)", SLOT)
             await connection.execute("SELECT pg_create_physical_replication_slot($1, true)", SLOT)

@@ -75,8 +75,7 @@ def make(home: Home, out: Path) -> tuple[PublicKey, ...]:
 def _make_private(path: Path, what: What) -> None:
     seed = secrets.token_bytes(SEED_BYTES)
     note = _NOTE.format(what=what, id=BackupKey(seed).key_id)
-    home_files.write_once(path, f"{note}\n{seed.hex()}\n")
-    path.chmod(0o600)
+    home_files.create(path, f"{note}\n{seed.hex()}\n")
 
 
 def _publish(home: Home, what: What, key: BackupKey) -> PublicKey:

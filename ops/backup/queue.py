@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from runtime.servers import Servers
 
 SNAPSHOT_WAIT_S: Final = 900.0
+BEGIN_WAIT_S: Final = 30.0
+"""After a snapshot that failed the queue waits five seconds before a scheduled one."""
+CANCEL_WAIT_S: Final = 30.0
 POLL_S: Final = 0.05
 BLOCK_BYTES: Final = 1 << 20
 ROOM: Final = 2
@@ -47,7 +51,11 @@ def back_up_queue(place: Place, servers: Servers, manner: Manner | None = None) 
         with _admin(servers) as client:
             snapshot = _snapshot_file(client)
             snapshot.unlink(missing_ok=True)  # one that was left when somebody was killed
-            _save(client, snapshot, manner)
+            try:
+                _save(client, snapshot, manner)
+            except BaseException:
+                _cancel(client)  # or it gives the snapshot its name after we have looked for it
+                raise
         return _seal(place, name, began, snapshot, manner)
     except redis.RedisError as error:
         raise BackupFailed(f"The queue does not answer ({type(error).__name__}).") from error
@@ -72,27 +80,49 @@ def _snapshot_file(client: redis.Redis) -> Path:
 def _save(client: redis.Redis, snapshot: Path, manner: Manner) -> None:
     """Have a snapshot written, if there is room: the queue ends itself when its own file finds none.
 
-    `SCHEDULE` waits for a rewrite of the append-only file that runs already.
+    `SCHEDULE` waits for a rewrite of the append-only file that runs already. Until ours has begun, what the
+    queue says of the last snapshot is said of another.
     """
     disk = os.statvfs(snapshot.parent)
     if disk.f_bavail * disk.f_frsize < ROOM * client.info("memory")["used_memory"] + ROOM_BYTES_MIN:
         raise BackupFailed("There is too little room on the queue's disk for a snapshot beside its own file.")
-    client.execute_command("BGSAVE", "SCHEDULE")  # type: ignore[no-untyped-call]
-    deadline = time.monotonic() + SNAPSHOT_WAIT_S
+    begun = b"scheduled" not in _told(client, "SCHEDULE")
+    began = idle_since = time.monotonic()
     while True:
         state = client.info("persistence")
+        now = time.monotonic()
+        if state["rdb_bgsave_in_progress"]:
+            begun = True
         running = state["rdb_bgsave_in_progress"] or state["aof_rewrite_in_progress"]
-        if not running and state["rdb_last_bgsave_status"] != "ok":
+        if running:
+            idle_since = now
+        elif snapshot.exists():
+            return
+        elif begun or (state["rdb_last_bgsave_status"] != "ok" and now - idle_since > BEGIN_WAIT_S):
             raise BackupFailed(
                 "The queue could not write a snapshot: look for room on its disk and in memory."
             )
-        if not running and snapshot.exists():
-            return
         if manner.stopped():
             raise BackupFailed(STOPPED)
-        if time.monotonic() > deadline:
+        if now - began > SNAPSHOT_WAIT_S:
             raise BackupFailed(f"The queue wrote no snapshot within {SNAPSHOT_WAIT_S / 60:.0f} minutes.")
         time.sleep(POLL_S)
+
+
+def _cancel(client: redis.Redis) -> None:
+    """Have the queue give up a snapshot, begun or only scheduled, and wait until it has."""
+    with suppress(redis.RedisError):
+        with suppress(redis.ResponseError):  # none runs
+            _told(client, "CANCEL")
+        deadline = time.monotonic() + CANCEL_WAIT_S
+        while client.info("persistence")["rdb_bgsave_in_progress"] and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
+
+def _told(client: redis.Redis, what: str) -> bytes:
+    """What the queue answers to BGSAVE; the library would make a truth value of it."""
+    client.set_response_callback("BGSAVE", bytes)
+    return bytes(client.execute_command("BGSAVE", what))  # type: ignore[no-untyped-call]
 
 
 def _seal(place: Place, name: str, began: int, snapshot: Path, manner: Manner) -> Entry:

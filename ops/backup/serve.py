@@ -1,20 +1,23 @@
 """`ballot backup serve`: backs one of the three up on its schedule, for as long as it runs.
 
 What is due is read from the catalogue each time, so a restart changes nothing. A failure is logged, written
-as an event and tried again soon; from the second in a row on it is an alarm.
+as an event and tried again soon; from the second in a row on it is an alarm. Whatever touches the target has
+a thread of its own, so that one that hangs keeps nobody from ending this.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from ops.backup import retention
+from ops.backup import keys, retention
 from ops.backup.catalogue import BASE_KINDS
 from ops.backup.cluster import ClusterSource
+from ops.backup.gaps import is_cut_off
 from ops.backup.place import BackupFailed, Place
 from ops.backup.postgres import Manner, back_up
 from ops.backup.queue import back_up_queue
@@ -37,20 +40,28 @@ AGAIN_S: Final = 60.0
 LOCK_WAIT_S: Final = 600.0
 RECEIVING_WAIT_S: Final = 30.0
 SECOND_US: Final = 1_000_000
+END_WAIT_S: Final = 25.0
+"""Whoever started us insists after half a minute."""
 FAILURES_ALARM: Final = 2
 IDS_TOLD: Final = 50
 log = logs.get("backup")
 
 
-def due(what: What, entries: Sequence[Entry], settings: BackupSettings, now_us: int) -> Due | None:
-    """What is to be made now, judged by what there is. A clock that was set back makes nothing wait."""
-    usable = [entry for entry in entries if entry.usable]
+def due(
+    what: What, entries: Sequence[Entry], settings: BackupSettings, now_us: int, *, key_id: str | None
+) -> Due | None:
+    """What is to be made now, judged by what there is. A clock that was set back makes nothing wait.
+
+    What was sealed to another key than today's does not count: that one may be lost, or in other hands.
+    """
+    usable = [entry for entry in entries if entry.usable and entry.key_id == key_id]
     if what == "queue":
         last = [entry for entry in usable if entry.kind == "queue"]
         return None if _recent(last, now_us, settings.every_s) else "queue"
     if not _recent([entry for entry in usable if entry.kind == "full"], now_us, settings.full_s):
         return "full"
-    if not _recent([entry for entry in usable if entry.kind in BASE_KINDS], now_us, settings.every_s):
+    bases = [entry for entry in usable if entry.kind in BASE_KINDS]
+    if not _recent(bases, now_us, settings.every_s) or is_cut_off(bases[-1], usable):
         return "incremental"
     return None
 
@@ -79,43 +90,72 @@ class Keeper:
             if not locks.try_alone(descriptor):
                 raise click.ClickException(f"Another process is backing up {what} of {home.path} already.")
             log.info("backups_begin", what=what)
-            if self._place.on_the_same_disk:
-                log.warning("backup_on_the_same_disk", what=what)
             self._keep()
         finally:
             os.close(descriptor)
 
     def _keep(self) -> None:
-        receiver: threading.Thread | None = None
+        threads = []
         if self._wal is not None:
             # Before the first base backup: what is written after it is then not missing.
-            receiver = threading.Thread(target=self._wal.run, args=(self._stop,), name="wal")
-            receiver.start()
+            threads.append(
+                threading.Thread(target=self._wal.run, args=(self._stop,), name="wal", daemon=True)
+            )
+            threads[0].start()
             self._wal.receiving.wait(RECEIVING_WAIT_S)
+        threads.append(threading.Thread(target=self._follow_schedule, name="schedule", daemon=True))
+        threads[-1].start()
         try:
-            self._follow_schedule(receiver)
+            while not self._stop.wait(LOOK_S):
+                ended = [thread.name for thread in threads if not thread.is_alive()]
+                if ended:
+                    raise RuntimeError(f"the thread {ended[0]} has ended")  # the next start begins both again
         finally:
             self._stop.set()
-            if receiver is not None:
-                receiver.join()
+            until = time.monotonic() + END_WAIT_S
+            for thread in threads:
+                thread.join(max(0.0, until - time.monotonic()))
+            if any(thread.is_alive() for thread in threads):
+                log.warning("backup_abandoned", what=self._place.what)
 
-    def _follow_schedule(self, receiver: threading.Thread | None) -> None:
+    def _follow_schedule(self) -> None:
+        if self._place.on_the_same_disk:
+            log.warning("backup_on_the_same_disk", what=self._place.what)
         clock = SystemClock()
         look_at = again_at = clock.monotonic()
+        key_id = self._key_id()
         while not self._stop.is_set():
-            if receiver is not None and not receiver.is_alive():
-                raise RuntimeError("the receiver of WAL has ended")  # the next start begins both again
-            now = clock.monotonic()
-            anew = self._wal is not None and self._wal.needs_base.is_set()
-            if now >= again_at and (anew or now >= look_at):
-                entries = self._place.catalogue.own()
-                wanted = due(self._place.what, entries, self._settings, clock.now_us())
-                wanted = wanted or ("incremental" if anew else None)
+            now, known, key_id = clock.monotonic(), key_id, self._key_id()
+            if key_id != known:
+                log.warning("backup_key_changed", what=self._place.what, key_id=key_id or "none")
+                look_at = again_at = now
+            if now >= again_at and (self._is_told_to_look() or now >= look_at):
+                wanted = self._wanted(key_id)
+                look_at = clock.monotonic() + self._rest_s(clock.now_us())
                 if wanted is not None and not self._attempt(wanted):
                     longest = max(AGAIN_S, float(self._settings.every_s))
                     again_at = clock.monotonic() + min(AGAIN_S * 2.0 ** (self._failures - 1), longest)
-                look_at = clock.monotonic() + self._rest_s(clock.now_us())
+                    look_at = again_at
             self._stop.wait(LOOK_S)
+
+    def _key_id(self) -> str | None:
+        """Which key is published now; nothing while there is none that can be read."""
+        try:
+            return keys.read_public(self._servers.home, self._place.what).id
+        except click.ClickException:
+            return None
+
+    def _is_told_to_look(self) -> bool:
+        return self._wal is not None and (self._wal.needs_base.is_set() or self._wal.looks.is_set())
+
+    def _wanted(self, key_id: str | None) -> Due | None:
+        if self._wal is not None:
+            self._wal.looks.clear()
+        entries = self._place.catalogue.own()
+        wanted = due(self._place.what, entries, self._settings, SystemClock().now_us(), key_id=key_id)
+        if wanted is None and self._wal is not None and self._wal.needs_base.is_set():
+            return "incremental"
+        return wanted
 
     def _rest_s(self, now_us: int) -> float:
         """How long nothing will be due, at most; somebody may make a backup by hand meanwhile."""
@@ -151,6 +191,7 @@ def make(place: Place, found: Servers, *, full: bool, manner: Manner, wait_s: fl
     audit = _audit(place, found)
     try:
         with place.alone(wait_s):
+            place = place.with_current_key()
             if what == "queue":
                 made = back_up_queue(place, found, manner)
             else:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 import pytest
 
 from ops.backup import keys
 from runtime.home import Home
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -93,3 +92,44 @@ def test_a_private_file_that_is_none_is_said_without_its_content(tmp_path: Path,
     assert "is not a private backup key" in caught.value.message
     assert "abab" not in caught.value.message
     assert caught.value.__cause__ is None
+
+
+def test_a_memory_stick_without_second_names_takes_the_private_halves(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT and exFAT refuse links; nothing is left of a half that could not be written whole."""
+    link, out = os.link, tmp_path / "stick"
+
+    def refused(source: Path, new: Path) -> None:
+        if out in new.parents:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        link(source, new)
+
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "fsync", full := _Full(out))
+    with pytest.raises(click.ClickException, match="No space left"):
+        keys.make(home, out)
+    assert full.asked
+    assert list(out.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "link", refused)
+    made = keys.make(home, out)
+    assert [key.what for key in made] == list(keys.WHATS)
+    for key in made:
+        path = keys.private_file(out, key.what)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert keys.read_private(path).public_key == key.public_key
+
+
+class _Full:
+    """A disk that has no room for what is below a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.asked = False
+
+    def __call__(self, descriptor: int) -> None:
+        """Bring nothing to that disk."""
+        if self._directory in Path(f"/proc/self/fd/{descriptor}").readlink().parents:
+            self.asked = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
