@@ -19,13 +19,18 @@ from typing import TYPE_CHECKING
 import asyncpg
 import click
 import pytest
+from click.testing import CliRunner
 
 from ops.backup import keys, postgres
 from ops.backup import place as places
+from ops.backup.catalogue import backup_id
 from ops.backup.checking import check_entries
+from ops.backup.cluster import ClusterSource
+from ops.backup.command import backup
 from ops.backup.place import BackupFailed
 from ops.backup.postgres import Manner
-from ops.backup.serve import make
+from ops.backup.serve import make, retention_of
+from ops.backup.settings import DAY_US, BackupSettings
 from ops.backup.verify import Stream
 from runtime.addresses import BACKUP, CLUSTERS
 from runtime.postgres import connect
@@ -233,6 +238,9 @@ def test_the_backups_role_reads_no_vote_by_asking(ground: Ground) -> None:
                 "INSERT INTO ballot.events (kind, actor) VALUES ('vote', 'worker')",
                 "DELETE FROM ballot.marks",
                 "SELECT ballot.backup_event('fuse', '{}')",
+                "SELECT ballot.backup_event('restore.performed', '{}')",
+                "SELECT ballot.backup_event('drill.performed', '{}')",
+                "SELECT ballot.drill_event('drill.performed', '{}')",
             ):
                 with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.RaiseError)):
                     await connection.execute(statement)
@@ -240,6 +248,12 @@ def test_the_backups_role_reads_no_vote_by_asking(ground: Ground) -> None:
             await connection.close()
 
     asyncio.run(tries())
+    with pytest.raises(asyncpg.RaiseError):
+        run_sql(ground, "userdb", "SELECT people.backup_event('restore.performed', '{}')")
+    count = "SELECT count(*) FROM ballot.events WHERE kind = 'drill.failed' AND actor = 'drill'"
+    ((before,),) = run_sql(ground, "voterdb", count)
+    ClusterSource(ground.servers, "voterdb").event("drill.failed", {"reason": "a test"})
+    assert run_sql(ground, "voterdb", count) == [(before + 1,)]
 
 
 def test_a_cluster_of_another_version_or_without_the_right_is_said(
@@ -265,6 +279,17 @@ def test_the_queue_is_copied_whole_and_its_snapshot_deleted(ground: Ground) -> N
     assert content.startswith((b"REDIS", b"VALKEY"))
     assert made.usable
     assert not list(ground.stack.home.data.glob("valkey/*.rdb"))
+    rows = run_sql(ground, "voterdb", EVENTS["voterdb"])
+    told = {row["kind"]: json.loads(row["detail"]) for row in rows if made.id in row["detail"]}
+    assert told["backup.made"]["sha256"] == told["backup.verified"]["sha256"] == made.sha256
+    assert told["backup.made"]["what"] == "queue"
+    place = ground.place("queue")
+    started = made.started - 400 * DAY_US
+    name = backup_id("queue", started)
+    place.catalogue.made(replace(made, id=name, file=f"{name}.sealed", started=started, ended=started))
+    assert [each.id for each in retention_of(place, ground.servers, BackupSettings(ground.target))] == [name]
+    last = run_sql(ground, "voterdb", EVENTS["voterdb"])[-1]
+    assert (last["kind"], json.loads(last["detail"])["ids"]) == ("backup.deleted", [name])
     with pytest.raises(BackupFailed, match="one of your own servers"):
         make(
             ground.place("queue"),
@@ -292,6 +317,64 @@ def test_the_commands_make_list_and_verify(ground: Ground) -> None:
     assert done.returncode == 1
     assert json.loads(done.stdout)["ok"] is False
     assert "FAILED" in ground.run("list", "userdb").stdout
+    told = json.loads(run_sql(ground, "userdb", EVENTS["userdb"])[-1]["detail"])
+    assert (told["ok"], told["checked"], told["failed"]) == (False, 1, [listed[0]["id"]])
+
+
+def test_an_unmounted_target_is_not_written_to(ground: Ground) -> None:
+    """An empty directory where the target was: refused, nothing in it, nothing concluded, until adopted."""
+    place = ground.place("userdb")
+    made = ground.back_up("userdb", full=True)
+    before = place.catalogue.own_facts()
+    aside = ground.target.with_name("aside")
+    ground.target.rename(aside)
+    ground.target.mkdir()
+    with pytest.raises(BackupFailed, match="ballot backup adopt"):
+        ground.back_up("userdb")
+    with pytest.raises(click.ClickException, match="mount their disk"):
+        list(check_entries(place.catalogue, [made], []))
+    refused = ground.run("now", "userdb")
+    assert refused.returncode == 1
+    assert "does not bear the mark of this home's backups" in refused.stderr
+    assert list(ground.target.iterdir()) == []
+    assert place.catalogue.own_facts() == before
+    with of_the_ground(ground):
+        done = CliRunner().invoke(backup, ["adopt"], catch_exceptions=False)
+    assert "userdb: 1 of the backups" in done.stdout
+    assert not place.catalogue.own()[0].usable
+    assert ground.back_up("userdb").kind == "full"
+    ground.target.rename(ground.target.with_name("second"))
+    aside.rename(ground.target)
+    with pytest.raises(BackupFailed, match="another installation's mark"):
+        ground.back_up("userdb")
+
+
+@contextmanager
+def of_the_ground(ground: Ground) -> Iterator[None]:
+    """The commands of this process are of the ground's own home and target."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("BALLOT_HOME", str(ground.home.path))
+        patched.setenv("BALLOT_BACKUP", str(ground.target))
+        yield
+
+
+def test_a_missing_key_is_said_again_by_who_would_back_up(ground: Ground) -> None:
+    """The process ends with the sentence, and its log has an alarm."""
+    env = ground.env
+    keys.public_file(ground.stack.home, "userdb").unlink()
+    done = subprocess.run(
+        [ballot_command(), "backup", "serve", "userdb"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "There is no backup key for userdb" in done.stderr
+    log = (ground.stack.home.logs / "backup-userdb.log").read_text().splitlines()
+    last = json.loads(log[-1])
+    assert (last["level"], last["action"]) == ("alarm", "backup_impossible")
 
 
 @pytest.mark.long

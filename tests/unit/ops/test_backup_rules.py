@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops import up
 from ops.backup import checking, keys, marker, verify
 from ops.backup.catalogue import Catalogue, Covered, Entry, backup_id
 from ops.backup.checking import check_entries
@@ -97,6 +98,18 @@ def test_what_runs_by_itself_says_which_keys_it_lacks(tmp_path: Path) -> None:
 def wanted(what: What, entries: Sequence[Entry], now_us: int = NOW, *, key_id: str = "") -> str | None:
     """What is due of `what` with the settings that are the default."""
     return due(what, entries, SETTINGS, now_us, key_id=key_id)
+
+
+def test_votes_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a key `ballot up` warns and goes on; the processes are there to say it again."""
+    home = Home(tmp_path / "home")
+    home.make()
+    monkeypatch.setenv("BALLOT_BACKUP", str(tmp_path))
+    specs = up._backups(home)
+    assert [spec.name for spec in specs] == ["backup-voterdb", "backup-userdb", "backup-queue"]
+    assert capsys.readouterr().err.count("WARNING: ") == len(specs)
 
 
 def test_what_is_due() -> None:
