@@ -2,7 +2,8 @@
 
 (1) all three are restored into a home of the drill's own; (2) its servers start; (3) the gate learns what
 voterdb knows, as in a real recovery; (4) a worker stores what waits; (5) `ballot check` looks at every
-ballot. Only a drill whose checks end in no difference is a success.
+ballot. A drill is a success only if a ballot was checked, no check ends in a difference, every living ballot
+was restored and no more would be lost than may be. Whatever else comes of it is written down as failed.
 """
 
 from __future__ import annotations
@@ -10,28 +11,30 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 import click
+from redis.exceptions import RedisError
 
 from ballot.encoding import format_time
 from ballot.handoff import RECOVERING_KEY
-from ops.backup import drill_loss, restore_database, restore_queue
+from ops.backup import drill_loss, drill_receipts, restore_database, restore_queue
 from ops.backup.catalogue import compact
 from ops.backup.cluster import ClusterSource
 from ops.backup.drill_scratch import WORK, environment, scratch_home
 from ops.backup.keys import WHATS, What, read_private
-from ops.backup.restore import backups_directory, ended_in_order, moment
+from ops.backup.restore import backups_directory, ended_in_order, moment, time_or_none
 from ops.backup.restore_cluster import Scratch
 from ops.backup.restore_database import Wanted
 from ops.backup.restore_home import data_of, now_us, put_in_place
 from ops.backup.restore_source import Source
 from ops.backup.restore_steps import Steps
 from ops.pinned import pinned_key
-from ops.recovery import record
+from ops.recovery import fence, record
 from ops.recovery.merge import Sources, merge
 from ops.supervisor import ballot_command, tethered
 from runtime import home as home_files
@@ -47,8 +50,22 @@ if TYPE_CHECKING:
 NICE: Final = 10
 """The living go first."""
 
+SETTLED_US: Final = 5 * 60_000_000
+"""A vote that was accepted longer ago than that is in every backup, if backups are what they should be."""
+
 COMMAND_WAIT_S: Final = 3600.0
 SAID_BYTES_MAX: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of a drill: the moment, what is checked, and how many votes of a ballot may be lost."""
+
+    wanted: Wanted
+    signatures: bool
+    receipts: Path | None
+    attempts: Path | None
+    lost_max: int | None
 
 
 @dataclass(slots=True)
@@ -58,10 +75,12 @@ class Drill:
     home: Home
     scratch: Home
     sources: dict[What, Source]
-    wanted: Wanted
-    signatures: bool
+    asked: Asked
+    settled_us: int
     steps: Steps = field(default_factory=Steps)
+    restored: dict[str, Any] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     def run(self) -> drill_loss.Holdings:
         """Steps 1 to 5; what the restored home holds."""
@@ -73,22 +92,23 @@ class Drill:
                 running = stack.enter_context(servers(self.scratch, {}))
             ballots = self._merge(running)
             self._store()
-            holdings = drill_loss.of(running)
-            for ballot in ballots:
-                self._check(ballot)
+            holdings = drill_loss.of(running, self.settled_us)
+            self._check_all(ballots)
             return holdings
 
     def _restore(self, what: What) -> None:
         source, place = self.sources[what], self.scratch.path / WORK
         if what == "queue":
-            entry = restore_queue.choose(source, at=self.wanted.at, base=None)
+            entry = restore_queue.choose(source, at=self.asked.wanted.at, base=None)
             restore_queue.rebuild(source, entry, place, self.steps, home=self.home)
             put_in_place(self.scratch, what, data_of(Home(place), what), now_us())
             restore_queue.remove(place)
+            self.restored[what] = {"last_transaction": format_time(entry.started), "reached": True}
             return
-        chain = restore_database.plan(source, self.wanted)
+        chain = restore_database.plan(source, self.asked.wanted)
         work = Scratch(place, what)
-        restore_database.rebuild(source, self.wanted, work, self.steps, chain=chain)
+        made = restore_database.rebuild(source, self.asked.wanted, work, self.steps, chain=chain)
+        self.restored[what] = {"last_transaction": time_or_none(made.last_us), "reached": made.reached}
         restore_database.take_over(work, self.scratch, "drill", {"drill": True})
         put_in_place(self.scratch, what, work.server.data, now_us())
         work.remove()
@@ -110,7 +130,8 @@ class Drill:
             given = Sources(
                 desk_public=pinned_key(self.scratch.public_key_file), roots=self.scratch.desk / "roots"
             )
-            reports = await merge(client, connection, sources=given)
+            async with fence.raised(client, connection):
+                reports = await merge(client, connection, sources=given)
             await client.delete(RECOVERING_KEY)
             return reports
         finally:
@@ -123,8 +144,23 @@ class Drill:
             if done.returncode != 0:
                 raise click.ClickException(f"The worker in the restored home failed: {_last(done.stderr)}")
 
-    def _check(self, ballot: str) -> None:
-        options = ["--signatures"] if self.signatures else []
+    def _check_all(self, ballots: list[str]) -> None:
+        folder = self.scratch.path
+        receipts = drill_receipts.by_ballot(self.asked.receipts, folder, "receipts")
+        attempts = drill_receipts.by_ballot(self.asked.attempts, folder, "attempts")
+        for ballot in ballots:
+            options = ["--signatures"] if self.asked.signatures else []
+            options += ["--receipts", str(receipts[ballot])] if ballot in receipts else []
+            options += ["--attempts", str(attempts[ballot])] if ballot in attempts else []
+            self._check(ballot, options)
+        if not ballots:
+            self.faults.append("No ballot was restored, so that nothing was checked.")
+        self.faults += [
+            f"Receipts of the ballot {ballot} were given, and it was not restored."
+            for ballot in sorted(receipts.keys() - {*ballots})
+        ]
+
+    def _check(self, ballot: str, options: list[str]) -> None:
         with self.steps.step(f"check {ballot}") as step:
             done = self._ballot("check", ballot, *options, "--json")
             try:
@@ -137,6 +173,8 @@ class Drill:
             step.note = f"differences: {differences}"
         counts = {kind: count for kind, count in found["counts"].items() if count}
         self.checks.append({"ballot": ballot, "differences": differences, "counts": counts})
+        if differences:
+            self.faults.append(f"{ballot}: the restored books have {differences} differences.")
 
     def _ballot(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         """Run one of our commands in the restored home; it ends when we do."""
@@ -175,6 +213,22 @@ class Drill:
     help="Where the scratch home is made; default: in BALLOT_HOME.",
 )
 @click.option("--signatures", is_flag=True, help="Also verify every signature, as `ballot check` does.")
+@click.option(
+    "--receipts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Receipts that voters hold, of all ballots, one JSON object a line: each must have its vote.",
+)
+@click.option(
+    "--attempts",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Every vote that voters say they sent, of all ballots, as for `ballot check`.",
+)
+@click.option(
+    "--lost-max",
+    type=click.IntRange(min=0),
+    help="Fail if more accepted votes of a ballot would be lost; default: any stored one that was accepted "
+    "more than 5 minutes before the drill, or before --at.",
+)
 @click.option("--keep", is_flag=True, help="Leave the scratch home there, copies of the secrets included.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def drill(
@@ -183,55 +237,68 @@ def drill(
     from_dir: Path | None,
     in_dir: Path | None,
     *,
+    receipts: Path | None,
+    attempts: Path | None,
+    lost_max: int | None,
     signatures: bool,
     keep: bool,
     as_json: bool,
 ) -> None:
     """Restore everything into a scratch place beside the living, check it there, and say what would be lost.
 
-    Changes nothing. Exit 0 only when the restored books balance to the last vote.
+    Changes nothing. Exit 0 only when the restored books balance to the last vote, every living ballot is
+    there, and no more would be lost than may be.
     """
     home = Home.from_environment(os.environ)
     target, own = backups_directory(from_dir)
-    sources = _sources(home, target, [read_private(path) for path in key_files], own=own)
+    keys = [read_private(path) for path in key_files]
+    asked = Asked(Wanted(moment(at_text)), signatures, receipts, attempts, lost_max)
     os.nice(NICE)
     began = now_us()
+    settled_us = min(began, asked.wanted.at or began) - SETTLED_US
     with ended_in_order():
-        living = drill_loss.of_the_living(home)
-        with scratch_home(home, in_dir, keep=keep) as scratch:
-            trial = Drill(home, scratch, sources, Wanted(moment(at_text)), signatures)
-            holdings = trial.run()
+        living = drill_loss.of_the_living(home, settled_us)
+        try:
+            sources = _sources(home, target, keys, own=own)
+            with scratch_home(home, in_dir, keep=keep) as scratch:
+                trial = Drill(home, scratch, sources, asked, settled_us)
+                holdings = trial.run()
+        except BaseException as error:
+            _keep_failed(home, began, error, reachable=living is not None)
+            raise
         report = _report(trial, began, None if living is None else drill_loss.lost(living, holdings))
         report["kept"] = str(scratch.path) if keep else None
         _keep(home, report, began)
     click.echo(json.dumps(report, indent=1, sort_keys=True) if as_json else _as_text(trial, report))
-    raise SystemExit(0 if report["differences"] == 0 else 1)
+    raise SystemExit(0 if not report["faults"] else 1)
 
 
 def _sources(home: Home, target: Path, keys: list[BackupKey], *, own: bool) -> dict[What, Source]:
-    """Where each of the three is restored from, and the key that its newest backup was sealed to."""
+    """Where each of the three is restored from; the key of its newest backup must be among `keys`."""
     found: dict[What, Source] = {}
     for what in WHATS:
         if what == "queue" and not (target / what).is_dir():
             click.echo("There are no copies of the queue: the gate is rebuilt from voterdb alone.", err=True)
             continue
-        entries = Source(home, what, target, keys[0], own=own).entries()
+        found[what] = Source(home, what, target, keys, own=own)
+        entries = found[what].entries()
         if not entries:
             raise click.ClickException(f"There is no backup of {what} in {target}.")
         wanted = max(entries, key=lambda entry: (entry.started, entry.id)).key_id
-        key = next((key for key in keys if key.key_id == wanted), None)
-        if key is None:
+        if wanted not in {key.key_id for key in keys}:
             raise click.ClickException(
                 f"The backups of {what} are sealed to the key {wanted}: give its private half with --key too."
             )
-        found[what] = Source(home, what, target, key, own=own)
     return found
 
 
 def _report(trial: Drill, began: int, lost: list[dict[str, Any]] | None) -> dict[str, Any]:
+    more = [] if lost is None else drill_loss.faults(lost, trial.settled_us, trial.asked.lost_max)
     return {
         "at": format_time(began),
-        "asked": None if trial.wanted.at is None else format_time(trial.wanted.at, decimals=6),
+        "asked": time_or_none(trial.asked.wanted.at),
+        "restored": trial.restored,
+        "faults": trial.faults + more,
         "steps": [step.as_json() for step in trial.steps.done],
         "seconds": round(trial.steps.seconds, 2),
         "checks": trial.checks,
@@ -247,9 +314,23 @@ def _keep(home: Home, report: dict[str, Any], began: int) -> None:
     report["report"] = str(path)
     if report["lost"] is None:
         return
-    said = {name: report[name] for name in ("at", "asked", "seconds", "checks", "differences")}
+    said = {name: report[name] for name in ("at", "asked", "seconds", "checks", "differences", "faults")}
+    said["lost"] = {row["ballot"]: row["lost"] for row in report["lost"]}
     with servers(home) as running:
-        ClusterSource(running, "voterdb").event("drill.performed", said)
+        kind = "drill.failed" if report["faults"] else "drill.performed"
+        ClusterSource(running, "voterdb").event(kind, said)
+
+
+def _keep_failed(home: Home, began: int, error: BaseException, *, reachable: bool) -> None:
+    """Keep what a drill died of, as far as that can be; its own error is not to be hidden by another."""
+    why = error.message if isinstance(error, click.ClickException) else f"ended by {type(error).__name__}"
+    report: dict[str, object] = {"at": format_time(began), "faults": [why]}
+    with suppress(click.ClickException, OSError, RedisError, asyncpg.PostgresError):
+        path = home.recovery / f"{compact(began)}-drill.json"
+        home_files.replace(path, json.dumps(report, indent=1, sort_keys=True) + "\n")
+        if reachable:
+            with servers(home) as running:
+                ClusterSource(running, "voterdb").event("drill.failed", report)
 
 
 def _as_text(trial: Drill, report: dict[str, Any]) -> str:
@@ -263,7 +344,14 @@ def _as_text(trial: Drill, report: dict[str, Any]) -> str:
         )
     if report["kept"]:
         lines.append(f"Kept in {report['kept']}, copies of the secrets included: remove it when done.")
+    lines += [f"{what} came back up to {_up_to(each)}" for what, each in sorted(report["restored"].items())]
+    lines += [f"FAILED: {fault}" for fault in report["faults"]]
     return "\n".join([*lines, f"differences: {report['differences']}", f"Report: {report['report']}"])
+
+
+def _up_to(restored: dict[str, Any]) -> str:
+    last = restored["last_transaction"] or "its base backup"
+    return last if restored["reached"] else f"{last}, and nothing later is in the backups"
 
 
 def _last(said: bytes) -> str:

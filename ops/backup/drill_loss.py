@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 ROLE: Final = "ballot_checker"
 USER: Final = "checker"
 STORED: Final = """
-SELECT b.ballot, b.shards, count(v.uin) AS stored, max(v.accepted_us) AS newest_us
+SELECT b.ballot, b.shards, count(v.uin) AS stored, max(v.accepted_us) AS newest_us,
+       count(v.uin) FILTER (WHERE v.accepted_us <= $1) AS settled
   FROM ballot.ballots b LEFT JOIN ballot.votes v USING (ballot) GROUP BY b.ballot, b.shards ORDER BY b.ballot
 """
 
@@ -33,22 +34,24 @@ class Holding:
     accepted: int
     stored: int
     newest_us: int | None
+    settled: int = 0
+    """Stored, and accepted so long ago that every backup should have it."""
 
 
 Holdings = dict[str, Holding]
 
 
-def of(running: Servers) -> Holdings:
-    """Every ballot on these servers."""
+def of(running: Servers, settled_us: int) -> Holdings:
+    """Every ballot on these servers; votes accepted up to `settled_us` are settled."""
     with valkey.plainly():
-        return run_async(lambda: _read(running))
+        return run_async(lambda: _read(running, settled_us))
 
 
-def of_the_living(home: Home) -> Holdings | None:
+def of_the_living(home: Home, settled_us: int) -> Holdings | None:
     """Every ballot on the home's own servers; nothing if they cannot be asked."""
     try:
         with servers(home) as running:
-            return of(running)
+            return of(running, settled_us)
     except (click.ClickException, OSError, TimeoutError, RedisError, asyncpg.PostgresError) as error:
         said = error.message if isinstance(error, click.ClickException) else type(error).__name__
         click.echo(
@@ -57,17 +60,17 @@ def of_the_living(home: Home) -> Holdings | None:
         return None
 
 
-async def _read(running: Servers) -> Holdings:
+async def _read(running: Servers, settled_us: int) -> Holdings:
     connection = await postgres.connect(running, "voterdb", ROLE)
     client: Any = valkey.connect(running, USER)
     try:
-        rows = await connection.fetch(STORED)
+        rows = await connection.fetch(STORED, settled_us)
         found = {}
         for row in rows:
             accepted = 0
             for shard in range(row["shards"]):
                 accepted += int(await client.hget(handoff.gate_key(row["ballot"], shard), "accepted") or 0)
-            found[row["ballot"]] = Holding(accepted, row["stored"], row["newest_us"])
+            found[row["ballot"]] = Holding(accepted, row["stored"], row["newest_us"], row["settled"])
         return found
     finally:
         await client.aclose()
@@ -87,6 +90,8 @@ def lost(living: Holdings, restored: Holdings) -> list[dict[str, Any]]:
                 "restored_accepted": then.accepted,
                 "restored_stored": then.stored,
                 "lost": max(0, now.accepted - then.accepted),
+                "lost_settled": max(0, now.settled - then.settled),
+                "missing": ballot not in restored,
                 "living_newest": None if now.newest_us is None else format_time(now.newest_us, decimals=6),
                 "restored_newest": None
                 if then.newest_us is None
@@ -94,6 +99,25 @@ def lost(living: Holdings, restored: Holdings) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def faults(rows: list[dict[str, Any]], settled_us: int, lost_max: int | None) -> list[str]:
+    """What makes a drill fail: a ballot that is in no backup, and more votes lost than may be.
+
+    Without a number that is any vote that was settled.
+    """
+    found = []
+    for row in rows:
+        if row["missing"]:
+            found.append(f"The living ballot {row['ballot']} is not in what was restored.")
+        elif lost_max is not None and row["lost"] > lost_max:
+            found.append(f"{row['ballot']}: {row['lost']} votes would be lost, more than {lost_max}.")
+        elif lost_max is None and row["lost_settled"]:
+            found.append(
+                f"{row['ballot']}: {row['lost_settled']} stored votes would be lost that were accepted "
+                f"before {format_time(settled_us)}."
+            )
+    return found
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:

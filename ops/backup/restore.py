@@ -19,7 +19,7 @@ from ops.backup.keys import WHATS, What, read_private
 from ops.backup.postgres import COVERED
 from ops.backup.restore_cluster import Scratch, ask, system_identifier
 from ops.backup.restore_database import Wanted, event_statement
-from ops.backup.restore_home import alone, data_of, missing_keys, now_us, put_in_place
+from ops.backup.restore_home import MARKER, alone, data_of, missing_keys, now_us, put_in_place
 from ops.backup.restore_report import as_text
 from ops.backup.restore_source import Source
 from ops.backup.restore_steps import Steps
@@ -49,10 +49,11 @@ class Order:
 @click.argument("what", type=click.Choice(WHATS))
 @click.option(
     "--key",
-    "key_file",
+    "key_files",
     required=True,
+    multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The private half of its backup key.",
+    help="The private half of its backup key; after a change of keys the older one too.",
 )
 @click.option(
     "--at", "at_text", help="The moment to go back to, such as 2025-07-01T09:00:00Z; else the newest."
@@ -70,7 +71,7 @@ class Order:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def restore(
     what: What,
-    key_file: Path,
+    key_files: tuple[Path, ...],
     at_text: str | None,
     base: str | None,
     from_dir: Path | None,
@@ -85,7 +86,7 @@ def restore(
     """
     home = Home.from_environment(os.environ)
     target, own = backups_directory(from_dir)
-    source = Source(home, what, target, read_private(key_file), own=own)
+    source = Source(home, what, target, [read_private(path) for path in key_files], own=own)
     order = Order(what, source, Wanted(moment(at_text), base), to_dir)
     with ended_in_order():
         report = into_directory(home, order, to_dir) if to_dir is not None else into_home(home, order)
@@ -154,6 +155,8 @@ def into_directory(home: Home, order: Order, to: Path) -> dict[str, Any]:
     if not to.parent.is_dir():
         raise click.ClickException(f"{to.parent} is not a directory.")
     place = to.with_name(f"{to.name}.restoring")
+    if os.path.lexists(place) and not (place / MARKER).is_file():
+        raise click.ClickException(f"{place} is in the way, and no restore made it: move it elsewhere.")
     report, made = _build(home, order, place)
     try:
         made.rename(to)
@@ -187,11 +190,12 @@ def _build_database(home: Home, order: Order, place: Path, steps: Steps) -> tupl
     rebuilt = restore_database.rebuild(source, order.wanted, scratch, steps, chain=chain, system=system)
     report = {
         "what": what,
-        "asked": None if order.wanted.at is None else format_time(order.wanted.at, decimals=6),
+        "asked": time_or_none(order.wanted.at),
         "backups": [entry.id for entry in chain.bases],
-        "wal_segments": len(chain.wal),
-        "reaches": format_time(rebuilt.reaches),
-        "last_transaction": rebuilt.replayed.last_transaction,
+        "wal_segments": rebuilt.wal_segments,
+        "reaches": format_time(rebuilt.reaches, decimals=6),
+        "reached": rebuilt.reached,
+        "last_transaction": time_or_none(rebuilt.last_us),
         "timeline": rebuilt.replayed.timeline,
         "holds": rebuilt.holds,
         "used_keys": list(rebuilt.used_keys),
@@ -209,7 +213,7 @@ def _build_queue(home: Home, order: Order, place: Path, steps: Steps) -> tuple[d
     rebuilt = restore_queue.rebuild(order.source, entry, place, steps, home=home)
     report = {
         "what": order.what,
-        "asked": None if order.wanted.at is None else format_time(order.wanted.at, decimals=6),
+        "asked": time_or_none(order.wanted.at),
         "backups": [entry.id],
         "last_transaction": format_time(entry.started),
         "holds": {"ballots": list(rebuilt.ballots)},
@@ -256,6 +260,11 @@ def _kept(home: Home, report: dict[str, Any], began: int) -> dict[str, Any]:
     report["report"] = str(path)
     home_files.replace(path, json.dumps(report, indent=1, sort_keys=True) + "\n")
     return report
+
+
+def time_or_none(us: int | None) -> str | None:
+    """A moment as it stands in a report."""
+    return None if us is None else format_time(us, decimals=6)
 
 
 def _text(path: Path | None) -> str | None:

@@ -12,17 +12,18 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from ops.backup.restore_home import MARKER
 from runtime import ports, processes, unprivileged
 from runtime.home import Home
 from runtime.postgres_server import PostgresServer, program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from runtime.processes import Process
@@ -37,21 +38,30 @@ LOG_BYTES_MAX: Final = 1 << 20
 ANSWER: Final = re.compile(r'^\t 1: answer = "(.*)"\t\(typeid', re.MULTILINE | re.DOTALL)
 NEW_TIMELINE: Final = re.compile(r"selected new timeline ID: (\d+)")
 LAST_TRANSACTION: Final = re.compile(r"last completed transaction was at log time (\S+ \S+)")
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
 DOOR: Final = "nobody-enters.hba"
 NOT_REACHED: Final = "recovery ended before configured recovery target was reached"
 
 
 class TargetNotReached(Exception):  # noqa: N818  # named for what happened
-    """Nothing in the archive was committed after the moment that was asked for."""
+    """Nothing in the archive was committed after the moment that was asked for.
+
+    It stands as it was replayed: with more WAL in the archive it can be replayed further.
+    """
+
+    def __init__(self, last_us: int | None) -> None:
+        super().__init__()
+        self.last_us: Final = last_us
+        """The last commit in what was replayed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What the replaying said: the timeline that begins here, its history, the last transaction it has."""
+    """What the replaying said: the timeline that begins here, its history, the last commit that it saw."""
 
     timeline: int
     history: str
-    last_transaction: str | None
+    last_us: int | None
 
 
 class Scratch:
@@ -69,6 +79,7 @@ class Scratch:
         self.remove()
         for directory in (self.home.data, self.home.run, self.home.logs, self.parts, self.wal):
             directory.mkdir(mode=0o700, parents=True)
+        (self.home.path / MARKER).touch(0o600)
         unprivileged.check_doors(self.server.executable, home=self.home.path)
 
     def remove(self) -> None:
@@ -110,6 +121,8 @@ class Scratch:
         unprivileged.give(self.wal)
         settings = {
             "hot_standby": "off",  # "ready" then means promoted
+            "timezone": "UTC",
+            "log_timezone": "UTC",
             "archive_mode": "off",
             "summarize_wal": "off",
             "hba_file": str(self._closed_door()),
@@ -124,11 +137,10 @@ class Scratch:
         selected = NEW_TIMELINE.search(said)
         number = int(selected[1]) if selected else 1
         history = self.server.data / "pg_wal" / f"{number:08X}.history"
-        last = LAST_TRANSACTION.findall(said)
         return Replayed(
             number,
             history.read_text("utf-8", "replace") if history.exists() else "",
-            last[-1] if last else None,
+            last_commit(said),
         )
 
     def _run_until_promoted(self, settings: dict[str, str]) -> str:
@@ -152,7 +164,7 @@ class Scratch:
                 break
         said = self._said()
         if NOT_REACHED in said:
-            raise TargetNotReached
+            raise TargetNotReached(last_commit(said))
         raise click.ClickException(f"The restored {self.server.name} does not start: {_fault(said)}.")
 
     def _wait_promoted(self, process: Process, port: int) -> bool:
@@ -201,6 +213,18 @@ def ask(server: PostgresServer, *statements: str) -> list[str]:
         raise click.ClickException(f"The stopped {server.name} does not answer: {_fault(said)}.")
     out = done.stdout.decode("utf-8", "replace")
     return [found[1] for found in map(ANSWER.search, out.split("\t----\n")) if found]
+
+
+def last_commit(said: str) -> int | None:
+    """The last commit that PostgreSQL says to have replayed, in microseconds since the epoch."""
+    found = LAST_TRANSACTION.findall(said)
+    if not found:
+        return None
+    try:
+        at = datetime.fromisoformat(found[-1])
+        return (at - EPOCH) // timedelta(microseconds=1)
+    except (ValueError, TypeError):  # a time zone of another's log settings
+        return None
 
 
 def system_identifier(data: Path) -> str | None:

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ballot.encoding import format_time
 from ops.backup import restore_chain
-from ops.backup.restore_cluster import Replayed, Scratch, TargetNotReached, system_identifier
+from ops.backup.restore_archive import Archive, unusable
+from ops.backup.restore_cluster import Replayed, Scratch, system_identifier
 from ops.backup.restore_home import check_room, now_us
 from ops.backup.restore_source import NOTHING_CHANGED, Source
-from ops.backup.restore_unpacking import copy, unpack
+from ops.backup.restore_unpacking import unpack
 from runtime.addresses import OWNER
 from runtime.migrations import scram_verifier
 
@@ -82,6 +80,12 @@ class Rebuilt:
     reaches: int
     """Up to when something was received: what came later, if anything did, is in no backup."""
 
+    last_us: int | None
+    """The last commit that was replayed; nothing if all that it has was in the base."""
+    reached: bool
+    """False if no commit after the moment is in the backups, so that all there is was given."""
+    wal_segments: int
+
     holds: dict[str, Any]
     used_keys: tuple[str, ...]
 
@@ -92,18 +96,18 @@ def plan(source: Source, wanted: Wanted) -> Chain:
         raise click.ClickException(f"{_time(wanted.at)} has not come yet. {NOTHING_CHANGED}")
     entries = source.entries()
     restored = restore_chain.restores(source.facts())
-    chain = restore_chain.choose(entries, restored, what=source.what, at=wanted.at, base=wanted.base)
-    missing = source.missing((*chain.bases, *chain.wal))
-    if missing is not None:
-        raise click.ClickException(
-            f"{source.folder / missing.file} is missing or not whole: put it back from a copy, or begin from "
-            f"an older backup with --base ID (see `ballot backup list`). {NOTHING_CHANGED}"
-        )
+    chain = restore_chain.choose(
+        entries, restored, what=source.what, at=wanted.at, base=wanted.base, flaw=source.flaw
+    )
+    for entry in chain.bases:
+        why = source.flaw(entry)
+        if why is not None:
+            raise click.ClickException(
+                f"{source.folder / entry.file} {why}: put that right, or begin from an older backup with "
+                f"--base ID (see `ballot backup list`). {NOTHING_CHANGED}"
+            )
     if chain.gap is not None and (wanted.at is None or wanted.at > chain.reaches):
-        raise click.ClickException(
-            f"The WAL segment {chain.gap} is missing, so that nothing after {_time(chain.reaches)} can be "
-            f"restored: put it back, or ask for what came before with --at. {NOTHING_CHANGED}"
-        )
+        raise unusable(chain.gap, chain.reaches)
     return chain
 
 
@@ -122,13 +126,9 @@ def rebuild(
             with source.opened(entry, advance=advance) as stream:
                 step.bytes += unpack(stream, scratch.parts / str(number))
             parts.append(scratch.parts / str(number))
-        for entry in chain.wal:
-            with source.opened(entry, advance=advance) as stream:
-                step.bytes += copy(stream, scratch.wal / (entry.segment or entry.id))
-        step.note = f"{len(chain.bases)} base, {len(chain.wal)} WAL"
-    reaches = max(chain.reaches, _add_what_was_not_sealed(source, chain, scratch))
-    for name, text in chain.histories.items():
-        (scratch.wal / name).write_text(text, "utf-8")
+        archive = Archive(source, chain, scratch)
+        step.bytes += archive.open(wanted.at, advance=advance)
+        step.note = f"{len(chain.bases)} base, {archive.opened} WAL"
     with steps.step(f"{what}: put them together") as step:
         _same_version(parts[0], scratch, what)
         if system is not None and system_identifier(parts[0]) != system:
@@ -138,35 +138,29 @@ def rebuild(
             )
         scratch.combine(parts)
         step.bytes = sum(path.stat().st_size for path in scratch.server.data.rglob("*") if path.is_file())
-    with steps.step(f"{what}: replay the WAL"):
-        replayed = _replay(scratch, wanted, chain)
+    with steps.step(f"{what}: replay the WAL") as step:
+        replayed, reached = archive.replay(wanted.at)
+        step.note = f"{archive.opened} WAL, up to {said_time(archive.last_us)}"
     with steps.step(f"{what}: look at it"):
         (answer,) = scratch.ask(HOLDS[what])
         uses = USES[what]
         told = scratch.ask(*(f"SELECT ({asked})::text AS answer" for asked in uses.values()))
         used = tuple(name for name, said in zip(uses, told, strict=True) if said == "true")
-    return Rebuilt(chain, replayed, reaches, json.loads(answer), used)
+    return Rebuilt(
+        chain,
+        replayed,
+        archive.reaches,
+        archive.last_us,
+        reached,
+        archive.opened,
+        json.loads(answer),
+        used,
+    )
 
 
-def _add_what_was_not_sealed(source: Source, chain: Chain, scratch: Scratch) -> int:
-    """Where the backups end this home's spool may go on, without a gap; when the newest of it came."""
-    newest = 0
-    spooled = source.spooled() if chain.whole else {}
-    number = chain.next_segment
-    for name, path in spooled.items():
-        if chain.is_its(name) and restore_chain.segment_number(name) == number:
-            shutil.copyfile(path, scratch.wal / name)
-            number, newest = number + 1, int(path.stat().st_mtime * 1_000_000)
-    return newest
-
-
-def _replay(scratch: Scratch, wanted: Wanted, chain: Chain) -> Replayed:
-    """Step 4. An archive in which nothing was committed after the moment is replayed to its end."""
-    if wanted.at is not None:
-        at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=wanted.at)
-        with suppress(TargetNotReached):
-            return scratch.replay(at=at, timeline=chain.timeline)
-    return scratch.replay(at=None, timeline=chain.timeline)
+def said_time(last_us: int | None) -> str:
+    """The last commit, for a person."""
+    return "the base itself" if last_us is None else format_time(last_us, decimals=6)
 
 
 def take_over(scratch: Scratch, home: Home, actor: str, detail: dict[str, Any]) -> bool:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 START_WAIT_S: Final = 10.0
 ROOM_MARGIN: Final = 256 << 20
 BEFORE_MAX: Final = 1000
+MARKER: Final = "this-is-a-restore"
+"""A file in the place where something is restored: what has none is not ours to delete."""
 
 
 def now_us() -> int:

@@ -17,7 +17,7 @@ import redis
 
 from ballot.encoding import Malformed, b64decode, format_time
 from ballot.handoff import PUBLISHED_KEY, RECOVERING_KEY
-from ops.backup.restore_home import check_room
+from ops.backup.restore_home import MARKER, check_room
 from ops.backup.restore_source import NOTHING_CHANGED, Source
 from ops.backup.restore_unpacking import copy
 from ops.pinned import pinned_key
@@ -82,14 +82,17 @@ def rebuild(source: Source, entry: Entry, place: Path, steps: Steps, *, home: Ho
     check_room(place.parent, 3 * entry.bytes)
     for directory in ("secrets", "data", "run", "logs", "data/valkey", "data/valkey/appendonlydir"):
         (place / directory).mkdir(mode=0o700, parents=True)
+    (place / MARKER).touch(0o600)
     folder = server.data / "appendonlydir"
     with (
         steps.moving("queue: open the copy", entry.bytes) as (step, advance),
         source.opened(entry, advance=advance) as stream,
     ):
-        step.bytes = copy(stream, folder / BASE)
+        step.bytes = copy(stream, folder / BASE, durable=True)
     (folder / INCREMENT).touch(0o600)
+    # All of it must be on disk before the latch is: a queue that was latched and is empty looks restored.
     home_files.replace(folder / MANIFEST, f"file {BASE} seq 1 type b\nfile {INCREMENT} seq 1 type i\n")
+    home_files.sync_directory(server.data)
     with steps.step("queue: load it") as step:
         ballots = _load(server, home)
         step.note = f"{len(ballots)} ballots"

@@ -16,8 +16,11 @@ def as_text(report: dict[str, Any]) -> str:
     ]
     last = report["last_transaction"]
     lines.append(f"{what} is restored from {report['backups'][-1]}" + (f", up to {last}." if last else "."))
-    if report["asked"] is not None and report.get("reaches", report["asked"]) < report["asked"]:
-        lines.append(f"Nothing after {report['reaches']} has reached the backups.")
+    if not report.get("reached", True):
+        lines.append(
+            f"Nothing later is in the backups, all of whose WAL was replayed to come to {report['asked']}. "
+            f"The newest of it came at {report['reaches']}: what was committed after that is not here."
+        )
     lines += [f"  {name}: {_held(value)}" for name, value in sorted(report["holds"].items())]
     if "directory" in report:
         return "\n".join([*lines, f"It is in {report['directory']}; nothing else was changed."])

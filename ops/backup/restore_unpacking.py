@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ops.backup.sealed_file import DoesNotOpen
+from runtime.home import sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,14 +58,22 @@ def unpack(stream: Stream, into: Path) -> int:
     return written
 
 
-def copy(stream: Stream, into: Path) -> int:
-    """Write a content that is one file, such as a WAL segment, whole to `into`; its bytes."""
+def copy(stream: Stream, into: Path, *, durable: bool = False) -> int:
+    """Write a content that is one file, such as a WAL segment, whole to `into`; its bytes.
+
+    With `durable` it is on disk, under its name, when this returns.
+    """
     written = 0
     draft = into.with_name(f"{into.name}.opening")
     with os.fdopen(_made(draft), "wb") as file:
         while data := stream.read(BLOCK_BYTES):
             written += file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     draft.rename(into)
+    if durable:
+        sync_directory(into.parent)
     return written
 
 

@@ -29,7 +29,13 @@ DRILLED_DAYS = 90
 FILES_MAX = 20_000
 MAKE_KEYS = "ballot backup keys --out DIR, on a medium that is then taken away"
 DRILL = "ballot drill --key FILE ...: what was never restored is no backup"
-DRILLED = "SELECT max(at) FROM ballot.events WHERE kind = 'drill.performed'"
+FAILED = "read its report, recovery/*-drill.json, mend that, and drill again: runbook backups"
+#: A drill that ended in a difference was called performed, too, once.
+DRILLED = """
+SELECT max(at) FILTER (WHERE kind = 'drill.performed' AND detail->>'differences' = '0') AS done,
+       max(at) FILTER (WHERE kind = 'drill.failed' OR detail->>'differences' <> '0') AS failed
+  FROM ballot.events WHERE kind IN ('drill.performed', 'drill.failed')
+"""
 
 
 def backups(home: Path) -> Iterator[Finding]:
@@ -55,8 +61,9 @@ def backups(home: Path) -> Iterator[Finding]:
 
     async def drilled() -> list[Finding]:
         async with database(home, "voterdb") as connection:
-            at = await connection.fetchval(DRILLED)
-        return [tried(None if at is None else at.timestamp(), time.time())]
+            row = await connection.fetchrow(DRILLED)
+        done, failed = (None if at is None else at.timestamp() for at in (row["done"], row["failed"]))
+        return [tried(done, failed, time.time())]
 
     yield from looked("backups", drilled)
 
@@ -103,8 +110,11 @@ def verified(what: str, started_s: float | None, every_s: float, now_s: float) -
     )
 
 
-def tried(at_s: float | None, now_s: float) -> Finding:
-    """Judge the last drill."""
+def tried(at_s: float | None, failed_s: float | None, now_s: float) -> Finding:
+    """Judge the last drill that succeeded, and whether a later one failed."""
+    if failed_s is not None and (at_s is None or failed_s > at_s):
+        days = max(0, int((now_s - failed_s) // 86_400))
+        return Finding("backups", f"the last drill failed, {days} days ago", FAILED)
     if at_s is None:
         return Finding("backups", "never restored in a drill", DRILL)
     days = max(0, int((now_s - at_s) // 86_400))

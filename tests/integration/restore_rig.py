@@ -48,8 +48,9 @@ if TYPE_CHECKING:
 WAIT_S = 30.0
 BALLOT = "r-1"
 VOTERS = 12
+LATE = 5
 KINDS = (
-    "SELECT coalesce(string_agg(kind, ' ' ORDER BY seq), '') AS answer FROM ballot.events WHERE actor = 'rig'"
+    "SELECT coalesce(string_agg(kind, ' ' ORDER BY seq), '') AS answer FROM ballot.events WHERE actor = '{}'"
 )
 
 
@@ -81,9 +82,9 @@ class Ground:
             os.environ.clear()
             os.environ.update(before)
 
-    def rig_events(self, cluster_home: Home | None = None) -> list[str]:
+    def rig_events(self, cluster_home: Home | None = None, *, actor: str = "rig") -> list[str]:
         """The rig's own lines in a stopped voterdb, in order."""
-        (answer,) = ask(PostgresServer(cluster_home or self.home, "voterdb"), KINDS)
+        (answer,) = ask(PostgresServer(cluster_home or self.home, "voterdb"), KINDS.format(actor))
         return answer.split()
 
     def changed(self) -> dict[str, tuple[int, float]]:
@@ -108,6 +109,8 @@ class Origin:
     """After the full backup, before the first vote."""
     later: str
     """After the line `after`, before the line `last`."""
+    late: str
+    """After the line `late-4` of five, each at the end of a segment; all five were sealed at once, later."""
 
     def copied(self, directory: Path, *started: str) -> Ground:
         """A home and a target of a test's own, in which only the servers named in `started` may be started.
@@ -155,6 +158,9 @@ def _make(directory: Path) -> Origin:
             back_up(ground, running, "userdb", full=True)
             back_up(ground, running, "queue")
             no_vote = _now()
+        late = _while_the_target_was_away(running)
+        with receiving(ground, running) as archive:
+            until(lambda: len(list((target / "voterdb").glob("*-wal-*.sealed"))) >= LATE)
             _everyone_votes(home, running, codes)
             write(running, "added")
             incremental = back_up(ground, running, "voterdb")
@@ -165,7 +171,17 @@ def _make(directory: Path) -> Origin:
             switch(running, archive, ground)
             write(running, "last")
             until(lambda: b"last" in _spooled(archive))
-    return Origin(ground, full, incremental, between, no_vote, later)
+    return Origin(ground, full, incremental, between, no_vote, later, late)
+
+
+def _while_the_target_was_away(running: Servers) -> str:
+    """Nobody receives: each line fills a segment, and the next one comes later; after the last but one."""
+    moments = []
+    for number in range(1, LATE + 1):
+        write(running, f"late-{number}", actor="late")
+        moments.append(_now())
+        ClusterSource(running, "voterdb").switch_wal(None)
+    return moments[-2]
 
 
 def _everyone_votes(home: Home, running: Servers, codes: Path) -> None:
@@ -183,13 +199,13 @@ def back_up(ground: Ground, running: Servers, what: What, *, full: bool = False)
     return make(place, running, full=full, manner=Manner(), wait_s=WAIT_S)
 
 
-def write(running: Servers, kind: str) -> None:
+def write(running: Servers, kind: str, *, actor: str = "rig") -> None:
     """Write one line into voterdb's audit log."""
 
     async def run() -> None:
         connection = await postgres.connect(running, "voterdb", OWNER)
         try:
-            await connection.execute("INSERT INTO ballot.events (kind, actor) VALUES ($1, 'rig')", kind)
+            await connection.execute("INSERT INTO ballot.events (kind, actor) VALUES ($1, $2)", kind, actor)
         finally:
             await connection.close()
 
@@ -214,7 +230,7 @@ def receiving(ground: Ground, running: Servers) -> Iterator[WalArchive]:
 def switch(running: Servers, archive: WalArchive, ground: Ground) -> None:
     """Have the segment that is being written finished, and wait until it is sealed."""
     sealed = len(list((ground.target / "voterdb").glob("*-wal-*")))
-    ClusterSource(running, "voterdb").switch_wal()
+    ClusterSource(running, "voterdb").switch_wal(None)
     until(lambda: len(list((ground.target / "voterdb").glob("*-wal-*.sealed"))) > sealed)
 
 

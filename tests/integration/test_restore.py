@@ -25,6 +25,7 @@ from runtime.servers import Servers, servers
 from tests.conftest import ballot_command
 from tests.integration.restore_rig import (
     BALLOT,
+    LATE,
     VOTERS,
     Ground,
     Origin,
@@ -96,6 +97,58 @@ def test_a_moment_in_the_past_has_what_was_before_and_not_what_came_after(
     assert ground.changed() == before
 
 
+def test_a_moment_whose_wal_was_sealed_late_has_all_that_was_before(
+    origin: Origin, ground: Ground, tmp_path: Path
+) -> None:
+    """Five segments were sealed at once, after all five commits: four of those are before the moment."""
+    out = tmp_path / "out" / "data" / "voterdb"
+    out.parent.mkdir(parents=True)
+    restored = ground.restore("voterdb", "--at", origin.late, "--base", origin.full.id, "--to", out)
+    assert restored.exit_code == 0, restored.output
+    made = Home(tmp_path / "out")
+    assert ground.rig_events(made, actor="late") == [f"late-{number}" for number in range(1, LATE)]
+    report = report_of(ground)
+    assert report["reached"]
+    assert report["last_transaction"] <= origin.late
+    assert report["last_transaction"] in restored.output
+
+
+def test_a_directory_in_the_way_that_no_restore_made_is_left_alone(ground: Ground, tmp_path: Path) -> None:
+    """`--to X` works in `X.restoring`; what somebody else keeps there is not deleted."""
+    mine = tmp_path / "keep.restoring"
+    mine.mkdir()
+    (mine / "precious").write_text("yes")
+    for what in WHATS:
+        refused = ground.restore(what, "--to", tmp_path / "keep")
+        assert refused.exit_code == 1
+        assert "no restore made it" in refused.output
+    assert (mine / "precious").read_text() == "yes"
+
+
+@pytest.mark.long
+def test_a_missing_segment_is_said_with_the_moment_that_can_still_be_had(
+    origin: Origin, ground: Ground, tmp_path: Path
+) -> None:
+    """Each sentence names a moment; at most the second of them is exact, and asked for, it is restored."""
+    folder = ground.target / "voterdb"
+    segments = sorted(folder.glob("*-wal-*"), key=lambda path: path.name.rpartition("-")[2])
+    segments[3].unlink()
+    said = ground.restore("voterdb", "--base", origin.full.id).output
+    assert segments[3].name in said
+    for number in range(2):
+        moment = said.partition("with --at ")[2].partition("Z")[0] + "Z"
+        out = tmp_path / str(number) / "data" / "voterdb"
+        out.parent.mkdir(parents=True)
+        told = ground.restore("voterdb", "--base", origin.full.id, "--at", moment, "--to", out)
+        if told.exit_code == 0:
+            lines = ground.rig_events(Home(tmp_path / str(number)), actor="late")
+            assert lines == [f"late-{each}" for each in range(1, len(lines) + 1)]
+            assert 0 < len(lines) < LATE
+            return
+        said = told.output
+    pytest.fail(said)
+
+
 def test_what_cannot_be_restored_is_one_sentence_and_changes_nothing(origin: Origin, ground: Ground) -> None:
     """A wrong key, a missing increment, a flipped bit, a cut file, a moment out of reach, another file."""
     before = ground.changed()
@@ -132,7 +185,7 @@ def test_what_cannot_be_restored_is_one_sentence_and_changes_nothing(origin: Ori
     increment.write_bytes(whole)
     wal = sorted(folder.glob("*-wal-*"))
     wal[-1].unlink()
-    assert f"{wal[-1]} is missing" in refused()
+    assert f"({wal[-1].name}) is missing or not whole, so that nothing after" in refused()
 
 
 def test_nobody_may_be_using_the_servers(ground: Ground) -> None:
@@ -221,6 +274,7 @@ def test_another_installations_backups_are_not_put_in_its_place(
         assert other.changed() == before
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_it_is_run_again(ground: Ground) -> None:
     """SIGKILL while it works leaves the old in place; the next run clears up and restores."""
     command = [ballot_command(), "backup", "restore", "voterdb", "--key", str(ground.key("voterdb"))]

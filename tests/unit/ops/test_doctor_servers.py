@@ -164,9 +164,11 @@ def test_the_age_of_what_was_verified() -> None:
 
 def test_a_backup_that_was_never_restored_is_none() -> None:
     """A drill counts for a quarter of a year."""
-    assert not backups.tried(None, 0).ok
-    assert backups.tried(0, 30 * DAY_S).ok
-    assert not backups.tried(0, 91 * DAY_S).ok
+    assert not backups.tried(None, None, 0).ok
+    assert backups.tried(0, None, 30 * DAY_S).ok
+    assert not backups.tried(0, None, 91 * DAY_S).ok
+    assert not backups.tried(0, DAY_S, 30 * DAY_S).ok
+    assert backups.tried(2 * DAY_S, DAY_S, 30 * DAY_S).ok
 
 
 def test_a_private_half_in_the_home_is_found(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,15 @@ import pytest
 from ops.backup import drill_loss
 from ops.backup.catalogue import Entry
 from ops.backup.drill_loss import Holding
-from ops.backup.restore_chain import Restored, choose, restores, segment_number
+from ops.backup.restore_chain import (
+    BEYOND,
+    Restored,
+    choose,
+    lsn_of,
+    restores,
+    segment_number,
+    size_of_segments,
+)
 from ops.backup.restore_unpacking import Stream, unpack
 from ops.backup.sealed_file import DoesNotOpen
 
@@ -69,7 +78,7 @@ def test_the_newest_state_takes_the_chain_and_all_wal_after_it() -> None:
     chain = choose([full, added, *segments], (), what="voterdb")
     assert chain.bases == (full, added)
     assert [segment_number(each.segment or "") for each in chain.wal] == [20, 21, 22]
-    assert (chain.next_segment, chain.reaches, chain.gap, chain.whole) == (23, 13 * MINUTE, None, True)
+    assert (chain.next_segment, chain.reaches, chain.gap, chain.more) == (23, 13 * MINUTE, None, ())
 
 
 def test_a_moment_takes_the_newest_base_before_it_and_little_wal_after_it() -> None:
@@ -80,7 +89,51 @@ def test_a_moment_takes_the_newest_base_before_it_and_little_wal_after_it() -> N
     chain = choose([full, added, *segments], (), what="voterdb", at=5 * MINUTE)
     assert chain.bases == (full,)
     assert [segment_number(each.segment or "") for each in chain.wal] == [*range(10, 19)]
-    assert not chain.whole
+    assert [segment_number(each.segment or "") for each in chain.more] == [*range(19, 40)]
+    assert chain.next_segment == 40
+
+
+def test_wal_that_was_sealed_late_stands_ready_behind_what_should_be_enough() -> None:
+    """Ten segments sealed at once say nothing of when their commits were: none of them is left out."""
+    full = base(0, 10)
+    chain = choose([full, *(wal(20, number) for number in range(11, 21))], (), what="voterdb", at=5 * MINUTE)
+    assert [segment_number(each.segment or "") for each in (*chain.wal, *chain.more)] == [*range(11, 21)]
+    assert len(chain.wal) == BEYOND + 1
+
+
+def test_wal_that_cannot_be_used_is_a_gap_and_another_copy_of_it_closes_the_gap() -> None:
+    """Whether the file or the key is missing, also where nothing follows; what failed is the last choice."""
+    full, before, lost = base(0, 10), wal(1, 11), wal(2, 12)
+    chain = choose([full, before, lost], (), what="x", flaw=lambda each: "is lost" if each is lost else None)
+    assert (chain.wal, chain.gap) == ((before,), f"The WAL segment {lost.segment} () is lost")
+    assert chain.reaches == MINUTE
+    copy = wal(3, 12)
+    chain = choose(
+        [full, before, copy, lost], (), what="x", flaw=lambda each: "is lost" if each is lost else None
+    )
+    assert (chain.wal, chain.gap) == ((before, copy), None)
+    proven = replace(wal(1, 12), verified=True)
+    failed = replace(wal(4, 12), verified=False)
+    assert choose([full, before, proven, copy, failed], (), what="x").wal == (before, proven)
+    assert choose([full, before, failed], (), what="x").wal == (before, failed)
+
+
+def test_segments_of_another_size_are_put_in_order() -> None:
+    """The list says how large they are: `initdb --wal-segsize=64`, 64 of them in a log."""
+    size = 64 << 20
+    names = [f"{1:08X}{number // 64:08X}{number % 64:08X}" for number in range(62, 67)]
+    places = [lsn_of(name, size) for name in names]
+    full = replace(base(0, 0), start_lsn=places[0][0], end_lsn=places[0][0])
+    sealed = [
+        replace(wal(minute, 0), id=name, segment=name, start_lsn=at[0], end_lsn=at[1])
+        for minute, (name, at) in enumerate(zip(names, places, strict=True))
+    ]
+    chain = choose([full, *sealed], (), what="voterdb")
+    assert ([each.segment for each in chain.wal], chain.gap) == (names, None)
+    assert (chain.segment_bytes, chain.next_segment) == (size, 67)
+    assert size_of_segments(places[0][0], names[0]) == size
+    assert size_of_segments("0/4000028", "000000010000000000000004") == 16 << 20
+    assert size_of_segments("5/28", "000000010000000500000000") is None  # any size would do
 
 
 def test_a_backup_that_failed_its_verification_is_passed_over_unless_named() -> None:
@@ -108,7 +161,7 @@ def test_a_gap_in_the_wal_is_named_and_nothing_after_it_is_taken() -> None:
     full = base(0, 10)
     segments = [wal(minute, minute + 10) for minute in (1, 2, 4, 5)]
     chain = choose([full, *segments], (), what="voterdb")
-    assert chain.gap == "00000001000000000000000D"
+    assert chain.gap == "The WAL segment 00000001000000000000000D is missing"
     assert chain.reaches == 2 * MINUTE
     assert [segment_number(each.segment or "") for each in chain.wal] == [11, 12]
 
