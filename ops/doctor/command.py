@@ -20,6 +20,7 @@ from ops.doctor.page import page
 from ops.doctor.permissions import permissions
 from ops.doctor.served import served
 from ops.doctor.settings import settings
+from ops.doctor.trusted import trusted
 from ops.doctor.versions import versions
 from runtime import built_page
 
@@ -33,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     secrets,
     desk_key,
     versions,
+    trusted,
     durability,
     permissions,
     disk,
@@ -50,9 +52,9 @@ def doctor(*, as_json: bool, url: str | None) -> None:
 
     Looked at: the voter's page (built, whole, each file's SHA-256, its version; the same files as they are
     served, where --url or BALLOT_PUBLIC_URL answers), every process's settings, BALLOT_HOME and its secrets
-    (there, their owner's alone), the desk's and the complaints key (published and genuine), versions; of the
-    servers that run durability, roles and users, clocks; room on disk; backups. Of a server that does not run
-    it is said that it was not looked at.
+    (there, their owner's alone), the desk's and the complaints key (published and genuine), versions; whether
+    the home's servers are there and the queue is trusted; of the servers that run durability, rights, users,
+    clocks; room on disk; backups. Of a server that does not run it is said that it was not looked at.
 
     Nothing is made, started or changed. The exit code is 0 when nothing must change, else 1.
     """

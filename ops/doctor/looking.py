@@ -16,6 +16,7 @@ from runtime import postgres, valkey
 from runtime.addresses import configured
 from runtime.embedded import Embedded
 from runtime.home import Home
+from runtime.nodes import Nodes
 from runtime.servers import Servers
 
 if TYPE_CHECKING:
@@ -66,6 +67,18 @@ async def queue(folder: Path, user: str = "checker") -> AsyncIterator[Any]:
         yield client
     finally:
         await client.aclose()
+
+
+@asynccontextmanager
+async def primaries(folder: Path, user: str) -> AsyncIterator[Nodes]:
+    """A connection to each primary of the queue, if it runs and this home may log in."""
+    servers, running = as_they_are(folder)
+    _may(servers, running, "valkey", user)
+    nodes = Nodes(servers, user)
+    try:
+        yield nodes
+    finally:
+        await nodes.aclose()
 
 
 @asynccontextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ops.doctor import rights
 from ops.doctor.finding import Finding
+from ops.doctor.kept_rights import KEPT
 from ops.doctor.looking import database, looked, queue
 from runtime.addresses import ADMIN, CLUSTERS, OWNER
 from runtime.preparation import VALKEY, migration_files
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 ACL_FILE = VALKEY / "users.acl"
 RUN_ONCE = "run any `ballot` command on the machine that holds the owner's and the admin's passwords"
 TAKE_AWAY = "find out who gave it, and take it away"
+NAMED_MAX = 20
 
 _ROLE = re.compile(r"CREATE ROLE (\w+) LOGIN")
 _REVOKED = re.compile(r"REVOKE EXECUTE ON FUNCTION\s+(.*?)\s+FROM PUBLIC", re.DOTALL)
@@ -34,13 +37,6 @@ PUBLIC_MAY = """
 SELECT f FROM unnest($1::text[]) AS f WHERE EXISTS (
   SELECT FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
    WHERE p.oid = f::regprocedure AND a.grantee = 0 AND a.privilege_type = 'EXECUTE')
-"""
-#: Tables that must be insert-only: nobody but their owner may change or empty one of them.
-CHANGEABLE = """
-SELECT DISTINCT grantee::text || ' may ' || lower(privilege_type) || ' ' || table_schema || '.' || table_name
-  FROM information_schema.role_table_grants
- WHERE table_schema IN ('ballot', 'people') AND grantee <> $1
-   AND privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES')
 """
 
 
@@ -73,13 +69,13 @@ async def _look(connection: asyncpg.Connection, cluster: Cluster) -> AsyncIterat
     named = [name for each in _REVOKED.findall(text) for name in _FUNCTION.findall(each)]
     may = [row[0] for row in await connection.fetch(PUBLIC_MAY, named)]
     wrong += [Finding("permissions", f"{cluster}: everybody may call {name}", RUN_ONCE) for name in may]
-    grants = [row[0] for row in await connection.fetch(CHANGEABLE, OWNER)]
-    wrong += [Finding("permissions", f"{cluster}: {grant}", TAKE_AWAY) for grant in grants]
+    wrong += compared(cluster, await rights.found(connection), KEPT[cluster])
     for finding in wrong:
         yield finding
     if not wrong:
         said = (
-            f"{len(found)} roles as the migrations make them; {len(named)} functions are taken from everybody"
+            f"{len(found)} roles as the migrations make them; {len(named)} functions taken from everybody;"
+            f" {len(KEPT[cluster])} rights, and no others"
         )
         yield Finding("permissions", f"{cluster}: {said}")
 
@@ -93,6 +89,26 @@ def roles(cluster: str, found: dict[str, bool], wanted: set[str]) -> Iterator[Fi
             yield Finding("permissions", f"{cluster}: the role {name} is none of ours", TAKE_AWAY)
     for name in sorted(name for name in found.keys() & wanted if found[name]):
         yield Finding("permissions", f"{cluster}: the role {name} may do anything", TAKE_AWAY)
+
+
+def compared(cluster: str, found: frozenset[str], kept: frozenset[str]) -> list[Finding]:
+    """Compare the rights in a cluster with those that the migrations give, at most some of each.
+
+    A right to a function of PostgreSQL itself may be missing: not every owner may give it.
+    """
+    more = [f"{cluster}: {right}, by no migration" for right in sorted(found - kept)]
+    less = [
+        f"{cluster}: no longer so: {right}" for right in sorted(kept - found) if "pg_catalog." not in right
+    ]
+    return [
+        *(Finding("permissions", says, TAKE_AWAY) for says in _few(more)),
+        *(Finding("permissions", says, RUN_ONCE) for says in _few(less)),
+    ]
+
+
+def _few(lines: list[str]) -> list[str]:
+    more = len(lines) - NAMED_MAX
+    return lines if more <= 0 else [*lines[:NAMED_MAX], f"{lines[0].partition(':')[0]}: and {more} more"]
 
 
 def users(lines: list[str], file: str) -> Iterator[Finding]:
@@ -111,6 +127,9 @@ def users(lines: list[str], file: str) -> Iterator[Finding]:
         elif more := found[name] - wanted[name] - {"on"}:
             said = f"queue: the user {name} may more than users.acl says: {' '.join(sorted(more))}"
             wrong.append(Finding("permissions", said, RUN_ONCE))
+        elif (hashes := _hashes(lines, name)) > 1:
+            said = f"queue: the user {name} has {hashes} passwords"
+            wrong.append(Finding("permissions", said, TAKE_AWAY))
         elif less := wanted[name] - found[name] - {"on"}:
             said = f"queue: the user {name} may less than users.acl says: {' '.join(sorted(less))}"
             wrong.append(Finding("permissions", said, RUN_ONCE))
@@ -122,6 +141,11 @@ def _rules(line: str) -> tuple[str, frozenset[str]]:
     _, name, *rest = re.findall(r"\([^)]*\)|\S+", line)
     kept = {_spelt(rule) for rule in rest if not rule.startswith(("#", ">", "!"))}
     return name, frozenset(kept - {"sanitize-payload", "resetchannels", "resetkeys", "-@all", "allkeys"})
+
+
+def _hashes(lines: list[str], name: str) -> int:
+    """How many passwords a user may log in with."""
+    return sum(rule.startswith("#") for line in lines if line.split()[1] == name for rule in line.split()[2:])
 
 
 def _spelt(rule: str) -> str:

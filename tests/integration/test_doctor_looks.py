@@ -1,11 +1,16 @@
 """The doctor looks at running servers as they are: ours are well, and what somebody changed is named."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from ops.doctor import clock, disk, durability, permissions, versions
+from ballot import handoff
+from ops.doctor import clock, disk, durability, permissions, rights, trusted, versions
+from ops.doctor.kept_rights import KEPT
+from ops.doctor.looking import CHECKER
 from runtime import postgres, valkey
+from runtime.addresses import CLUSTERS
 from runtime.home import URL_VARIABLES
 from tests.conftest import Stack
 
@@ -56,6 +61,121 @@ async def test_what_somebody_changed_is_named(stack: Stack) -> None:
         "voterdb: the role eve is none of ours",
         "voterdb: everybody may call pg_catalog.lo_create(oid)",
         "queue: the user eve is none of ours",
+    ]
+
+
+async def test_the_kept_rights_are_those_of_the_migrations(stack: Stack) -> None:
+    """A cluster just made has each right that is kept, and no other; a grant in a migration adds its line."""
+    found = {}
+    for cluster in CLUSTERS:
+        connection = await postgres.connect(stack.servers, cluster, CHECKER[cluster])
+        try:
+            found[cluster] = await rights.found(connection)
+        finally:
+            await connection.close()
+
+    assert {cluster: sorted(found[cluster] - KEPT[cluster]) for cluster in CLUSTERS} == {
+        "voterdb": [],
+        "userdb": [],
+    }
+    assert {cluster: sorted(KEPT[cluster] - found[cluster]) for cluster in CLUSTERS} == {
+        "voterdb": [],
+        "userdb": [],
+    }
+
+
+GIVEN = {
+    "UPDATE, DELETE ON ballot.votes": "ballot_monitor",
+    "INSERT ON ballot.votes": "ballot_desk",
+    "UPDATE (sealed) ON ballot.votes": "PUBLIC",
+    "EXECUTE ON FUNCTION ballot.worker_marks": "ballot_monitor",
+    "CREATE ON SCHEMA ballot": "ballot_trimmer",
+    "ballot_worker": "ballot_monitor",
+}
+
+
+async def test_rights_that_somebody_gave_are_named(stack: Stack) -> None:
+    """On tables, columns, functions and schemas, to everybody, by membership; and one that was taken away."""
+    owner = await postgres.connect(stack.servers, "voterdb", "ballot_owner")
+    admin = valkey.connect(stack.servers, "admin")
+    [line] = [each for each in await admin.acl_list() if each.split()[1] == "checker"]
+    try:
+        for right, role in GIVEN.items():
+            await owner.execute(f"GRANT {right} TO {role}")
+        await owner.execute("REVOKE SELECT ON ballot.events FROM ballot_desk")
+        await admin.execute_command("ACL", "SETUSER", "checker", ">another")
+        found = await _changes(stack)
+    finally:
+        for right, role in GIVEN.items():
+            await owner.execute(f"REVOKE {right} FROM {role}")
+        await owner.execute("GRANT SELECT ON ballot.events TO ballot_desk")
+        await admin.execute_command("ACL", "SETUSER", "checker", "<another")
+        await owner.close()
+        assert [each for each in await admin.acl_list() if each.split()[1] == "checker"] == [line]
+        await admin.aclose()
+
+    assert found == [
+        "voterdb: ballot_desk may insert ballot.votes, by no migration",
+        "voterdb: ballot_monitor is a member of ballot_worker, by no migration",
+        "voterdb: ballot_monitor may delete ballot.votes, by no migration",
+        "voterdb: ballot_monitor may execute ballot.worker_marks/0, by no migration",
+        "voterdb: ballot_monitor may update ballot.votes, by no migration",
+        "voterdb: ballot_trimmer may create schema ballot, by no migration",
+        "voterdb: everybody may update ballot.votes.sealed, by no migration",
+        "voterdb: no longer so: ballot_desk may select ballot.events",
+        "queue: the user checker has 2 passwords",
+    ]
+    assert await _changes(stack) == []
+
+
+async def test_a_queue_that_takes_no_votes_is_named(stack: Stack, ballot_id: str) -> None:
+    """No worker's word for this run of an opened ballot's queue, a refusal of it, a recovery not finished."""
+    admin = valkey.connect(stack.servers, "admin")
+    owner = await postgres.connect(stack.servers, "voterdb", "ballot_owner")
+    info = await admin.info("server") | await admin.info("replication")
+    run = handoff.run_name(str(info["run_id"]), str(info["master_replid"]))
+    kept: Any = await admin.hgetall(handoff.TRUST_KEY)
+    event = """
+        INSERT INTO ballot.events (kind, actor, detail)
+        VALUES ($1, 'test', jsonb_build_object('run_id', $2::text, 'faults', '["it forgot a vote"]'::jsonb))
+    """
+
+    async def look() -> list[str]:
+        found = await asyncio.to_thread(lambda: list(trusted.trusted(stack.home.path)))
+        return [f"{each.says.partition(': ')[2] or each.says}; {each.change}" for each in found]
+
+    try:
+        await admin.delete(handoff.TRUST_KEY)
+        await owner.execute(
+            "INSERT INTO ballot.ballots (ballot, kind, shards, definition, definition_sha256)"
+            " VALUES ($1, 'probe', 1, '', sha256(''))",
+            ballot_id,
+        )
+        await owner.execute(
+            "INSERT INTO ballot.lifecycle (ballot, kind, opens_us, closes_us) VALUES ($1, 'armed', 1, 2)",
+            ballot_id,
+        )
+        unvouched = await look()
+        await owner.execute(event, "trust_refused", run)
+        refused = await look()
+        await owner.execute(event, "trust_given", run)
+        await admin.hset(handoff.TRUST_KEY, run, "1")
+        vouched = await look()
+        await admin.set(handoff.RECOVERING_KEY, "1")
+        recovering = await look()
+    finally:
+        await admin.delete(handoff.RECOVERING_KEY, handoff.TRUST_KEY)
+        if kept:
+            await admin.hset(handoff.TRUST_KEY, mapping=kept)
+        await admin.aclose()
+        await owner.close()
+
+    assert unvouched == [f"no worker has vouched for this run, so no vote is taken; {trusted.VOUCH}"]
+    assert refused == ["a worker refuses it (it forgot a vote); ballot recover"]
+    assert vouched == ["a worker has vouched for this run of it; "]
+    assert recovering == [
+        "a recovery or a restore of it was begun and is not finished; ballot recover",
+        "a worker has vouched for this run of it; ",
     ]
 
 
