@@ -13,6 +13,7 @@ import click
 
 from ops.check import findings, opening, receipts, recovered, report, result, roots, store_side, totals
 from ops.check.findings import Finding, Kind
+from ops.check.ip_records import check_ip_records
 from ops.check.queue_side import QueueSide, ShardState, published
 from ops.check.receipts import published_key
 from ops.check.scratch import scratch
@@ -160,6 +161,7 @@ async def examine(home: Home, running: Servers, wanted: Wanted) -> Outcome:
             async with connection.transaction(isolation="repeatable_read", readonly=True):  # (2)
                 record = await store_side.read_record(connection, wanted.ballot)
                 early += await _read_store(connection, home, wanted, record, tables)
+                early += await check_ip_records(connection, wanted.ballot)
                 if wanted.signatures:
                     early += await _check_signed(connection, home, wanted, record)
             early += _read_files(wanted, tables)

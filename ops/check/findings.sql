@@ -40,7 +40,8 @@ CREATE TABLE crossed AS
 CREATE TABLE unregistered AS
     SELECT v.rowid AS id FROM votes v INDEXED BY votes_by_digest
       WHERE NOT EXISTS (SELECT 1 FROM register g
-        WHERE g.kept = substr(v.digest, 1, 16) AND g.digest = v.digest AND g.uin = v.uin AND g.shard = v.shard);
+        WHERE g.kept = substr(v.digest, 1, 16) AND g.digest = v.digest AND g.uin = v.uin AND g.shard = v.shard
+        AND g.channel = v.channel);
 
 -- view
 CREATE TABLE foreign_credentials AS
@@ -61,15 +62,15 @@ CREATE VIEW numbers AS
 
 -- view
 CREATE TABLE unnumbered AS
-    SELECT s.shard, (SELECT count(*) FROM votes v WHERE v.shard = s.shard AND v.number IS NULL)
-      + (SELECT count(*) FROM unstored_numbers u WHERE u.shard = s.shard AND u.number IS NULL) AS votes
+    SELECT s.shard, (SELECT count(*) FROM votes v WHERE v.shard = s.shard AND v.number IS NULL AND v.place <
+      coalesce((SELECT min(n.place) FROM votes n WHERE n.shard = s.shard AND n.number IS NOT NULL), v.place + 1)) AS votes
     FROM states s;
 
 -- view
 CREATE TABLE gaps AS
     SELECT s.shard, s.first, coalesce((SELECT min(n.number) FROM numbers n WHERE n.shard = s.shard AND n.number > s.first),
       t.number + 1) - 1 AS last
-    FROM (SELECT shard, 1 AS first FROM states
+    FROM (SELECT shard, 1 + votes AS first FROM unnumbered
       UNION SELECT v.shard, v.number + 1 FROM votes v WHERE v.number IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM votes w WHERE w.shard = v.shard AND w.number = v.number + 1)
       UNION SELECT u.shard, u.number + 1 FROM unstored_numbers u WHERE u.number IS NOT NULL
@@ -78,9 +79,36 @@ CREATE TABLE gaps AS
     WHERE NOT EXISTS (SELECT 1 FROM numbers n WHERE n.shard = s.shard AND n.number = s.first);
 
 -- view
+CREATE TABLE numbered AS
+    SELECT shard, min(place) AS first_place FROM votes INDEXED BY votes_by_number WHERE number IS NOT NULL GROUP BY shard;
+
+-- view
+CREATE TABLE disorder AS
+    SELECT b.*, (SELECT n.place FROM votes n WHERE n.shard = b.shard AND n.number > b.number ORDER BY n.number LIMIT 1) AS later,
+      (SELECT n.place FROM votes p JOIN votes n ON n.shard = p.shard AND n.number < p.number WHERE p.rowid = b.before
+        ORDER BY n.number DESC LIMIT 1) AS earlier
+    FROM (SELECT rowid AS id, shard, number, place, lag(place) OVER neighbour AS before_place, lag(rowid) OVER neighbour AS before
+      FROM votes INDEXED BY votes_by_number WHERE number IS NOT NULL
+      WINDOW neighbour AS (PARTITION BY shard ORDER BY number, place)) b
+    WHERE b.before_place >= b.place;
+
+-- view
 CREATE TABLE unexplained_gaps AS
-    SELECT g.shard, g.first, g.last FROM gaps g
-      WHERE NOT EXISTS (SELECT 1 FROM accounted a WHERE a.shard = g.shard AND a.first <= g.first AND a.last >= g.last);
+    SELECT p.shard, p.first, coalesce((SELECT min(a.first) - 1 FROM accounted a
+        WHERE a.shard = p.shard AND a.first > p.first AND a.first <= p.last), p.last) AS last
+    FROM (SELECT shard, first, last FROM gaps
+      UNION SELECT g.shard, a.last + 1, g.last FROM gaps g
+        JOIN accounted a ON a.shard = g.shard AND a.last >= g.first AND a.last < g.last) p
+    WHERE coalesce((SELECT a.last FROM accounted a WHERE a.shard = p.shard AND a.first <= p.first
+      ORDER BY a.first DESC LIMIT 1), 0) < p.first;
+
+-- view
+CREATE TABLE vanished AS
+    SELECT p.digest, p.shard, coalesce((SELECT max(g.at_us) FROM numbers_given_up g WHERE g.shard = p.shard), 0) > p.last_us AS before
+    FROM repeated p
+    WHERE NOT EXISTS (SELECT 1 FROM votes v WHERE v.digest = p.digest)
+    AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.digest = p.digest)
+    AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.digest = p.digest);
 
 -- view
 CREATE TABLE minutes AS
@@ -132,17 +160,13 @@ SELECT c.reference, 'a receipt (line ' || c.line || '); no vote has its referenc
   WHERE NOT EXISTS (SELECT 1 FROM held h WHERE h.reference = c.reference);
 
 -- kind: LOST
-SELECT 'credential ' || hex(p.digest), 'sent again and told that its vote was taken; there is no vote of it' FROM repeated p
-  WHERE NOT EXISTS (SELECT 1 FROM votes v WHERE v.digest = p.digest)
-  AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.digest = p.digest)
-  AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.digest = p.digest)
-  AND NOT EXISTS (SELECT 1 FROM accounted);
+SELECT 'credential ' || hex(p.digest), 'sent again and told that its vote was taken; there is no vote of it' FROM vanished p
+  WHERE NOT p.before OR (SELECT count(*) FROM vanished w WHERE w.shard = p.shard AND w.before)
+    > (SELECT sum(g.last - g.first + 1) FROM numbers_given_up g WHERE g.shard = p.shard);
 
 -- kind: LOST
 SELECT 'shard ' || g.shard || ' number ' || g.first || CASE WHEN g.last > g.first THEN ' to ' || g.last ELSE '' END,
-  'an acceptance that the gate counted; no vote has its number' FROM unexplained_gaps g
-  WHERE (SELECT sum(h.last - h.first + 1) FROM unexplained_gaps h WHERE h.shard = g.shard)
-    > (SELECT votes FROM unnumbered u WHERE u.shard = g.shard);
+  'an acceptance that the gate counted; no vote has its number' FROM unexplained_gaps g;
 
 -- kind: LOST
 SELECT 'shard ' || e.shard || ' entry ' || e.entry, 'a return acknowledged in the queue and not stored' FROM entries e
@@ -281,7 +305,17 @@ SELECT reference, 'stored with another acceptance time than the gate''s' FROM cr
 SELECT v.reference, 'stored otherwise than in the queue (voter, credential, time, number or entry)' FROM votes v
   JOIN entries e ON e.reference = v.reference AND e.kind = 'vote'
   WHERE e.uin <> v.uin OR e.digest <> v.digest OR e.accepted_us <> v.accepted_us OR e.entry <> v.entry
-  OR (e.number IS NOT v.number AND v.number IS NOT NULL);
+  OR e.number IS NOT v.number;
+
+-- kind: ALTERED
+SELECT v.reference, 'has no number; an earlier vote of shard ' || v.shard || ' has one' FROM numbered n
+  JOIN votes v ON v.shard = n.shard AND v.number IS NULL AND v.place > n.first_place;
+
+-- kind: ALTERED
+SELECT v.reference, 'number and entry do not fit together: of its neighbours in shard ' || v.shard || ' they are in another order'
+  FROM votes v WHERE v.rowid IN (
+  SELECT id FROM disorder WHERE coalesce(before_place < later, 1) OR earlier >= place
+  UNION SELECT before FROM disorder WHERE coalesce(earlier < place, 1) OR before_place >= later);
 
 -- kind: ALTERED
 SELECT v.reference, 'the entry that it was stored from has another reference, or is no vote' FROM votes v
@@ -475,7 +509,15 @@ SELECT v.reference, 'the credential was never issued' FROM unregistered x JOIN v
 -- kind: REGISTER
 SELECT v.reference, 'the credential was issued to another voter, or for another shard' FROM unregistered x
   JOIN votes v ON v.rowid = x.id
-  WHERE EXISTS (SELECT 1 FROM register g WHERE g.kept = substr(v.digest, 1, 16) AND g.digest = v.digest);
+  WHERE EXISTS (SELECT 1 FROM register g WHERE g.kept = substr(v.digest, 1, 16) AND g.digest = v.digest)
+  AND NOT EXISTS (SELECT 1 FROM register g
+    WHERE g.kept = substr(v.digest, 1, 16) AND g.digest = v.digest AND g.uin = v.uin AND g.shard = v.shard);
+
+-- kind: REGISTER
+SELECT v.reference, 'its code was issued by another channel than ' || v.channel FROM unregistered x
+  JOIN votes v ON v.rowid = x.id
+  WHERE EXISTS (SELECT 1 FROM register g
+    WHERE g.kept = substr(v.digest, 1, 16) AND g.digest = v.digest AND g.uin = v.uin AND g.shard = v.shard);
 
 -- kind: REGISTER
 SELECT v.reference, 'the credential was revoked before the vote' FROM revocations k
@@ -528,8 +570,11 @@ SELECT reference, 'an edge gave it out; the recovery of the queue could not find
 
 -- note: numbers given up
 SELECT 'shard ' || g.shard || ' number ' || g.first || CASE WHEN g.last > g.first THEN ' to ' || g.last ELSE '' END,
-  'an acceptance that the recovery of the queue put on record as lost' FROM gaps g
-  WHERE NOT EXISTS (SELECT 1 FROM unexplained_gaps x WHERE x.shard = g.shard AND x.first = g.first);
+  'an acceptance that the recovery of the queue put on record as lost' FROM numbers_given_up g;
+
+-- note: numbers jumped over
+SELECT 'shard ' || s.shard || ' number ' || s.first || CASE WHEN s.last > s.first THEN ' to ' || s.last ELSE '' END,
+  'never given, or lost with the queue: its recovery went on behind them, so that none comes twice' FROM skipped s;
 
 -- note: without number
 SELECT 'shard ' || shard, votes || ' votes have no number: taken in, or stored, by an earlier version' FROM unnumbered

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROLE = "ballot_checker"
 
 VOTES = """
-SELECT shard, entry, uin, reference, accepted_us, credential_digest, sealed_sha256, number, sealed,
+SELECT shard, entry, uin, reference, accepted_us, credential_digest, sealed_sha256, number, channel, sealed,
 credential, nonce, signature FROM ballot.votes WHERE ballot = $1
 """
 QUARANTINE = """
@@ -39,7 +39,7 @@ RETURNS = """
 SELECT shard, entry, uin, method, counted, received_us, recorded_us FROM ballot.returns WHERE ballot = $1
 """
 RELEASES = "SELECT shard, entry, uin, reference FROM ballot.releases WHERE ballot = $1"
-REGISTER = "SELECT credential_digest, uin, shard FROM ballot.register WHERE ballot = $1"
+REGISTER = "SELECT credential_digest, uin, shard, channel FROM ballot.register WHERE ballot = $1"
 COUNTED_TO = "SELECT shard, entry FROM ballot.marks WHERE ballot = $1 AND side = 'turnout'"
 
 #: The columns of a vote that its verifier is given, in the order of `signatures.SignedVote`.
@@ -61,8 +61,8 @@ PLAIN_TABLES = {
     "electorate": "SELECT uin FROM ballot.electorate WHERE ballot = $1",
     "revocations": "SELECT credential_digest, revoked_us FROM ballot.revocations WHERE ballot = $1",
     "turnout": "SELECT minute_us, method, side, votes FROM ballot.turnout WHERE ballot = $1",
-    "repeated": "SELECT DISTINCT credential_digest FROM ballot.attempts"
-    " WHERE ballot = $1 AND kind = 'vote' AND outcome = 'repeated'",
+    "repeated": "SELECT credential_digest, shard, max(at_us) FROM ballot.attempts"
+    " WHERE ballot = $1 AND kind = 'vote' AND outcome = 'repeated' GROUP BY credential_digest, shard",
 }
 
 
@@ -169,14 +169,16 @@ async def pages(connection: asyncpg.Connection, query: str, *arguments: Any) -> 
 
 
 def _vote(row: Any, *, again: bool = False) -> tuple[Any, ...]:
-    shard, entry, uin, reference, accepted_us, digest, stated, number, sealed, _, nonce, signature = row
+    shard, entry, uin, reference, accepted_us, digest, stated, number, channel, *cast = row
+    sealed, _, nonce, signature = cast
     # The same two digests as ballot.vote.CastVote takes, with one pass over the sealed vote.
     whole = hashlib.sha256(sealed)
     actual = whole.digest()
     whole.update(nonce + signature)
     identity = whole.digest()[:IDENTITY_BYTES]
     at, reference, intact = place(entry), reference_of(reference), actual == stated
-    return (shard, entry, at, uin, reference, accepted_us, digest, intact, actual, identity, number, again)
+    read = (shard, entry, at, uin, reference, accepted_us, digest)
+    return (*read, intact, actual, identity, number, channel, again)
 
 
 def _quarantined(row: Any, *, again: bool = False) -> tuple[Any, ...]:

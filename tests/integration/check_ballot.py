@@ -34,6 +34,7 @@ VOTERS = 12
 CAST = 8
 TABLES = (
     "votes",
+    "ip_records",
     "quarantine",
     "releases",
     "returns",
@@ -281,6 +282,12 @@ async def store(
             secrets.token_bytes(16),
             entry.decode(),
             int(fields[b"n"]),
+        )
+        await owner.execute(
+            "INSERT INTO ballot.ip_records (event, ballot, sealed_ip)"
+            " SELECT event, ballot, 'ip' FROM ballot.votes WHERE ballot = $1 AND reference = $2",
+            built.id,
+            fields[b"ref"].decode(),
         )
         await queue.hset(built.keys[3], gate_layout.reference_field(fields[b"ref"].decode()), "s")
     await queue.xack(key, handoff.GROUP, *(entry for entry, _ in entries))

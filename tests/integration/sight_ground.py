@@ -46,6 +46,7 @@ class Item:
     reference: str = ""
     entry: str = ""
     number: int = 0
+    event: str = ""
     at_us: int = 0
     given: receipt.Receipt | None = field(default=None, repr=False)
 
@@ -167,6 +168,9 @@ async def _describe(found: Sitting, casts: dict[str, list[Cast]]) -> None:
         if item.entry == "":  # the first is the one that counts
             item.entry, item.at_us = entry.decode(), int(fields[b"t"])
             item.number = int(fields.get(b"n", 0))
+    rows = await made.owner.fetch("SELECT uin, event FROM ballot.votes WHERE ballot = $1", made.ballot)
+    for row in rows:
+        by_uin[row["uin"]].event = row["event"].hex()
     key = SigningKey.from_seed(made.stack.home.secret("receipts"))
     file = made.stack.home.public / "receipts.json"
     if not file.exists():

@@ -42,6 +42,8 @@ def rows(sitting: Sitting) -> Iterator[Case]:  # a table
             "entry = '9999999999999-0'",
             "number = number + 1000",
             "number = 0",
+            "number = NULL",
+            "channel = 'post'",
         ),
         "quarantine": (
             "accepted_us = accepted_us + 1",
@@ -64,7 +66,14 @@ def rows(sitting: Sitting) -> Iterator[Case]:  # a table
         "electorate": ("uin = '\\xeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee'",),
     }
     swapped = {
-        "votes": ("sealed, sealed_sha256, nonce, signature", "uin", "reference", "accepted_us"),
+        "votes": (
+            "sealed, sealed_sha256, nonce, signature",
+            "uin",
+            "reference",
+            "accepted_us",
+            "number",
+            "entry",
+        ),
         "quarantine": ("uin", "reference", "credential_digest"),
         "returns": ("uin",),
         "register": ("uin", "credential_digest"),
@@ -90,13 +99,15 @@ def rows(sitting: Sitting) -> Iterator[Case]:  # a table
                 (item,),
             )
             for change in changes[table]:
-                if item.kind == "trimmed" and change == "entry = '1-1'":
-                    continue  # what the trimmer took is no evidence any more
+                if item.kind == "trimmed" and change in {"entry = '1-1'", "number = NULL"}:
+                    continue  # the first vote: an earlier entry is as good, and so is that it had no number
+                # Which of the last two is out of order cannot be told by their order alone.
+                last = stored[3].names if change.startswith(("entry", "number")) else set()
                 yield Case(
                     f"{table}: alter {item.kind}: {change.partition(' =')[0]} {change[-12:]}",
                     _sql(f"UPDATE ballot.{table} SET {change} WHERE {on}"),  # noqa: S608  # ours
                     (item,),
-                    known | _shadows(item, abstainer),
+                    known | _shadows(item, abstainer) | last,
                 )
         for columns in swapped.get(table, ()):
             yield Case(
@@ -138,6 +149,28 @@ def counts(sitting: Sitting) -> Iterator[Case]:
         yield Case(
             f"turnout: add {side}", _sql(more), must=frozenset({"turnout 1970-01-01 00:01:00 electronic"})
         )
+
+
+def evidence(sitting: Sitting) -> Iterator[Case]:
+    """What is left of votes whose entries are gone: IP records, and the order of numbers and entries."""
+    stored, (one, other) = sitting.items["stored"], sitting.items["trimmed"]
+    for item in (stored[1], one):
+        on = f"ballot = @ AND event = '\\x{item.event}'"
+        delete = f"DELETE FROM ballot.ip_records WHERE {on}"  # noqa: S608  # our own names
+        double = f"INSERT INTO ballot.ip_records SELECT * FROM ballot.ip_records WHERE {on}"  # noqa: S608  # ours
+        yield Case(f"ip record: delete {item.kind}", _sql(delete), (item,))
+        yield Case(f"ip record: duplicate {item.kind}", _sql(double), (item,))
+    columns = "(event, ballot, sealed_ip)"
+    more = f"INSERT INTO ballot.ip_records {columns} VALUES (decode(repeat('00', 16), 'hex'), @, 'ip')"  # noqa: S608  # ours
+    yield Case("ip record: add", _sql(more), must=frozenset({"event " + "00" * 16}))
+    where = "ballot = @ AND reference = "
+    for columns in ("number", "entry"):
+        swap = _swap("votes", columns, f"{where}'{one.reference}'", f"{where}'{other.reference}'")
+        yield Case(f"votes: swap {columns} of two trimmed", swap, (one, other))
+    unnumbered = f"UPDATE ballot.votes SET number = NULL WHERE {where}'{other.reference}'"  # noqa: S608  # our own names
+    yield Case("votes: no number after one that has one", _sql(unnumbered), (other,))
+    never = f"UPDATE ballot.votes SET entry = '1-1' WHERE {where}'{other.reference}'"  # noqa: S608  # our own names
+    yield Case("votes: an entry that never was", _sql(never), (other,), frozenset(one.names))
 
 
 def _shadows(item: Item, abstainer: Item) -> frozenset[str]:

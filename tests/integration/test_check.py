@@ -498,6 +498,12 @@ async def test_a_released_voter_is_in_the_books(stack: Stack, tmp_path: Path) ->
     quarantine = TAMPERINGS["a vote quarantined as well"][2]
     async with burnt.owner() as owner, burnt.queue() as queue:
         await quarantine(burnt, owner, queue)
+        await owner.execute(
+            "DELETE FROM ballot.ip_records i USING ballot.votes v WHERE i.event = v.event"
+            " AND v.ballot = $1 AND v.reference = $2",
+            burnt.id,
+            burnt.receipts[0].reference,
+        )
         await sql("DELETE FROM ballot.votes @vote")(burnt, owner, queue)
         await owner.execute(
             "UPDATE ballot.turnout SET votes = votes - 1 WHERE ballot = $1 AND side = 'stored'"

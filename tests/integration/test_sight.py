@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Stack
 
-TABLES = ("votes", "quarantine", "releases", "returns", "register", "electorate")
+TABLES = ("votes", "ip_records", "quarantine", "releases", "returns", "register", "electorate")
 CONSTRAINTS = """
 SELECT conrelid::regclass::text AS on_table, conname, pg_get_constraintdef(oid) AS said, contype::text AS kind
   FROM pg_constraint WHERE connamespace = 'ballot'::regnamespace
@@ -45,6 +45,7 @@ async def test_every_tampering_is_named_and_nothing_else(
         cases = [
             *tampered_rows.rows(found),
             *tampered_rows.counts(found),
+            *tampered_rows.evidence(found),
             *tampered_queue.hashes(found),
             *tampered_queue.entries(found),
         ]
@@ -90,6 +91,7 @@ async def _fault(found: Sitting, case: Case, given: Path) -> str:
     told = named | {each["where"] for name in NOTES for each in report["notes"][name]}
     minutes = {where for where in named if where.startswith("turnout ")}
     allowed = set(case.also | case.must).union(*(item.names for item in case.touched))
+    allowed |= {f"event {item.event}" for item in case.touched}
     if ANY_ENTRY in case.must:  # it got its place only when it was added
         named = {where for where in named if not where.startswith("shard 0 entry ")}
     wanted = [item for item in case.touched if not item.names & told]
