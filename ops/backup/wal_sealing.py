@@ -193,7 +193,8 @@ class WalSealing:
     def _seal(self, place: Place, segment: str, content: bytes, digest: str) -> None:
         """Compress, seal, prove and list one segment."""
         now = SystemClock().now_us()
-        name = f"{compact(now)}-wal-{segment}"
+        while place.holds_any(name := f"{compact(now)}-wal-{segment}"):  # of another life of the server
+            now += 1_000_000
         with Draft(place, kind="wal", backup_id=name, ending=WAL_DRAFT) as draft:
             deflate = zlib.compressobj(FAST, zlib.DEFLATED, GZIP_WINDOW)
             for at in range(0, len(content), BLOCK_BYTES):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.backup import wal
+from ops.backup import keys, wal
 from ops.backup.cluster import SLOT, ClusterSource
+from ops.backup.place import BackupFailed
 from ops.backup.verify import inflated
 from runtime import unprivileged
 from runtime.home import Home
@@ -39,7 +40,7 @@ STREAMS = "SELECT pid FROM pg_stat_replication WHERE application_name = 'pg_rece
 
 
 @pytest.fixture(autouse=True)
-def _no_slot_is_left(ground: Ground) -> Iterator[None]:
+def drop_the_slot(ground: Ground) -> Iterator[None]:
     """The session's server keeps no WAL for anybody afterwards."""
     yield
     run_sql(ground, "userdb", DROP, SLOT)
@@ -212,6 +213,85 @@ def test_serving_keeps_a_cluster_backed_up(ground: Ground) -> None:
         and marker.encode() in path.read_bytes()
     ]
     assert clear == []
+
+
+def test_an_idle_cluster_is_left_alone(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment is ended when something was committed in it, and only then."""
+    source = ClusterSource(ground.servers, "userdb")
+    at = "SELECT pg_walfile_name(pg_current_wal_insert_lsn()) AS name"
+
+    def looked(since: str) -> tuple[bool, bool]:
+        """Whether anything was committed meanwhile, as is told, and whether a segment was ended."""
+        before = run_sql(ground, "userdb", at)
+        ended = source.switch_wal(since)
+        return ended != since, run_sql(ground, "userdb", at) != before
+
+    seen = source.switch_wal(None)
+    run_sql(ground, "userdb", "SELECT pg_log_standby_snapshot()")  # as the server itself writes when idle
+    ground.wait_for(lambda: looked(source.switch_wal(seen)) == (False, False))
+    seen = source.switch_wal(None)
+    run_sql(ground, "userdb", WRITE, "something")
+    assert looked(seen) == (True, True)
+    told: list[str | None] = []
+
+    def count(_: ClusterSource, since: str | None) -> str:
+        told.append(since)
+        return "now"
+
+    monkeypatch.setattr(wal, "SWITCH_S", 0.05)
+    monkeypatch.setattr(ClusterSource, "switch_wal", count)
+    with receiving(ground):
+        ground.wait_for(lambda: len(told) > 1)
+    assert told[:2] == [None, "now"]
+
+
+def test_a_server_that_would_keep_wal_without_bound_is_refused(ground: Ground) -> None:
+    """One sentence, and no slot of ours is made or left there: it would fill the server's disk."""
+    source = ClusterSource(ground.servers, "userdb")
+    bound = "SELECT current_setting('max_slot_wal_keep_size') AS bound"
+    slots = "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1"
+    before = run_sql(ground, "userdb", bound)
+    assert source.keep_slot(list)
+    run_sql(ground, "userdb", "ALTER SYSTEM SET max_slot_wal_keep_size = -1")
+    try:
+        run_sql(ground, "userdb", "SELECT pg_reload_conf()")
+        ground.wait_for(lambda: run_sql(ground, "userdb", bound) != before)
+        for _ in range(2):
+            with pytest.raises(BackupFailed, match="set max_slot_wal_keep_size there"):
+                source.keep_slot(list)
+            assert run_sql(ground, "userdb", slots, SLOT) == []
+    finally:
+        run_sql(ground, "userdb", "ALTER SYSTEM RESET max_slot_wal_keep_size")
+        run_sql(ground, "userdb", "SELECT pg_reload_conf()")
+    ground.wait_for(lambda: run_sql(ground, "userdb", bound) == before)
+
+
+def test_after_a_change_of_keys_a_full_backup_follows_at_once(ground: Ground, tmp_path: Path) -> None:
+    """Whatever is sealed from then on, base and WAL, opens with the new private half, without a restart."""
+    with ground.command("serve", "userdb") as child:
+        place = ground.place("userdb")
+
+        def bases() -> list[Entry]:
+            return [entry for entry in place.catalogue.entries() if entry.kind == "full" and entry.usable]
+
+        ground.wait_for(bases)
+        for home in (ground.home, ground.stack.home):
+            for what in keys.WHATS:
+                keys.public_file(home, what).unlink()
+        keys.make(ground.stack.home, tmp_path / "new")
+        new = keys.read_public(ground.stack.home, "userdb")
+        ground.wait_for(lambda: len(bases()) > 1)
+        assert [base.key_id for base in bases()] == [place.public.id, new.id]
+        finish_a_segment(ground, "after the change")
+        moved = Ground(ground.stack, ground.stack.home, ground.target, tmp_path / "new")
+        (last,) = ground.wait_for(
+            lambda: [
+                entry for entry in segments(moved) if entry.key_id == new.id and holds(moved, entry, "change")
+            ]
+        )
+        assert last.usable
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
 
 
 @pytest.mark.long
