@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ballot.suite import AeadKey
 from ops.pinned import pinned_key
-from ops.recovery import in_place, rebuilt, record, wrong
+from ops.recovery import in_place, rebuilt, record, unstarted, wrong
 from ops.recovery.journals import Journals
 from ops.recovery.merge import Sources
-from runtime import postgres, valkey
-from runtime.addresses import ADMIN
+from runtime import valkey
 from runtime.home import Home
 from runtime.lifecycle import run_async
 from runtime.servers import servers
@@ -28,9 +27,9 @@ from runtime.valkey_server import ValkeyServer
 
 if TYPE_CHECKING:
     from ops.recovery.report import Report
-    from runtime.servers import Servers
 
 REBUILT = "The queue starts again by itself under `ballot up`, and takes votes once a worker has compared it."
+ANYWAY = "nothing that was looked at (asked for with --anyway)"
 MERGED = "It takes votes once a worker has compared it."
 
 
@@ -43,8 +42,16 @@ MERGED = "It takes votes once a worker has compared it."
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A directory with journals of edges on other machines; this home's own are always read.",
 )
+@click.option("--anyway", is_flag=True, help="Do it though nothing is found to be wrong; it weakens nothing.")
+@click.option(
+    "--without-file",
+    is_flag=True,
+    help="Give up files of the queue that cannot be read nor mended, and the votes that are only in them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def recover(directories: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> None:
+def recover(
+    directories: tuple[Path, ...], *, dry_run: bool, anyway: bool, without_file: bool, as_json: bool
+) -> None:
     """Say what the queue lacks, and rebuild the gate from what is stored.
 
     Nobody whose vote is stored can vote again afterwards, everybody else can; the report names the rest.
@@ -53,8 +60,10 @@ def recover(directories: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> N
     home = Home.from_environment(os.environ)
     if home.embedded and not dry_run and rebuilt.finish(home):
         _say("the recovery that was interrupted is finished", quiet=as_json)
-    with valkey.plainly():
-        why = _look(home)
+    with valkey.plainly(), record.plainly():
+        why = unstarted.look(home) if home.embedded and dry_run else _look(home)
+        if anyway and not why:
+            why = [ANYWAY]
         if not why:
             click.echo(json.dumps({"wrong": []}) if as_json else "nothing is wrong with the queue")
             return
@@ -62,7 +71,7 @@ def recover(directories: tuple[Path, ...], *, dry_run: bool, as_json: bool) -> N
             click.echo(json.dumps({"wrong": why}) if as_json else "\n".join(_needed(home, why)))
             raise SystemExit(1)
         _say("\n".join(_needed(home, why)), quiet=as_json)
-        report, kept = _recover(home, _sources(home, directories), why)
+        report, kept = _recover(home, _sources(home, directories), why, without_file=without_file)
     if as_json:
         click.echo(json.dumps({"wrong": why, "kept": str(kept), "report": report.to_dict()}))
     else:
@@ -79,21 +88,11 @@ def _look(home: Home) -> list[str]:
             return [lost]
     try:
         with servers(home) as running:
-            return run_async(lambda: _compare(running, home.desk / "roots"))
+            return run_async(lambda: wrong.compare(running, home.desk / "roots"))
     except click.ClickException as fault:
         if home.embedded and fault.message.startswith(f"{ValkeyServer.name} "):
             return [fault.message]
         raise
-
-
-async def _compare(running: Servers, roots: Path) -> list[str]:
-    client: Any = valkey.connect(running, ADMIN)
-    database = await postgres.connect(running, "voterdb", record.ROLE)
-    try:
-        return await wrong.look(client, database, roots=roots)
-    finally:
-        await client.aclose()
-        await database.close()
 
 
 def _needed(home: Home, why: list[str]) -> list[str]:
@@ -115,9 +114,9 @@ def _sources(home: Home, directories: tuple[Path, ...]) -> Sources:
     )
 
 
-def _recover(home: Home, sources: Sources, why: list[str]) -> tuple[Report, Path]:
+def _recover(home: Home, sources: Sources, why: list[str], *, without_file: bool) -> tuple[Report, Path]:
     if home.embedded:
-        return rebuilt.rebuild(home, sources, why)
+        return rebuilt.rebuild(home, sources, why, without_file=without_file)
     with servers(home) as running:
         return run_async(lambda: in_place.merge_in_place(home, running, sources, why))
 

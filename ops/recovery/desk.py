@@ -1,16 +1,42 @@
-"""What the desk's own journal of the register says of batches; it is kept outside the voter database.
+"""The desk, as recovery meets it: its commands are kept out, and its journal of the register is read.
 
-`desk/roots/<ballot>.jsonl`, a line an act: signed, abandoned, pushed (scrutineer/roots.py writes it).
+The journal is kept outside the voter database: `desk/roots/<ballot>.jsonl`, a line an act: signed, abandoned,
+pushed (scrutineer/roots.py writes it).
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ops.recovery import record
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import asyncpg
+
+#: The desk's own locks (scrutineer/session.py): a class, and the hash of ballot and part.
+LOCK_CLASS: Final = 0x4445534B
+PARTS: Final = ("voters and codes", "closing time", "returns")
+
+
+async def hold(database: asyncpg.Connection, *, meanwhile: str) -> None:
+    """Take every ballot's locks, as the desk does, until the connection ends.
+
+    `meanwhile` says what the person who must wait has to know.
+    """
+    for ballot in await record.ballots(database):
+        for part in PARTS:
+            name = f"{ballot.id}/{part}"
+            if not await database.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_CLASS, name):
+                raise click.ClickException(
+                    f"a desk command is changing ballot {ballot.id!r}; wait for it to end, then run this "
+                    f"again: {meanwhile}"
+                )
 
 
 def live(roots: Path, ballot: str) -> set[int]:

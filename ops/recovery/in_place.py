@@ -12,13 +12,14 @@ import asyncio
 import os
 import secrets
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ballot import handoff
-from ops.recovery import merge, record, report
-from runtime import postgres, progress, valkey
+from ops.recovery import desk, fence, merge, record, report
+from runtime import progress, valkey
 from runtime.addresses import ADMIN
 from runtime.durability import replicas_awaited
 from runtime.environment import Environment
@@ -27,8 +28,6 @@ from runtime.nodes import Nodes
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    import asyncpg
 
     from ops.recovery.merge import Sources
     from ops.recovery.report import Report
@@ -41,9 +40,8 @@ EDGES_NOTICE_S: Final = 3.0
 ANSWER_S: Final = 60.0
 REPLICAS_WAIT_MS: Final = 10_000
 
-#: The desk's own locks (scrutineer/session.py): a class, and the hash of ballot and part.
-LOCK_CLASS: Final = 0x4445534B
-PARTS: Final = ("voters and codes", "closing time", "returns")
+KEEP_SHUT_S: Final = 0.5
+SHUT_ROUNDS_MAX: Final = 10
 
 
 async def merge_in_place(
@@ -53,38 +51,60 @@ async def merge_in_place(
     made = report.Report(why, "in place")
     replicas = replicas_awaited(Environment(os.environ))
     client: Any = valkey.connect(running, ADMIN, timeout_s=ANSWER_S)
-    database = await postgres.connect(running, "voterdb", record.ROLE)
+    database = await record.connect(running)
     nodes = Nodes(running, ADMIN, timeout_s=ANSWER_S)
+    keeper: asyncio.Task[None] | None = None
     try:
         await client.set(handoff.RECOVERING_KEY, str(made.started_us))  # (1)
-        if await client.delete(handoff.TRUST_KEY):  # (2)
-            await asyncio.sleep(EDGES_NOTICE_S)
-        await _hold_desk(database)  # (3)
-        with progress.bar(length=await merge.size(database), label="mending the gate") as shown:
-            made.ballots = await merge.merge(client, database, sources=sources, advance=shown.update)  # (4)
+        await _shut(client)  # (2)
+        keeper = asyncio.create_task(_keep_shut(client))
+        await desk.hold(database, meanwhile="intake stays closed until then")  # (3)
+        async with fence.raised(client, database):
+            with progress.bar(length=await merge.size(database), label="mending the gate") as shown:
+                made.ballots = await merge.merge(
+                    client, database, sources=sources, advance=shown.update
+                )  # (4)
         made.journal_lines_unreadable = sources.journals.unreadable
         await _on_replicas(nodes, await record.ballots(database), replicas)  # (5)
         made.ended_us = time.time_ns() // 1000
         await report.record(database, made)  # (6)
         kept = report.keep(home, made)
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+        await client.delete(handoff.TRUST_KEY)
         await client.delete(handoff.RECOVERING_KEY)  # (7)
     finally:
+        if keeper is not None:
+            keeper.cancel()
         await nodes.aclose()
         await client.aclose()
         await database.close()
     return made, kept
 
 
-async def _hold_desk(database: asyncpg.Connection) -> None:
-    """Take every ballot's locks, as the desk does, until the connection ends."""
-    for ballot in await record.ballots(database):
-        for part in PARTS:
-            name = f"{ballot.id}/{part}"
-            if not await database.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", LOCK_CLASS, name):
-                raise click.ClickException(
-                    f"a desk command is changing ballot {ballot.id!r}; wait for it to end, then run this "
-                    "again: intake stays closed until then"
-                )
+async def _shut(client: Any) -> None:
+    """Take back what was vouched for until nobody vouches any more, and every edge has seen it.
+
+    A worker that had looked for the latch before it was set may vouch once more after that.
+    """
+    for _ in range(SHUT_ROUNDS_MAX):
+        taken = await client.delete(handoff.TRUST_KEY)
+        await asyncio.sleep(EDGES_NOTICE_S)
+        if not taken and not await client.exists(handoff.TRUST_KEY):
+            return
+    raise click.ClickException(
+        "a worker goes on vouching for the queue while it is being recovered; stop it, then run this again: "
+        "intake stays closed until then"
+    )
+
+
+async def _keep_shut(client: Any) -> None:
+    """Go on taking back what a worker that slept says late."""
+    while True:
+        with suppress(*valkey.AWAY):  # the merge meets it too, and ends with it
+            await client.delete(handoff.TRUST_KEY)
+        await asyncio.sleep(KEEP_SHUT_S)
 
 
 async def _on_replicas(nodes: Nodes, ballots: Sequence[record.Ballot], replicas: int) -> None:

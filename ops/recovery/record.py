@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+import click
 
 from ballot import gate_layout, handoff, queue_record
 from ballot.encoding import Malformed, b64decode
 from ballot.rejection import Rejected
+from runtime import postgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    import asyncpg
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from ballot.suite import AeadKey
+    from runtime.servers import Servers
 
 ROLE: Final = "ballot_recovery"
+LOCK_WAIT_MS: Final = 10_000
 PAGE: Final = 5_000
 UNKNOWN_IDENTITY: Final = bytes(16)
 """Of a vote that cannot be opened: its voter stays marked, and a retry finds no vote that is its own."""
@@ -95,6 +100,25 @@ class Seen:
     entry: str = "0-0"
     stored: int = 0
     counted: int = 0
+
+
+async def connect(running: Servers) -> asyncpg.Connection:
+    """Return a connection of recovery's role; what somebody else has locked is not waited for long."""
+    database = await postgres.connect(running, "voterdb", ROLE)
+    await database.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
+    return database
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Within the block, a lock that somebody does not let go of is one sentence for a person."""
+    try:
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        raise click.ClickException(
+            f"A worker has been storing for more than {LOCK_WAIT_MS // 1000} s, or hangs in it, and what it "
+            "stores must be known first: see that voterdb is well, or end the worker, then run this again."
+        ) from error
 
 
 async def ballots(database: asyncpg.Connection) -> list[Ballot]:

@@ -71,6 +71,10 @@ class Known:
     codes: int
     voters: int
     accepted: int
+    released: int
+    opens_us: int
+    closes_us: int
+    closed: bool
 
 
 class Shard:
@@ -120,13 +124,26 @@ class Shard:
 
     async def known(self) -> Known:
         """Count what is here."""
-        opens_us, accepted = await self._client.hmget(self.keys[0], "opens_us", "accepted")
+        names = ("opens_us", "closes_us", "state", "accepted", "released")
+        opens_us, closes_us, state, accepted, released = await self._client.hmget(self.keys[0], *names)
         return Known(
-            opens_us is not None,
-            await self._client.hlen(self.keys[1]),
-            await self._client.hlen(self.keys[2]),
-            int(accepted) if accepted is not None and accepted.isdigit() else 0,
+            armed=opens_us is not None,
+            codes=await self._client.hlen(self.keys[1]),
+            voters=await self._client.hlen(self.keys[2]),
+            accepted=_count(accepted),
+            released=_count(released),
+            opens_us=_count(opens_us),
+            closes_us=_count(closes_us),
+            closed=state == b"closed",
         )
+
+    async def current(self, digests: Sequence[bytes]) -> int:
+        """How many of these codes the gate takes votes with."""
+        found = 0
+        for first in range(0, len(digests), CALL_ROWS):
+            values = await self._client.hmget(self.keys[1], digests[first : first + CALL_ROWS])
+            found += sum(value is not None and value[16:17] != handoff.REVOKED_FLAG for value in values)
+        return found
 
     async def number(self) -> int:
         """The largest number that this copy of the gate gave out."""
@@ -195,6 +212,10 @@ class Shard:
             await self._client.execute_command(*command, target_nodes=holder)
         else:
             await self._client.execute_command(*command)
+
+
+def _count(value: bytes | None) -> int:
+    return int(value) if value is not None and value.isdigit() else 0
 
 
 def reference_field(reference: str) -> bytes:

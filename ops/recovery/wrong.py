@@ -1,7 +1,8 @@
 """What is wrong with a queue, in plain words: what the voter database knows and this queue no longer does.
 
 The same comparison as a worker's (workers/trust.py), and more: a ballot of which nothing is stored yet has
-codes and a window that an emptied queue has forgotten too.
+codes and a window that an emptied queue has forgotten too, and an older copy may take votes with a code that
+was revoked since, or until a time that was changed since.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ballot import handoff
-from ops.recovery import desk, record
+from ops.recovery import desk, fence, record
 from ops.recovery.record import Seen, order
 from ops.recovery.shard import Shard
+from runtime import valkey
+from runtime.addresses import ADMIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ops.recovery.record import Ballot
-    from ops.recovery.shard import Extent
+    from ops.recovery.shard import Extent, Known
+    from runtime.servers import Servers
     from runtime.valkey import Client
 
 COUNTS: Final = """
@@ -31,7 +35,27 @@ SELECT shard, sum(codes)::bigint AS codes, sum(voters)::bigint AS voters, sum(vo
     SELECT shard, 0, count(*), 0 FROM ballot.returns WHERE ballot = $1 AND counted GROUP BY 1
 ) AS counts GROUP BY shard ORDER BY shard
 """
+REVOKED: Final = """
+SELECT r.shard, array_agg(substring(r.credential_digest FOR 16)) AS digests
+  FROM ballot.revocations v JOIN ballot.register r USING (ballot, credential_digest)
+ WHERE v.ballot = $1 GROUP BY r.shard
+"""
+RELEASED: Final = """
+SELECT shard, count(*) AS votes FROM ballot.releases JOIN ballot.quarantine q USING (ballot, shard, entry)
+ WHERE ballot = $1 AND q.reference IS NOT NULL AND q.uin IS NOT NULL GROUP BY shard
+"""
 LATCHED: Final = "a recovery or a restore of the queue was begun and is not finished"
+
+
+async def compare(running: Servers, roots: Path) -> list[str]:
+    """`look` at these servers."""
+    client: Any = valkey.connect(running, ADMIN)
+    database = await record.connect(running)
+    try:
+        return await look(client, database, roots=roots)
+    finally:
+        await client.aclose()
+        await database.close()
 
 
 async def look(queue: Client, database: asyncpg.Connection, *, roots: Path | None = None) -> list[str]:
@@ -42,6 +66,7 @@ async def look(queue: Client, database: asyncpg.Connection, *, roots: Path | Non
     """
     client: Any = queue
     found = [LATCHED] if await client.exists(handoff.RECOVERING_KEY) else []
+    found += await fence.differs(queue, database)
     published = {name.decode() for name in await client.hkeys(handoff.PUBLISHED_KEY)}
     for ballot in await record.ballots(database):
         issuing = roots is not None and desk.on_their_way(roots, ballot.id)
@@ -57,6 +82,8 @@ async def _ballot(
     found: list[str] = []
     seen = await record.seen(database, ballot.id)
     counts = {row["shard"]: row for row in await database.fetch(COUNTS, ballot.id)}
+    revoked = {row["shard"]: row["digests"] for row in await database.fetch(REVOKED, ballot.id)}
+    released = {row["shard"]: row["votes"] for row in await database.fetch(RELEASED, ballot.id)}
     if ballot.opens_us and not published:
         found.append(f"ballot {ballot.id}: it was opened, and the queue does not know of it")
     for number in range(ballot.shards):
@@ -64,6 +91,11 @@ async def _ballot(
         known = await shard.known()
         if ballot.opens_us and not known.armed:
             found.append(f"{where}: it was opened, and the gate was never armed")
+        found += [f"{where}: {told}" for told in _window(known, ballot)]
+        if current := await shard.current(revoked.get(number, [])):
+            found.append(f"{where}: the gate takes votes with {current:,} codes that were revoked")
+        if told := _fewer(known.released, released.get(number, 0), "released votes"):
+            found.append(f"{where}: {told}")
         row = counts.get(number)
         if row is not None:
             found += [
@@ -78,6 +110,20 @@ async def _ballot(
         if number in seen:
             found += [f"{where}: {told}" for told in _behind(await shard.extent(shard.keys[4]), seen[number])]
     return found
+
+
+def _window(known: Known, ballot: Ballot) -> list[str]:
+    """A window that is not the one on record; a shard that has closed stays so, and nothing can mend that."""
+    if not (ballot.opens_us and known.armed) or known.closed:
+        return []
+    return [
+        f"the gate {does} at {there} us, and the record says {wanted} us"
+        for does, there, wanted in (
+            ("opens", known.opens_us, ballot.opens_us),
+            ("closes", known.closes_us, ballot.closes_us),
+        )
+        if there != wanted
+    ]
 
 
 def _fewer(there: int, wanted: int, what: str) -> str:
