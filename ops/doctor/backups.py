@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.backup import keys
+from ops.backup import keys, marker
 from ops.backup.catalogue import Catalogue
 from ops.backup.settings import BackupSettings
 from ops.doctor.finding import Finding
@@ -53,6 +53,7 @@ def backups(home: Path) -> Iterator[Finding]:
     if settings.target is None:
         return
     place = Home(home, embedded="BALLOT_VALKEY_URL" not in os.environ)
+    yield from _mark(place, settings.target)
     for what in keys.WHATS:
         if what == "queue" and not place.embedded:
             continue
@@ -66,6 +67,15 @@ def backups(home: Path) -> Iterator[Finding]:
         return [tried(done, failed, time.time())]
 
     yield from looked("backups", drilled)
+
+
+def _mark(home: Home, target: Path) -> Iterator[Finding]:
+    try:
+        if marker.is_anothers(home, target):
+            said = f"{target} does not bear the mark of this home's backups: nothing is written there"
+            yield Finding("backups", said, "mount the right disk; or, on purpose, ballot backup adopt")
+    except OSError as error:
+        yield Finding("backups", f"{marker.NOTE} cannot be read: {error.strerror}", "look at the home's disk")
 
 
 def private_halves(home: Path) -> Iterator[Finding]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ops.backup import marker
 from ops.doctor import backups, clock, disk, durability, permissions, settings, versions
 from ops.doctor.finding import Finding
+from runtime.home import Home
 
 MINUTE_S, DAY_S = 60.0, 86_400.0
 ROOT = Path(__file__).resolve().parents[3]
@@ -191,6 +193,20 @@ def test_backups_that_are_off_are_a_warning(tmp_path: Path, monkeypatch: pytest.
 
     assert off == ["CHANGE off"]
     assert said(backups.backups(tmp_path)) == ["ok not looked at: their settings are wrong, as said above"]
+
+
+def test_a_target_of_another_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing mounted, or another home's: what is written nowhere is no backup."""
+    home, target = Home(tmp_path / "home"), tmp_path / "target"
+    home.make()
+    target.mkdir()
+    monkeypatch.setenv("BALLOT_BACKUP", str(target))
+    wanted = f"CHANGE {target} does not bear the mark of this home's backups: nothing is written there"
+    assert wanted not in said(backups.backups(home.path))
+    marker.claim(home, target)
+    assert wanted not in said(backups.backups(home.path))
+    (target / marker.MARKER).unlink()
+    assert wanted in said(backups.backups(home.path))
 
 
 def test_servers_that_do_not_run_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
