@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 
 WAIT_S = 30.0
 BALLOT = "r-1"
+ROLL = 24
 VOTERS = 12
+"""Of them these have voted."""
 LATE = 5
 KINDS = (
     "SELECT coalesce(string_agg(kind, ' ' ORDER BY seq), '') AS answer FROM ballot.events WHERE actor = '{}'"
@@ -109,6 +111,10 @@ class Origin:
     """After the full backup, before the first vote."""
     later: str
     """After the line `after`, before the line `last`."""
+    unspent: tuple[str, ...]
+    """The codes of those who have not voted."""
+    receipts: Path
+    """Of those who have."""
     late: str
     """After the line `late-4` of five, each at the end of a segment; all five were sealed at once, later."""
 
@@ -151,7 +157,9 @@ def _make(directory: Path) -> Origin:
     keys.make(home, medium)
     ground = Ground(home, target, medium)
     with servers(home, {}) as running:
-        codes = million.set_up(ground.env, directory, BALLOT, votes=VOTERS, shards="1", seconds={})
+        codes = million.set_up(ground.env, directory, BALLOT, votes=ROLL, shards="1", seconds={})
+        (everyone,) = million.batches(codes)
+        receipts = directory / "receipts.jsonl"
         with receiving(ground, running) as archive:
             write(running, "full")
             full = back_up(ground, running, "voterdb", full=True)
@@ -161,7 +169,7 @@ def _make(directory: Path) -> Origin:
         late = _while_the_target_was_away(running)
         with receiving(ground, running) as archive:
             until(lambda: len(list((target / "voterdb").glob("*-wal-*.sealed"))) >= LATE)
-            _everyone_votes(home, running, codes)
+            _some_vote(home, running, everyone[:VOTERS], receipts)
             write(running, "added")
             incremental = back_up(ground, running, "voterdb")
             write(running, "before")
@@ -171,7 +179,8 @@ def _make(directory: Path) -> Origin:
             switch(running, archive, ground)
             write(running, "last")
             until(lambda: b"last" in _spooled(archive))
-    return Origin(ground, full, incremental, between, no_vote, later, late)
+    unspent = tuple(everyone[VOTERS:])
+    return Origin(ground, full, incremental, between, no_vote, later, unspent, receipts, late)
 
 
 def _while_the_target_was_away(running: Servers) -> str:
@@ -184,9 +193,9 @@ def _while_the_target_was_away(running: Servers) -> str:
     return moments[-2]
 
 
-def _everyone_votes(home: Home, running: Servers, codes: Path) -> None:
-    wanted = Wanted(BALLOT, VOTERS, 1, jobs=1, entries=True, receipts=None)
-    asyncio.run(Filling(home, running, wanted, advance=lambda _: None).fill(million.batches(codes)))
+def _some_vote(home: Home, running: Servers, codes: list[str], receipts: Path) -> None:
+    wanted = Wanted(BALLOT, len(codes), 1, jobs=1, entries=True, receipts=receipts)
+    asyncio.run(Filling(home, running, wanted, advance=lambda _: None).fill(iter([codes])))
 
 
 def _now() -> str:

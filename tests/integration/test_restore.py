@@ -26,6 +26,7 @@ from tests.conftest import ballot_command
 from tests.integration.restore_rig import (
     BALLOT,
     LATE,
+    ROLL,
     VOTERS,
     Ground,
     Origin,
@@ -225,7 +226,7 @@ def test_people_and_complaints_come_back(ground: Ground) -> None:
     """Userdb is restored by itself, under its own key, and says how many it holds."""
     restored = ground.restore("userdb")
     assert restored.exit_code == 0, restored.output
-    assert report_of(ground)["holds"] == {"people": VOTERS, "complaints": 0}
+    assert report_of(ground)["holds"] == {"people": ROLL, "complaints": 0}
     kinds = "SELECT string_agg(kind, ' ') AS answer FROM people.events WHERE actor = 'restore'"
     assert ask(PostgresServer(ground.home, "userdb"), kinds) == ["restore.performed"]
 
@@ -331,6 +332,7 @@ def test_after_a_restore_everything_can_be_restored_again(origin: Origin, tmp_pa
     assert report_of(ground)["timeline"] == 4
 
 
+@pytest.mark.long
 def test_workers_bring_a_restored_voterdb_up_to_the_last_vote(origin: Origin, tmp_path: Path) -> None:
     """With voterdb of before the votes and the queue as it is, what was acknowledged is stored again."""
     ground = origin.copied(tmp_path, "userdb", "valkey")
