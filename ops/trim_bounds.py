@@ -23,6 +23,9 @@ DIGITS_MAX: Final = 20
 SEEN_MAX: Final = 64
 """Looks remembered of a stream: at one a minute more than an hour."""
 
+LOOKS_MAX: Final = 4_096
+"""The same where backups are waited for: more than two days in which votes come every minute."""
+
 SETTLED_MAX: Final = 4_096
 """The same where backups are waited for: more than two days."""
 
@@ -103,6 +106,42 @@ def _flat(marks: Any) -> list[Mark]:
             raise Malformed("A mark has a shard.")
         found.append(Mark(ballot, shard, side, entry))
     return found
+
+
+class Acknowledged:
+    """Up to where each stream was acknowledged when it ended where: only that is certain to be in a backup.
+
+    A backup's mark is the last entry that is stored in it, and not the end of all that are: an entry before
+    it may have been with a worker that had died, and was stored after the backup had begun. What was
+    acknowledged while the stream ended before the mark was so before the marked entry was even accepted, and
+    the backup began later still. The queue's own order says it; no clock is asked.
+    """
+
+    def __init__(self) -> None:
+        self._looks: dict[Shard, deque[tuple[str, str]]] = {}
+
+    def look(self, shard: Shard, entry: str, *, last: str) -> None:
+        """Note that everything before `entry` was acknowledged, and that `last` came last when asked later.
+
+        A stream that is given out again, or ends earlier than it did, may be so because database or queue was
+        put back: what was known counts no more.
+        """
+        looks = self._looks.setdefault(shard, deque(maxlen=LOOKS_MAX))
+        if looks and (order(entry) < order(looks[-1][1]) or order(last) < order(looks[-1][0])):
+            looks.clear()
+        if looks and looks[-1][0] == last:
+            looks.pop()
+        looks.append((last, entry))
+
+    def before(self, shard: Shard, mark: str) -> str | None:
+        """Up to where it was acknowledged while it ended before `mark`; None if nobody looked then."""
+        looks = self._looks.get(shard, ())
+        return next((entry for last, entry in reversed(looks) if order(last) < order(mark)), None)
+
+    def forget(self, but: Iterable[Shard]) -> None:
+        """Remember nothing of streams that are no longer there."""
+        for gone in self._looks.keys() - set(but):
+            del self._looks[gone]
 
 
 class Settled:

@@ -19,7 +19,7 @@ from redis import exceptions
 from ballot import handoff
 from ballot.encoding import Malformed
 from ops.backup.settings import BackupSettings
-from ops.trim_bounds import Mark, Seen, Settled, Shard, began_us, covered, order, reached
+from ops.trim_bounds import Acknowledged, Mark, Seen, Shard, covered, order, reached
 from runtime import logs, postgres
 from runtime.clock import Clock, SystemClock
 from runtime.home import Home
@@ -84,7 +84,7 @@ class Trimmer:
         self._clock = clock
         self._least_age_s = least_age_s
         self._seen = Seen(least_age_s)
-        self._settled = Settled()
+        self._acknowledged = Acknowledged()
         self._said: dict[str, float] = {}
 
     async def run(self, stop: Stop) -> int:
@@ -118,7 +118,7 @@ class Trimmer:
         bounds = reached(await self._marks())  # (2)
         backed_up = self._backed_up()
         self._seen.forget(but=bounds)
-        self._settled.forget(but=bounds)
+        self._acknowledged.forget(but=bounds)
         done = []
         for shard, stored in sorted(bounds.items()):  # (3)
             found = await self._stream(shard, stored, None if backed_up is None else backed_up.get(shard))
@@ -144,8 +144,8 @@ class Trimmer:
             aged = self._seen.look(shard, last, now_s=self._clock.monotonic())
             known = {"stored": stored, "seen": aged}
             if self._note is not None:
-                known["backup"] = self._certain(shard, backed_up, self._note)
-                await self._settle(client, shard, key)
+                known["backup"] = self._certain(shard, backed_up)
+                await self._note_acknowledged(client, shard, key)
             held_by = next((name for name, entry in known.items() if entry is None), "")
             if held_by:
                 return Trimmed(*shard, 0, "0-0", held_by)
@@ -160,21 +160,21 @@ class Trimmer:
             self._say("trim_waits", f"the queue: {type(error).__name__}")
         return None
 
-    def _certain(self, shard: Shard, backed_up: str | None, note: Path) -> str | None:
-        """Up to where a stream is in the backup of `note`: its mark, if all was acknowledged as it began."""
-        began = began_us(note)
-        settled = None if began is None else self._settled.before(shard, began)
-        return None if settled is None or backed_up is None else min(settled, backed_up, key=order)
+    def _certain(self, shard: Shard, backed_up: str | None) -> str | None:
+        """Up to where a stream is in the backup with this mark: what was acknowledged before it began."""
+        known = None if backed_up is None else self._acknowledged.before(shard, backed_up)
+        return None if known is None or backed_up is None else min(known, backed_up, key=order)
 
-    async def _settle(self, client: Any, shard: Shard, key: str) -> None:
-        """Note up to where the workers have acknowledged a stream by now."""
+    async def _note_acknowledged(self, client: Any, shard: Shard, key: str) -> None:
+        """Note up to where the workers have acknowledged a stream, and only then where it ends."""
         for group in await client.xinfo_groups(key):
             if group["name"] == handoff.GROUP.encode():
                 entry = group["last-delivered-id"].decode()
                 waiting = await client.xpending(key, handoff.GROUP) if group["pending"] else None
                 if waiting is not None and waiting["min"] is not None:
                     entry = min(entry, waiting["min"].decode(), key=order)
-                self._settled.look(shard, entry, now_us=self._clock.now_us())
+                last = (await client.xinfo_stream(key))["last-generated-id"].decode()
+                self._acknowledged.look(shard, entry, last=last)
 
     async def _trim(self, client: Any, shard: Shard, below: str, held_by: str) -> Trimmed:
         """Have the queue take out what is below, a bounded number of entries at a time."""

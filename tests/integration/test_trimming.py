@@ -31,7 +31,7 @@ from workers.trust import Trust
 from workers.verification import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
     from tests.conftest import Stack
@@ -40,9 +40,6 @@ HERE = Verifier(0)
 CASES = 25
 NODE_ENTRIES = 100
 """As many entries as a node of a stream has at most: only whole nodes are taken out."""
-
-BEGAN_LATER = "20250615T151640Z-full"
-"""A backup begun ten minutes after a trimmer's first look, by the clock of these tests."""
 
 BIG = b"x" * 3000
 """Two entries of this size fill a node."""
@@ -57,6 +54,8 @@ class Case:
     marks: list[Mark] = field(default_factory=list)
     covered: list[Mark] = field(default_factory=list)
     needed: set[str] = field(default_factory=set)
+    later: str = ""
+    """A vote that came after the trimmer's first look, stored in most backups."""
 
 
 @asynccontextmanager
@@ -72,11 +71,15 @@ async def trimmer(
         await made.close()
 
 
-async def rounds(trimming: tuple[Trimmer, ManualClock]) -> dict[str, tuple[int, str]]:
+async def rounds(
+    trimming: tuple[Trimmer, ManualClock], meanwhile: Awaitable[object] | None = None
+) -> dict[str, tuple[int, str]]:
     """Look, wait for a quarter of an hour, and trim: entries gone and what held the others, by ballot."""
     made, clock = trimming
     first = {each.ballot: each.entries for each in await made.round()}
     clock.advance(LEAST_AGE_S)
+    if meanwhile is not None:
+        await meanwhile
     return {
         each.ballot: (first.get(each.ballot, 0) + each.entries, each.held_by) for each in await made.round()
     }
@@ -118,13 +121,16 @@ async def draw(chance: random.Random, admin: Any, ballot: str) -> Case:
         if set(names) - kept:
             await admin.xack(key, group, *(set(names) - kept))
         case.needed |= kept | set(ids[len(names) :])
-    for marks in (case.marks, case.covered):
+    case.later = f"{now_ms - 1_000}-0"
+    for marks, end in ((case.marks, ids[-1]), (case.covered, case.later)):
         for side in ("stored", "turnout"):
             entry = chance.choice(
-                [*[ids[-1]] * 8, chance.choice(ids), chance.choice(ids), f"{at[0] - 1}-0", "0-0"]
+                [*[end] * 8, chance.choice(ids), chance.choice(ids), f"{at[0] - 1}-0", "0-0"]
             )
             marks.append(Mark(ballot, 0, side, entry))
             case.needed |= {each for each in ids if order(each) > order(entry)}
+    if any(mark.entry != case.later for mark in case.covered):
+        case.needed |= set(ids)  # begun, for all that is known, before they were acknowledged
     case.needed |= {each for each, ms in zip(ids, at, strict=True) if ms > now_ms - LEAST_AGE_S * 1000}
     return case
 
@@ -142,14 +148,20 @@ async def test_no_entry_that_anybody_needs_is_taken_out(
     try:
         await put_marks(owner, [mark for case in cases for mark in case.marks])
         rows = [vars_of(mark) for case in cases for mark in case.covered]
-        note.write_text(json.dumps({"backup": BEGAN_LATER, "marks": rows}))
+        note.write_text(json.dumps({"backup": "x", "marks": rows}))
+
+        async def go_on() -> None:
+            for case in cases:
+                await add(admin, handoff.votes_key(case.ballot, 0), [case.later])
 
         async with trimmer(stack, note=note) as trimming:
-            done = await rounds(trimming)
+            done = await rounds(trimming, go_on())
 
         gone = 0
         for case in cases:
-            left = [entry.decode() for entry, _ in await admin.xrange(handoff.votes_key(case.ballot, 0))]
+            stream = await admin.xrange(handoff.votes_key(case.ballot, 0))
+            assert stream[-1][0].decode() == case.later
+            left = [entry.decode() for entry, _ in stream[:-1]]
             assert case.needed <= set(left), case
             assert left == case.ids[len(case.ids) - len(left) :]
             first = next(
@@ -158,7 +170,7 @@ async def test_no_entry_that_anybody_needs_is_taken_out(
             assert first - (len(case.ids) - len(left)) <= NODE_ENTRIES // 25, case
             gone += done[case.ballot][0]
         assert gone == sum(len(case.ids) for case in cases) - sum(
-            [await admin.xlen(handoff.votes_key(case.ballot, 0)) for case in cases]
+            [await admin.xlen(handoff.votes_key(case.ballot, 0)) - 1 for case in cases]
         )
         assert gone > 0
     finally:
@@ -278,12 +290,15 @@ async def test_without_a_verified_backup_nothing_goes(stack: Stack, old: Old, tm
 
 
 @pytest.mark.parametrize("dead", [False, True], ids=["all stored", "one with a dead worker"])
+@pytest.mark.parametrize("name", ["20250615T140000Z-full", "20250615T161640Z-full"])
 async def test_what_was_with_a_dead_worker_when_a_backup_began_stays(
-    stack: Stack, old: Old, tmp_path: Path, *, dead: bool
+    stack: Stack, old: Old, tmp_path: Path, name: str, *, dead: bool
 ) -> None:
-    """Stored afterwards, it is in no backup, though the backup's marks are at the stream's end."""
+    """Stored afterwards, it is in no backup, though the backup's marks are at the stream's end.
+
+    What the backup is called, by a clock an hour ahead or behind, says nothing.
+    """
     note = tmp_path / "note"
-    marks = [vars_of(Mark(old.ballot, 0, side, old.ids[-1])) for side in ("stored", "turnout")]
     if dead:
         await old.admin.xgroup_setid(old.key, handoff.GROUP, id=old.ids[4])
         await old.admin.xreadgroup(handoff.GROUP, "c", {old.key: ">"})
@@ -291,7 +306,9 @@ async def test_what_was_with_a_dead_worker_when_a_backup_began_stays(
 
     async with trimmer(stack, note=note) as (made, clock):
         await made.round()
-        note.write_text(json.dumps({"backup": BEGAN_LATER, "marks": marks}))
+        after = await vote_later(old)
+        marks = [vars_of(Mark(old.ballot, 0, side, after)) for side in ("stored", "turnout")]
+        note.write_text(json.dumps({"backup": name, "marks": marks}))
         await old.admin.xack(old.key, handoff.GROUP, old.ids[5])
         clock.advance(LEAST_AGE_S)
         await made.round()
@@ -300,16 +317,25 @@ async def test_what_was_with_a_dead_worker_when_a_backup_began_stays(
     assert (old.ids[5] in left) == dead
 
 
-async def test_a_backup_begun_before_the_first_look_covers_nothing(
+async def vote_later(old: Old) -> str:
+    """One more vote, read and acknowledged; its entry."""
+    after = (await old.admin.xadd(old.key, {"r": BIG})).decode()
+    await old.admin.xreadgroup(handoff.GROUP, "c", {old.key: ">"})
+    await old.admin.xack(old.key, handoff.GROUP, after)
+    return str(after)
+
+
+async def test_a_backup_that_ends_where_the_stream_ended_at_the_first_look_covers_nothing(
     stack: Stack, old: Old, tmp_path: Path
 ) -> None:
-    """Nobody knows what was acknowledged when it began."""
+    """Nobody knows what was acknowledged when it began, whatever it is called and however long we look."""
     note = tmp_path / "note"
     marks = [vars_of(Mark(old.ballot, 0, side, old.ids[-1])) for side in ("stored", "turnout")]
-    note.write_text(json.dumps({"backup": "20250615T150000Z-full", "marks": marks}))
+    note.write_text(json.dumps({"backup": "20990615T150000Z-full", "marks": marks}))
 
     async with trimmer(stack, note=note) as trimming:
         assert (await rounds(trimming))[old.ballot] == (0, "backup")
+        assert (await rounds(trimming, vote_later(old)))[old.ballot] == (0, "backup")
 
 
 async def test_without_both_marks_or_a_reader_nothing_goes(stack: Stack, old: Old) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ballot.encoding import Malformed
 from ops import trimming
 from ops.backup import postgres as backups
-from ops.trim_bounds import SEEN_MAX, Mark, Seen, covered, order, reached
+from ops.trim_bounds import LOOKS_MAX, SEEN_MAX, Acknowledged, Mark, Seen, covered, order, reached
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +115,45 @@ def test_a_stream_that_is_gone_is_forgotten() -> None:
 
     assert seen.look(("b", 0), "2-0", now_s=AGE_S) is None
     assert seen.look(("b", 1), "2-0", now_s=AGE_S) == "1-0"
+
+
+def test_what_was_acknowledged_before_a_backups_last_entry_came_is_in_it() -> None:
+    """The newest look at a stream that ended earlier; one at the same end is as good, and as bad."""
+    known = Acknowledged()
+    for entry, last in (("2-0", "9-0"), ("5-0", "12-0"), ("6-0", "12-0"), ("12-0", "20-0")):
+        known.look(("b", 0), entry, last=last)
+
+    found = {mark: known.before(("b", 0), mark) for mark in ("9-0", "10-0", "12-0", "13-0", "20-0", "21-0")}
+    assert found == {
+        "9-0": None,
+        "10-0": "2-0",
+        "12-0": "2-0",
+        "13-0": "6-0",
+        "20-0": "6-0",
+        "21-0": "12-0",
+    }
+    assert known.before(("b", 1), "21-0") is None
+
+
+@pytest.mark.parametrize("back", [("4-0", "10-0"), ("5-0", "8-0")], ids=["given out again", "ends earlier"])
+def test_a_stream_that_was_put_back_is_looked_at_anew(back: tuple[str, str]) -> None:
+    """What was acknowledged before need not be stored any more."""
+    known = Acknowledged()
+    known.look(("b", 0), "5-0", last="9-0")
+    known.look(("b", 0), back[0], last=back[1])
+
+    assert known.before(("b", 0), "9-1") == ("5-0" if back[1] == "8-0" else None)
+
+
+def test_looks_are_bounded_and_forgotten() -> None:
+    """The newest stay; a stream that is gone keeps none."""
+    known = Acknowledged()
+    for place in range(1, LOOKS_MAX + 10):
+        known.look(("b", 0), f"{place}-0", last=f"{place}-0")
+    assert known.before(("b", 0), "10-0") is None
+    assert known.before(("b", 0), "11-0") == "10-0"
+    known.forget(but=[])
+    assert known.before(("b", 0), "11-0") is None
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
