@@ -131,7 +131,7 @@ class Drill:
                 desk_public=pinned_key(self.scratch.public_key_file), roots=self.scratch.desk / "roots"
             )
             async with fence.raised(client, connection):
-                reports = await merge(client, connection, sources=given)
+                reports = await merge(client, connection, sources=given, jump=False)
             await client.delete(RECOVERING_KEY)
             return reports
         finally:

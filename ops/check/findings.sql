@@ -61,10 +61,13 @@ CREATE VIEW numbers AS
     UNION ALL SELECT shard, number FROM unstored_numbers WHERE number IS NOT NULL;
 
 -- view
+CREATE TABLE first_numbered AS
+    SELECT shard, min(place) AS place FROM votes WHERE number IS NOT NULL GROUP BY shard;
+
+-- view
 CREATE TABLE unnumbered AS
-    SELECT s.shard, (SELECT count(*) FROM votes v WHERE v.shard = s.shard AND v.number IS NULL AND v.place <
-      coalesce((SELECT min(n.place) FROM votes n WHERE n.shard = s.shard AND n.number IS NOT NULL), v.place + 1)) AS votes
-    FROM states s;
+    SELECT s.shard, count(v.shard) AS votes FROM states s LEFT JOIN first_numbered f ON f.shard = s.shard
+      LEFT JOIN votes v ON v.shard = s.shard AND v.number IS NULL AND (f.place IS NULL OR v.place < f.place) GROUP BY s.shard;
 
 -- view
 CREATE TABLE gaps AS

@@ -1,4 +1,8 @@
-"""What recoveries of the queue have put on record as lost: numbers without a vote, references gone."""
+"""What recoveries of the queue have put on record as lost: numbers without a vote, references gone.
+
+Only the role of recovery can write such an event (017_event_writers.sql). Each names all numbers of a ballot
+anew, so the newest one holds; and it explains nothing that came after it: its numbers lie below its jump.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +20,32 @@ if TYPE_CHECKING:
     from ops.check.scratch import Scratch
 
 EVENTS = """
-SELECT detail -> 'ballots' -> $1 AS lost FROM ballot.events
- WHERE kind = 'recovery.performed' AND detail -> 'ballots' ? $1 ORDER BY seq
+SELECT detail -> 'ballots' -> $1 AS lost, (extract(epoch FROM at) * 1000000)::bigint AS at_us
+  FROM ballot.events
+ WHERE kind = 'recovery.performed' AND actor = 'recovery' AND detail -> 'ballots' ? $1 ORDER BY seq
 """
+
+
+NUMBERS = 1 << 62
+"""Beyond any number; SQLite counts no further than twice this."""
 
 
 async def read_recoveries(connection: asyncpg.Connection, ballot: str, tables: Scratch) -> None:
     """Read what the events of recovery say of this ballot; what is of no such form accounts for nothing."""
-    ranges: list[tuple[int, int, int]] = []
-    for row in await connection.fetch(EVENTS, ballot):
+    lost: Any = None
+    rows = await connection.fetch(EVENTS, ballot)
+    for row in rows:
         lost = json.loads(row["lost"])
         if isinstance(lost, dict):
-            ranges += _ranges(lost.get("unaccounted"))
             tables.add("given_up", list(_references(lost.get("unconfirmed"))))
             tables.add("gone", list(_gaps(lost.get("gaps"))))
-    tables.add("accounted", joined(ranges))
+    if isinstance(lost, dict):
+        jumped = joined(list(_ranges(lost.get("skipped"))))
+        ends = {shard: last for shard, _, last in jumped}
+        found = [each for each in _ranges(lost.get("unaccounted")) if each[2] <= ends.get(each[0], 0)]
+        tables.add("skipped", jumped)
+        tables.add("numbers_given_up", [(*each, rows[-1]["at_us"]) for each in joined(found)])
+        tables.add("accounted", joined([*jumped, *found]))
 
 
 def joined(ranges: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
@@ -50,7 +65,7 @@ def _ranges(unaccounted: Any) -> Iterator[tuple[int, int, int]]:
     for shard, ranges in unaccounted.items():
         for each in ranges if isinstance(ranges, list) else ():
             match each:
-                case [int(first), int(last)] if shard.isdigit():
+                case [int(first), int(last)] if shard.isdigit() and 0 < first <= last < NUMBERS:
                     yield int(shard), first, last
                 case _:
                     continue

@@ -7,8 +7,8 @@ often torn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
@@ -18,6 +18,11 @@ from ballot.encoding import Malformed
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from ops.recovery.report import BallotReport, Rest
+
+NAMES_MAX: Final = 100_000
+"""References of one ballot that a report and its event name; more go into a list beside the report."""
 
 
 @dataclass(slots=True)
@@ -51,3 +56,43 @@ def numbered(line: Acceptances) -> list[tuple[int, str]]:
     """The references of a line with their numbers; 0 for one that is not known."""
     numbers = line.numbers or [0] * len(line.references)
     return list(zip(numbers, line.references, strict=True))
+
+
+@dataclass(slots=True)
+class Lost:
+    """The references of one ballot that journals name and that are nowhere.
+
+    `named` are those that an earlier recovery has named, `ends` by shard the largest number that is proved
+    and the one that numbers go on behind: a number between them has a journal's word alone, one beyond was
+    never given.
+    """
+
+    report: BallotReport
+    rest: Rest
+    named: set[str] = field(default_factory=set)
+    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _found: set[str] = field(default_factory=set)
+    _before: set[str] = field(default_factory=set)
+
+    def add(self, shard: int, number: int, reference: str) -> None:
+        """Keep a reference that is not there, once, and see what its number says."""
+        if reference in self.named:
+            self._before.add(reference)
+            return
+        if reference in self._found:
+            return
+        if len(self._found) < NAMES_MAX:
+            self._found.add(reference)
+        else:
+            self.report.unconfirmed_more += 1
+            self.rest.write(f"unconfirmed {reference}")
+        proved, end = self.ends.get(shard, (0, 0))
+        if number > end:
+            self.report.journal_numbers_odd += 1
+        elif number > proved:
+            self.report.claimed[str(shard)] = self.report.claimed.get(str(shard), 0) + 1
+
+    def end(self) -> None:
+        """Put into the report what was found."""
+        self.report.unconfirmed = sorted(self._found)
+        self.report.unconfirmed_before = len(self._before)

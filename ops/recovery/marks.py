@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ballot import gate_layout, handoff
 from ballot.handoff import CHANNEL_BYTES
 from ops.recovery import record
+from ops.recovery.conflicts import note
 from ops.recovery.shard import CALL_ROWS, reference_field
 
 if TYPE_CHECKING:
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ballot.suite import AeadKey
+    from ops.recovery.conflicts import Suspects
     from ops.recovery.numbers import Numbers
     from ops.recovery.report import BallotReport
     from ops.recovery.shard import Entry, Shard
 
 LETTERS: Final = {"postal": "p", "workplace": "w"}
-CONFLICTS_MAX: Final = 1_000
-"""Named in the report; more would say no more."""
 
 
 class Calls:
@@ -65,12 +65,6 @@ class Calls:
 
     async def _to(self, shard: int, rows: list[Any]) -> None:
         await self._send(shard, rows)
-
-
-def note(report: BallotReport, conflict: str) -> None:
-    """Add a conflict to the report, within its bound."""
-    if len(report.conflicts) < CONFLICTS_MAX:
-        report.conflicts.append(conflict)
 
 
 async def put_back_credentials(
@@ -117,12 +111,14 @@ class Marks:
         shards: Sequence[Shard],
         numbers: Sequence[Numbers],
         report: BallotReport,
+        suspects: Suspects,
         key: AeadKey | None,
     ) -> None:
         self._ballot = ballot
         self._shards = shards
         self._numbers = numbers
         self._report = report
+        self._suspects = suspects
         self._key = key
         self.last_us = [0] * len(shards)
         self.released = [0] * len(shards)
@@ -139,9 +135,10 @@ class Marks:
         self._report.marks_restored += added
         self._report.references_restored += changed
         for row, mark in conflicts:
-            _, wanted, reference, state = rows[row]
+            uin, wanted, reference, state = rows[row]
             if state in {b"a", b"h"}:
-                continue  # the voter has voted again since; the books know of both
+                self._suspects.add(number, reference, uin, mark)
+                continue
             has = gate_layout.Mark.from_value(mark)
             what = gate_layout.reference_text(reference) if reference else chr(wanted[0])
             note(
@@ -198,7 +195,8 @@ class Marks:
                 self._report.held += 1
                 fields = record.held_fields(bytes(row["record"]))
                 place = fields.get(handoff.NUMBER_FIELD, b"")
-                self._numbers[number].add(int(place) if place.isdigit() else None)
+                if place.isdigit() and len(place) <= handoff.NUMBER_DIGITS_MAX:
+                    self._numbers[number].add(int(place))
                 accepted_us = row["accepted_us"] or 0
                 self.last_us[number] = max(self.last_us[number], accepted_us)
                 field = reference_field(row["reference"])

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ballot import handoff
 from ballot.encoding import b64encode, canonical_json
-from ops.recovery import desk, record, streams, turnout
-from ops.recovery.journals import Journals, numbered
+from ops.recovery import desk, jumps, record, streams, turnout
+from ops.recovery.conflicts import Suspects
+from ops.recovery.journals import Journals, Lost, numbered
 from ops.recovery.marks import Marks, put_back_credentials
 from ops.recovery.numbers import Numbers
-from ops.recovery.report import BallotReport
+from ops.recovery.report import BallotReport, Rest
 from ops.recovery.shard import Shard
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Sources:
     roots: Path | None = None
     """The directory of the desk's journals of the register."""
 
+    rest: Path | None = None
+    """The directory for a list of what is too long for a report."""
+
 
 async def merge(
     queue: Client,
@@ -54,15 +58,18 @@ async def merge(
     sources: Sources | None = None,
     only: Collection[str] | None = None,
     advance: Callable[[int], None] = lambda _rows: None,
+    jump: bool = True,
 ) -> list[BallotReport]:
     """Merge every ballot on record (or `only` these) into the gate; one report each.
+
+    Without `jump` numbers go on behind the largest that is proved: only where nobody will vote.
 
     `queue` is an administrator's client, `database` a connection of the role `ballot_recovery` outside any
     transaction. `advance` is told how many codes and votes were gone through.
     """
     given = sources or Sources()
     found = {
-        ballot.id: _Ballot(queue, database, ballot, given, advance)
+        ballot.id: _Ballot(queue, database, ballot, given, advance, jump=jump)
         for ballot in await record.ballots(database)
         if only is None or ballot.id in only
     }
@@ -70,7 +77,7 @@ async def merge(
         await each.put_back()
     await _confirm(found, given.journals)
     for each in found.values():
-        each.account()
+        await each.account()
         await each.publish()
     return [each.report for each in found.values()]
 
@@ -104,28 +111,42 @@ class _Ballot:
         ballot: Ballot,
         sources: Sources,
         advance: Callable[[int], None],
+        *,
+        jump: bool,
     ) -> None:
         self._queue: Any = queue
+        self._jump = jump
         self._database = database
         self._ballot = ballot
         self._sources = sources
         self._advance = advance
         self._shards = [Shard(queue, ballot.id, number) for number in range(ballot.shards)]
         self._numbers = [Numbers() for _ in self._shards]
+        self._jumps: list[jumps.Jump] = []
         self._waiting: list[Waiting] = []
+        self._suspects = Suspects()
         self.report = BallotReport(ballot.id)
+        self._rest = Rest(sources.rest, self.report)
+        self._lost = Lost(self.report, self._rest)
 
     async def put_back(self) -> None:
         """(1) Codes, (2) marks and references, (3) streams and turnout, (4) window and counters."""
-        marks = Marks(self._ballot.id, self._shards, self._numbers, self.report, self._sources.queue_key)
+        marks = Marks(
+            self._ballot.id, self._shards, self._numbers, self.report, self._suspects, self._sources.queue_key
+        )
         async with self._database.transaction(isolation="repeatable_read", readonly=True):
             last_us = await put_back_credentials(  # (1)
                 self._database, self._ballot.id, self._shards, self.report, self._advance
             )
+            self._jumps = await jumps.known(self._queue, self._database, self._ballot.id, self._shards)
+            for numbers, jump in zip(self._numbers, self._jumps, strict=True):
+                numbers.limit = jump.limit
             await marks.put_back(self._database, self._advance)  # (2)
         await self._mend_streams()  # (3)
         for number, shard in enumerate(self._shards):  # (4)
             await self._set_window(number, shard, marks, last_us[number])
+        await self._suspects.judge(self._database, self._ballot.id, self._waiting, self.report)
+        self._lost.named = await jumps.named(self._database, self._ballot.id)
 
     async def _mend_streams(self) -> None:
         """Streams after the turnout: killed in between, the next merge finds the streams as they were."""
@@ -175,7 +196,13 @@ class _Ballot:
         for each in self._waiting[number].entries:
             if each.won and each.method in returned:
                 returned[each.method].add(each.uin)
-        numbers.reached(await shard.number())
+        jump = self._jumps[number]
+        numbers.reached(jump.gate)
+        if jump.gate > jump.limit:
+            self._suspects.note(
+                self.report,
+                f"shard {number} says it gave number {jump.gate}; there can have been {jump.limit} at most",
+            )
         window = await shard.window(
             self._ballot.opens_us,
             self._ballot.closes_us,
@@ -184,7 +211,11 @@ class _Ballot:
             len(returned["postal"]),
             len(returned["workplace"]),
             numbers.largest,
+            jump.beyond(numbers.largest) if self._jump else 0,
         )
+        self._lost.ends[number] = (numbers.largest, jump.beyond(numbers.largest))
+        if self._jump and self._ballot.opens_us:
+            self.report.skipped[str(number)] = jump.taken(numbers.largest, window.number)
         self.report.windows_restored += window.changed
         if self._ballot.opens_us and window.closes_us != self._ballot.closes_us:
             self.report.conflicts.append(
@@ -193,7 +224,7 @@ class _Ballot:
             )
 
     async def confirm(self, votes: list[tuple[int, int, str]]) -> None:
-        """Keep those references that are neither stored, nor held, nor in the queue, with their numbers."""
+        """Keep those references that are neither stored, nor held, nor in the queue."""
         references = [reference for _, _, reference in votes]
         rows = await self._database.fetch(record.UNCONFIRMED, self._ballot.id, references)
         missing = {row["reference"] for row in rows}
@@ -201,16 +232,20 @@ class _Ballot:
             missing -= {each.reference for left in self._waiting for each in left.entries}
         for shard, number, reference in votes:
             if reference in missing:
-                self.report.unconfirmed.append(reference)
-                if 0 <= shard < len(self._numbers) and number > 0:
-                    self._numbers[shard].add(number)
+                self._lost.add(shard, number, reference)
 
-    def account(self) -> None:
-        """Name the numbers that nothing has, and the register's batches that are not there."""
-        self.report.unconfirmed = sorted(set(self.report.unconfirmed))
+    async def account(self) -> None:
+        """Name the references that are gone, and the numbers that nothing has up to the largest proved."""
+        self._lost.end()
+        if any(numbers.unnumbered for numbers in self._numbers):
+            for shard, votes in (await jumps.without(self._database, self._ballot.id)).items():
+                if 0 <= shard < len(self._numbers):
+                    self._numbers[shard].without = votes
         for number, numbers in enumerate(self._numbers):
-            if missing := numbers.missing():
-                self.report.unaccounted[str(number)] = missing
+            skipped = self._jumps[number].skipped
+            if missing := numbers.missing(skipped):
+                self.report.unaccounted[str(number)] = self._rest.ranges(number, missing)
+        self._rest.close()
 
     async def publish(self) -> None:
         """Tell the edges of the ballot, if it was opened and the queue has forgotten it."""

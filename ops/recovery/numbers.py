@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 NUMBER_MAX: Final = 50_000_000
 """More acceptances than a shard ever has; what is beyond is no number of the gate's."""
@@ -14,17 +14,23 @@ Range = tuple[int, int]
 
 
 class Numbers:
-    """One shard's numbers, a byte each; `without` counts known votes that have none (of an older gate)."""
+    """One shard's numbers, a byte each; what is beyond `limit` is no number of this gate's.
 
-    def __init__(self) -> None:
+    `without` is how many stored votes have none because an older gate took them in; `unnumbered` how many
+    known votes have none, for whatever reason.
+    """
+
+    def __init__(self, limit: int = NUMBER_MAX) -> None:
         self._known = bytearray()
+        self.limit = limit
         self.largest = 0
         self.without = 0
+        self.unnumbered = 0
 
     def add(self, number: int | None) -> None:
         """Note that a known vote has this number, or none."""
-        if number is None or not 0 < number <= NUMBER_MAX:
-            self.without += 1
+        if number is None or not 0 < number <= self.limit:
+            self.unnumbered += 1
             return
         if number > len(self._known):
             self._known.extend(bytes(max(number, 2 * len(self._known)) - len(self._known)))
@@ -32,27 +38,29 @@ class Numbers:
         self.largest = max(self.largest, number)
 
     def reached(self, number: int) -> None:
-        """Note that this number was given out, whoever has it."""
-        if number <= NUMBER_MAX:
-            self.largest = max(self.largest, number)
+        """Note that the numbers up to this one were given out, whoever has them, as far as there can be."""
+        self.largest = max(self.largest, min(number, self.limit))
 
-    def missing(self) -> list[Range]:
-        """The numbers up to the largest that nobody has, both ends included.
+    def missing(self, skipped: Sequence[Range] = ()) -> list[Range]:
+        """The numbers up to the largest that nobody has and that were not jumped over, both ends included.
 
         A gate that began to number late began behind the votes it had taken without: as many of the first
-        numbers as there are votes without one are theirs.
+        numbers as there are votes without one are theirs, if nobody has number 1.
         """
         known = self._known[: self.largest].ljust(self.largest, b"\0")
+        for first, last in skipped:
+            end = min(last, self.largest)
+            if first <= end:
+                known[first - 1 : end] = b"\1" * (end - first + 1)
         found: list[Range] = []
         first = known.find(b"\0")
-        theirs = self.without
+        theirs = self.without if first == 0 else 0
         while first >= 0:
             end = known.find(b"\1", first)
             end = len(known) if end < 0 else end
-            taken = min(theirs, end - first)
-            theirs -= taken
-            if first + taken < end:
-                found.append((first + taken + 1, end))
+            if first + theirs < end:
+                found.append((first + theirs + 1, end))
+            theirs = 0
             first = known.find(b"\0", end)
         return found
 
@@ -60,3 +68,14 @@ class Numbers:
 def count(ranges: Iterable[Range]) -> int:
     """How many numbers these are."""
     return sum(last - first + 1 for first, last in ranges)
+
+
+def joined(ranges: Iterable[Range]) -> list[Range]:
+    """Return the ranges in order, what touches as one."""
+    found: list[Range] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found

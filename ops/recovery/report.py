@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from ops.recovery import numbers
 from runtime import home as home_files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import asyncpg
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 EVENT: Final = "recovery.performed"
 SHOWN_MAX: Final = 20
+RANGES_MAX: Final = 100_000
+"""Of one ballot's numbers that a report and its event name; the checker explains no more than these."""
 
 
 @dataclass(slots=True)
@@ -27,8 +32,10 @@ class BallotReport:
     """One ballot. What is by shard has the shard's number as text, as JSON needs it.
 
     `gaps` are the parts of a stream that are gone: after the first entry, up to the second. `unconfirmed` are
-    references that an edge gave out and that are nowhere; `unaccounted` the numbers of acceptances that
-    nothing names.
+    references that an edge gave out and that are nowhere, less the `unconfirmed_before` that an earlier
+    recovery has named. `unaccounted` are the numbers up to the largest proved one that no vote has, `skipped`
+    those that are never given because they may have been; `claimed` counts the latter that a journal has a
+    reference for. Each report names all ranges anew: the newest holds. `rest`: what is too long for this.
     """
 
     ballot: str
@@ -46,8 +53,16 @@ class BallotReport:
     turnout_lost: int = 0
     published: bool = False
     conflicts: list[str] = field(default_factory=list)
+    conflicts_more: int = 0
     unconfirmed: list[str] = field(default_factory=list)
+    unconfirmed_before: int = 0
+    unconfirmed_more: int = 0
     unaccounted: dict[str, list[Range]] = field(default_factory=dict)
+    unaccounted_more: int = 0
+    skipped: dict[str, list[Range]] = field(default_factory=dict)
+    claimed: dict[str, int] = field(default_factory=dict)
+    journal_numbers_odd: int = 0
+    rest: dict[str, str] = field(default_factory=dict)
     gaps: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     missing_batches: list[int] = field(default_factory=list)
 
@@ -68,9 +83,57 @@ class BallotReport:
         )
 
     @property
+    def unconfirmed_count(self) -> int:
+        """How many references are named as lost for the first time."""
+        return len(self.unconfirmed) + self.unconfirmed_more
+
+    @property
     def unaccounted_count(self) -> int:
         """How many numbers nothing names."""
-        return sum(map(numbers.count, self.unaccounted.values()))
+        return sum(map(numbers.count, self.unaccounted.values())) + self.unaccounted_more
+
+
+class Rest:
+    """A list, beside the report, of one ballot's references and ranges that are too many for it.
+
+    Its name and SHA-256 are in the report, and so in the event; without a directory there is only the count.
+    """
+
+    def __init__(self, directory: Path | None, report: BallotReport) -> None:
+        self._directory = directory
+        self._report = report
+        self._digest = hashlib.sha256()
+        self._file: BinaryIO | None = None
+        self._left = RANGES_MAX
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        if self._directory is None:
+            return
+        if self._file is None:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            path = self._directory / f"{stamp}-{self._report.ballot}-rest.txt"
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+            self._report.rest["file"] = str(path)
+        data = line.encode() + b"\n"
+        self._digest.update(data)
+        self._file.write(data)
+
+    def ranges(self, shard: int, found: Sequence[Range]) -> list[Range]:
+        """Return as many of these ranges as there is room for; the others go into the list."""
+        kept, more = list(found[: self._left]), found[self._left :]
+        self._left -= len(kept)
+        self._report.unaccounted_more += numbers.count(more)
+        for first, last in more:
+            self.write(f"unaccounted {shard} {first} {last}")
+        return kept
+
+    def close(self) -> None:
+        """End the list, and note what is in it."""
+        if self._file is not None:
+            self._file.close()
+            self._report.rest["sha256"] = self._digest.hexdigest()
 
 
 @dataclass(slots=True)
@@ -103,7 +166,13 @@ class Report:
         """A few lines for a person."""
         lines = [f"recovered ({self.what}):", *(f"  {each}" for each in self.why)]
         for each in self.ballots:
-            if each.changed or each.unconfirmed or each.unaccounted or each.missing_batches or each.conflicts:
+            if (
+                each.changed
+                or each.unconfirmed_count
+                or each.unaccounted
+                or each.missing_batches
+                or each.conflicts
+            ):
                 lines += _lines(each)
         lines += self.notes
         if self.journal_lines_unreadable:
@@ -126,17 +195,31 @@ def _lines(found: BallotReport) -> list[str]:
     lines = [known, restored]
     if found.unconfirmed:
         lines += _some(
-            f"  {len(found.unconfirmed):,} references that edges gave out are not there any more: their "
-            "voters hold receipts, have no vote and can vote again",
+            f"  {found.unconfirmed_count:,} references that edges gave out are not there any more: what "
+            "their voters were told is recorded is lost. A reference does not tell who has voted again",
             found.unconfirmed,
         )
+    if found.unconfirmed_before:
+        lines.append(f"  {found.unconfirmed_before:,} more are not there; an earlier recovery has named them")
     if found.unaccounted:
         ranges = [
             f"shard {shard}: {first}" + (f" to {last}" if last > first else "")
             for shard, missing in found.unaccounted.items()
             for first, last in missing
         ]
-        lines += _some(f"  {found.unaccounted_count:,} numbers of acceptances nobody can account for", ranges)
+        lines += _some(f"  {found.unaccounted_count:,} numbers of acceptances that no vote has", ranges)
+    if found.claimed:
+        lines.append(
+            f"  {sum(found.claimed.values()):,} of these references have numbers beyond what is proved: "
+            "there is only the journals' word that they were given"
+        )
+    if found.journal_numbers_odd:
+        lines.append(
+            f"  {found.journal_numbers_odd:,} references in journals have numbers that cannot have been "
+            "given: not believed"
+        )
+    if found.rest:
+        lines.append(f"  too many to name here: the rest is in {found.rest['file']}")
     if found.missing_batches:
         told = ", ".join(map(str, found.missing_batches))
         lines.append(f"  the desk signed batches of the register that the voter database lacks: {told}")

@@ -189,7 +189,8 @@ end
 
 -- The window and the counters, once the marks are there. Arguments: opens_us and closes_us of record ('0' for a ballot that was
 -- never opened), the last time that anything was accepted or recorded here, how many votes were released, how many postal and
--- workplace returns count, the largest number of an acceptance known anywhere.
+-- workplace returns count, the largest number of an acceptance that is proved, the number to go on behind: none that may have
+-- been given is given again. `jumped_from` and `jumped_to` keep these two, so that the same merge run again jumps no further.
 -- Answer: state, closes_us, accepted, released, number as they are now, and 1 if anything of it was written.
 local COUNTERS = { 'accepted', 'repeated', 'released', 'voted_e', 'voted_p', 'voted_w', 'number', 'last_us', 'counting' }
 local function shard(keys, args)
@@ -197,15 +198,15 @@ local function shard(keys, args)
   for i = 1, #args do
     numbers[i] = decimal(args[i])
   end
-  if #args ~= 7 or #numbers ~= 7 then
-    return fault('opens_us, closes_us, last_us, released, postal, workplace, number')
+  if #args ~= 8 or #numbers ~= 8 then
+    return fault('opens_us, closes_us, last_us, released, postal, workplace, number, number to go on behind')
   end
-  local opens_us, closes_us, last_us, released, postal, workplace, number = unpack(numbers)
+  local opens_us, closes_us, last_us, released, postal, workplace, number, behind = unpack(numbers)
   local is, before = {}, redis.call('HMGET', keys[1], unpack(COUNTERS))
   for i, name in ipairs(COUNTERS) do
     is[name] = decimal(before[i]) or 0
   end
-  local window = redis.call('HMGET', keys[1], 'opens_us', 'closes_us', 'state')
+  local window = redis.call('HMGET', keys[1], 'opens_us', 'closes_us', 'state', 'jumped_from', 'jumped_to')
   if opens_us == 0 then
     return { 'unarmed', '0', whole(is.accepted), whole(is.released), whole(is.number), 0 }
   end
@@ -223,7 +224,7 @@ local function shard(keys, args)
   }
   now.voted_e = math.max(0, redis.call('HLEN', keys[3]) - now.voted_p - now.voted_w)
   now.accepted = math.max(is.accepted, now.voted_e + now.released)
-  now.number = math.max(is.number, number, now.accepted)
+  now.number = math.max(is.number, number, now.accepted, behind)
   local set = {}
   local function want(name, value, old)
     if value ~= old then
@@ -235,6 +236,10 @@ local function shard(keys, args)
   want('state', state, window[3])
   for i, name in ipairs(COUNTERS) do
     want(name, whole(now[name]), before[i])
+  end
+  if behind > 0 then
+    want('jumped_from', whole(number), window[4])
+    want('jumped_to', whole(now.number), window[5])
   end
   redis.call('HSETNX', keys[1], 'layout', LAYOUT)
   if #set > 0 then

@@ -17,6 +17,7 @@ from ballot.encoding import b64encode
 from ballot.suite import SigningKey
 from ops.recovery.journals import Journals
 from ops.recovery.merge import Sources, merge
+from ops.recovery.report import Report, record
 from runtime import postgres
 from tests.integration.intake_rig import pinned_desk_key
 from tests.integration.workers_ground import Cast, Ground, Voter, ground
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SHARDS = 2
 SEED = 20_261_122
+INVENTED = "ZZZZ-ZZZZ-ZZZZ-ZZZZ"
 COPIES, COPIES_LONG = 9, 60
 CUTS, CUTS_LONG = 6, 80
 
@@ -265,6 +267,7 @@ async def test_after_the_merge_votes_go_on(
     numbers = [(await truth.state(shard))["number"] for shard in range(made.shards)]
     await truth.restore(dict.fromkeys(truth.keys))
     report = await truth.merge()
+    await record(truth.database, Report([], "in place", ballots=[report]))
     lost = len(truth.waiting)
     assert report.stored == len(truth.stored)
     assert (await made.turnout("accepted"))["electronic"] == len(truth.stored) + len(truth.held) + 1
@@ -282,16 +285,24 @@ async def test_after_the_merge_votes_go_on(
             "postal": len(truth.returned),
         }
         assert {await made.state(cast) for cast in [*again, *fresh]} == {b"s"}
-    given = [
-        row["number"] for row in await made.rows("votes") if row["reference"] in {c.reference for c in again}
-    ]
-    assert lost == len(given)
-    # Numbers go on behind the largest that is known; those of the lost votes were the last, and come again.
-    assert all(number <= max(numbers) + len(again) + len(fresh) for number in given)
+    given = {row["reference"]: (row["shard"], row["number"]) for row in await made.rows("votes")}
+    assert lost == len(again)
+    # No number of a lost vote comes again, nor any that the lost gate may have given.
+    for cast in [*again, *fresh]:
+        shard, number = given[cast.reference]
+        assert number > numbers[shard]
+        assert any(first <= numbers[shard] <= last for first, last in report.skipped[str(shard)])
+        assert number > max(last for _, last in report.skipped[str(shard)])
+    largest = [(await truth.state(shard))["number"] for shard in range(made.shards)]
+    await truth.restore(truth.copies[-1])
+    later = await truth.merge()
+    for shard in range(made.shards):
+        assert (await truth.state(shard))["number"] > largest[shard]
+        assert set(later.skipped[str(shard)]) != set(report.skipped[str(shard)])
 
 
 async def test_what_an_edge_remembers_names_the_lost(truth: Truth, tmp_path: Path) -> None:
-    """Lost references in a journal are named, their numbers are accounted for; numbers in between are not."""
+    """Lost references in a journal are named, once; its numbers prove nothing, least of all huge ones."""
     made = truth.made
     entries = [
         fields
@@ -313,6 +324,7 @@ async def test_what_an_edge_remembers_names_the_lost(truth: Truth, tmp_path: Pat
             "numbers": [int(by_reference[truth.stored[0].reference][b"n"])],
             "references": [truth.stored[0].reference],
         },
+        {"ballot": made.ballot, "shard": shard, "at": 1, "first": 40_000_000, "references": [INVENTED]},
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"ballot": "torn'
     (tmp_path / "accepted-20261122T080000Z-1.jsonl").write_text(text)
@@ -320,11 +332,52 @@ async def test_what_an_edge_remembers_names_the_lost(truth: Truth, tmp_path: Pat
     await truth.restore(dict.fromkeys(truth.keys))
     report = await truth.merge()
 
-    assert report.unconfirmed == [last.reference]
-    unnamed = [int(by_reference[cast.reference][b"n"]) for cast in casts[:-1]]
-    found = [n for first, end in report.unaccounted.get(str(shard), []) for n in range(first, end + 1)]
-    assert found == unnamed
+    assert report.unconfirmed == sorted([last.reference, INVENTED])
+    assert report.unaccounted == {}
+    assert (report.claimed, report.journal_numbers_odd) == ({str(shard): 1}, 1)
+    ((first, end),) = report.skipped[str(shard)]
+    assert first <= number <= end < 1000
+    assert (await truth.state(shard))["number"] == end
     assert truth.sources.journals.unreadable == 1
+
+    await record(truth.database, Report([], "in place", ballots=[report]))
+    again = await truth.merge()
+    assert (again.unconfirmed, again.unconfirmed_before) == ([], 2)
+
+
+async def test_numbers_that_the_gate_proves_are_named(truth: Truth) -> None:
+    """Votes gone from the stream of a copy that counted them: their numbers and no others are named."""
+    made = truth.made
+    cast = truth.waiting[0]
+    key = handoff.votes_key(made.ballot, cast.voter.shard)
+    ((entry, fields),) = [
+        each for each in await made.admin.xrange(key) if each[1].get(b"ref") == cast.reference.encode()
+    ]
+    await made.admin.xdel(key, entry)
+    report = await truth.merge()
+    number = int(fields[b"n"])
+    assert report.unaccounted == {str(cast.voter.shard): [(number, number)]}
+
+    await made.admin.hset(handoff.gate_key(made.ballot, 1 - cast.voter.shard), "number", "40000000")
+    forged = await truth.merge()
+    ((first, end),) = forged.unaccounted[str(1 - cast.voter.shard)]
+    assert end - first < 1000
+    assert any("can have been" in each for each in forged.conflicts)
+
+
+async def test_a_waiting_vote_of_a_voter_with_another_mark_is_named(truth: Truth) -> None:
+    """Neither stored nor released nor waiting is the vote that the mark names: said, and left as it is."""
+    made, cast = truth.made, truth.waiting[0]
+    key = handoff.voted_key(made.ballot, cast.voter.shard)
+    other = gate_layout.Mark("e", 1_760_000_000_000_000, bytes(16), INVENTED).to_value()
+    await made.admin.hset(key, cast.voter.uin, other)
+    report = await truth.merge()
+    assert [cast.reference in each and INVENTED in each for each in report.conflicts] == [True]
+    assert await made.admin.hget(key, cast.voter.uin) == other
+
+    known = gate_layout.Mark("e", 1_760_000_000_000_000, bytes(16), truth.waiting[1].reference).to_value()
+    await made.admin.hset(key, cast.voter.uin, known)
+    assert (await truth.merge()).conflicts == []
 
 
 class _Cut(Redis):

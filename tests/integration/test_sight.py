@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from ballot import receipt
 from ballot.suite import SigningKey
+from runtime import postgres
 from tests.integration import tampered_queue, tampered_rows
 from tests.integration.check_ballot import examined
 from tests.integration.sight_ground import Case, Hands, Sitting, sitting
@@ -61,23 +63,77 @@ async def test_every_tampering_is_named_and_nothing_else(
 
 
 async def test_what_a_recovery_put_on_record_is_a_note(stack: Stack, ballot_id: str) -> None:
-    """Numbers that nobody can account for are findings until an event of recovery names them, all of them."""
-    lost: dict[str, Any] = {"ballots": {ballot_id: {"unconfirmed": [INVENTED]}}}
+    """Exactly the numbers that it named and jumped over: a loss after it is a finding, whatever it said."""
     async with sitting(stack, ballot_id) as found, found.small.queue() as queue:
+        told: dict[str, Any] = {"unconfirmed": [INVENTED], "unaccounted": {"0": [[12, 12]]}}
         await queue.hset(found.keys[0], "number", "13")  # 11 were accepted
         before = examined(found.small)
-        for ranges in ([[12, 12]], [[13, 13]]):
-            lost["ballots"][ballot_id]["unaccounted"] = {"0": ranges}
-            await found.ground.owner.execute(
-                "INSERT INTO ballot.events (kind, actor, detail) VALUES ('recovery.performed', 'test', $1)",
-                json.dumps(lost),
-            )
+        await _recovered(found, told)  # it made no jump: its numbers may come again, and explain nothing
+        unjumped = examined(found.small)
+        await _recovered(found, told | {"skipped": {"0": [[14, 20]]}})
+        partly = examined(found.small)
+        told |= {"unaccounted": {"0": [[12, 13], [21, 50_000_000]]}, "skipped": {"0": [[14, 20]]}}
+        await _recovered(found, told)
+        await queue.hset(found.keys[0], "number", "20")
         after = examined(found.small)
+        await queue.hset(found.keys[0], "number", "25")  # five more that nobody has
+        later = examined(found.small)
 
     assert [each["where"] for each in before[1]["findings"]] == ["shard 0 number 12 to 13"]
+    assert [each["where"] for each in unjumped[1]["findings"]] == ["shard 0 number 12 to 13"]
+    assert [each["where"] for each in partly[1]["findings"]] == ["shard 0 number 13"]
     assert (after[0], after[1]["findings"]) == (0, [])
     assert [each["where"] for each in after[1]["notes"]["numbers given up"]] == ["shard 0 number 12 to 13"]
+    assert [each["where"] for each in after[1]["notes"]["numbers jumped over"]] == ["shard 0 number 14 to 20"]
     assert {each["where"] for each in after[1]["notes"]["given up"]} == {INVENTED}
+    assert [each["where"] for each in later[1]["findings"]] == ["shard 0 number 21 to 25"]
+
+
+async def test_who_was_told_of_a_vote_that_is_gone_is_excused_in_bounds(stack: Stack, ballot_id: str) -> None:
+    """Before the recovery, and as many as numbers were lost in that shard: no more, and none since."""
+    async with sitting(stack, ballot_id) as found, found.small.queue() as queue:
+        await queue.hset(found.keys[0], "number", "20")
+        now_us = time.time_ns() // 1000
+        await _repeated(found, 1, now_us - 60_000_000)
+        await _recovered(found, {"unaccounted": {"0": [[12, 12]]}, "skipped": {"0": [[13, 20]]}})
+        excused = examined(found.small)
+        await _repeated(found, 2, now_us - 50_000_000)
+        too_many = examined(found.small)
+        await _recovered(found, {"unaccounted": {"0": [[12, 13]]}, "skipped": {"0": [[14, 20]]}})
+        two = examined(found.small)
+        await _repeated(found, 3, now_us + 60_000_000)
+        since = examined(found.small)
+
+    names = [f"credential {bytes([number] * 32).hex().upper()}" for number in range(4)]
+    assert (excused[0], excused[1]["findings"]) == (0, [])
+    assert {each["where"] for each in too_many[1]["findings"]} == set(names[1:3])
+    assert (two[0], two[1]["findings"]) == (0, [])
+    assert [each["where"] for each in since[1]["findings"]] == names[3:]
+
+
+async def _recovered(found: Sitting, told: dict[str, Any]) -> None:
+    """Write what a recovery writes, as its role."""
+    connection = await postgres.connect(found.ground.stack.servers, "voterdb", "ballot_recovery")
+    try:
+        await connection.execute(
+            "INSERT INTO ballot.events (kind, actor, detail) VALUES ('recovery.performed', 'recovery', $1)",
+            json.dumps({"ballots": {found.ground.ballot: told}}),
+        )
+    finally:
+        await connection.close()
+
+
+async def _repeated(found: Sitting, number: int, at_us: int) -> None:
+    """Let a code have been told that its vote was taken."""
+    await found.ground.owner.execute(
+        "INSERT INTO ballot.attempts"
+        " (ballot, shard, entry, kind, outcome, credential_digest, sealed_ip, at_us)"
+        " VALUES ($1, 0, $2, 'vote', 'repeated', $3, '', $4)",
+        found.ground.ballot,
+        f"1-{number}",
+        bytes([number] * 32),
+        at_us,
+    )
 
 
 async def _fault(found: Sitting, case: Case, given: Path) -> str:

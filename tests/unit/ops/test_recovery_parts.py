@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,41 +12,82 @@ from hypothesis import strategies as st
 
 from ballot.acceptances import Acceptances
 from ops.recovery import desk, numbers, streams
-from ops.recovery.journals import Journals, numbered
+from ops.recovery.journals import Journals, Lost, numbered
+from ops.recovery.jumps import Jump
 from ops.recovery.numbers import NUMBER_MAX, Numbers
 from ops.recovery.record import Seen, held_fields, order
-from ops.recovery.report import SHOWN_MAX, BallotReport, Report
+from ops.recovery.report import SHOWN_MAX, BallotReport, Report, Rest
 from ops.recovery.shard import Entry, Extent
 from ops.recovery.streams import Mending, Waiting
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 REFERENCE = "0123-4567-89AB-CDEF"
 
 
-@given(known=st.sets(st.integers(1, 60)), reached=st.integers(0, 60), without=st.integers(0, 5))
-def test_missing_numbers_are_those_that_nobody_has(known: set[int], reached: int, without: int) -> None:
-    """Every number up to the largest is known or missing; the first of them go to votes without a number."""
-    found = Numbers()
+@given(
+    known=st.sets(st.integers(1, 60)),
+    reached=st.integers(0, 80),
+    without=st.integers(0, 5),
+    skipped=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), max_size=3),
+)
+def test_missing_numbers_are_those_that_nobody_has(
+    known: set[int], reached: int, without: int, skipped: list[tuple[int, int]]
+) -> None:
+    """Up to the largest each is known, jumped over or missing; the very first go to an older gate's votes."""
+    found = Numbers(limit=50)
     for number in known:
         found.add(number)
-    for _ in range(without):
-        found.add(None)
     found.reached(reached)
-    missing = [number for first, last in found.missing() for number in range(first, last + 1)]
-    largest = max([0, reached, *known])
-    assert missing == [number for number in range(1, largest + 1) if number not in known][without:]
-    assert numbers.count(found.missing()) == len(missing)
+    found.without = without
+    jumped = numbers.joined([(first, first + length) for first, length in skipped])
+    ranges = found.missing(jumped)
+    missing = [number for first, last in ranges for number in range(first, last + 1)]
+    gone = {number for first, last in jumped for number in range(first, last + 1)}
+    largest = max([0, min(reached, 50), *(number for number in known if number <= 50)])
+    wanted = [number for number in range(1, largest + 1) if number not in known | gone]
+    beginning = next((number for number in range(1, 52) if number not in wanted), 52)
+    assert missing == [number for number in wanted if number > min(without, beginning - 1)]
+    assert (found.largest, numbers.count(ranges)) == (largest, len(missing))
 
 
 @pytest.mark.parametrize("odd", [0, -1, NUMBER_MAX + 1, 10**15])
 def test_what_is_no_number_takes_no_memory(odd: int) -> None:
-    """Junk in an entry counts as a vote without a number, and reaches nothing."""
+    """Junk in an entry is a vote without a number: it reaches nothing, and hides no lost one."""
     found = Numbers()
     found.add(odd)
-    found.reached(NUMBER_MAX + 1)
-    assert (found.largest, found.without, found.missing()) == (0, 1, [])
+    assert (found.largest, found.unnumbered, found.missing()) == (0, 1, [])
+    found.reached(2)
+    assert found.missing() == [(1, 2)]
+
+
+def test_a_jump_is_behind_all_that_can_have_been_given() -> None:
+    """As many as there are codes and releases, from where the last one ended; all jumps are kept."""
+    first = Jump([], gate=7, base=0, room=10)
+    assert (first.limit, first.beyond(3), first.taken(3, 13)) == (10, 13, [(4, 13)])
+    again = Jump([(4, 13)], gate=15, base=13, room=10)
+    assert (again.limit, again.beyond(15), again.taken(15, 25)) == (23, 25, [(4, 13), (16, 25)])
+    unused = Jump([(4, 13)], gate=3, base=13, room=10)
+    assert (unused.beyond(3), unused.taken(3, 23)) == (23, [(4, 23)])
+
+
+def test_what_is_too_much_for_a_report_goes_into_a_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """References and ranges beyond a bound are counted and listed beside it; the list's digest is in it."""
+    monkeypatch.setattr("ops.recovery.journals.NAMES_MAX", 1)
+    monkeypatch.setattr("ops.recovery.report.RANGES_MAX", 1)
+    found = BallotReport("a")
+    rest = Rest(tmp_path, found)
+    lost = Lost(found, rest, named={"N"}, ends={0: (2, 9)})
+    for number, reference in [(1, "A"), (1, "A"), (3, "B"), (10, "C"), (2, "N")]:
+        lost.add(0, number, reference)
+    lost.end()
+    assert rest.ranges(0, [(1, 1), (4, 6)]) == [(1, 1)]
+    rest.close()
+    assert (found.unconfirmed, found.unconfirmed_more, found.unconfirmed_before) == (["A"], 2, 1)
+    assert (found.claimed, found.journal_numbers_odd, found.unaccounted_more) == ({"0": 1}, 1, 3)
+    written = Path(found.rest["file"]).read_bytes()
+    assert written == b"unconfirmed B\nunconfirmed C\nunaccounted 0 4 6\n"
+    assert found.rest["sha256"] == hashlib.sha256(written).hexdigest()
 
 
 def entry(name: str) -> Entry:
