@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.simulation.edges import Edge
-    from tests.simulation.plan import Fault
+    from tests.simulation.plan import Fault, Kind
     from tests.simulation.storers import Storer
     from tests.simulation.world import World
 
@@ -20,15 +20,28 @@ COUNT_WAIT_S: Final = 1.0
 STEP_US: Final = 5_000_000
 """Clocks are set forward or back by so much at most."""
 
-CALM_S: Final = 0.5
+CALM_S: Final = 0.2
 """So long after the end of the last fault the weather is good and everything runs."""
 
 OLDER_S: Final = 1.5
 """For so long somebody leaves an older copy in place of the queue's data."""
 
 
-LASTING: Final = frozenset({"older_queue", "lax_queue"})
-"""Faults that take longer than they say."""
+LATER_S: Final = 0.5
+"""A backup of the database is as old at least when it is restored: what a dead worker had is stored then."""
+
+AFTER_S: Final = 0.4
+"""So long at most after a worker's death a backup is made: what it had is not stored, what came later is."""
+
+LAX_S: Final = 0.5
+"""For so long, and more, a queue runs without its fsync."""
+
+LONGER_S: Final[dict[Kind, float]] = {
+    "older_queue": OLDER_S + 0.3,
+    "older_database": AFTER_S + LATER_S,
+    "lax_queue": LAX_S,
+}
+"""By how much a fault takes longer than it says."""
 
 
 class Faults:
@@ -38,20 +51,30 @@ class Faults:
         self.world = world
         self.kernel = world.kernel
         self.ended = False
+        self._to_come = len(world.plan.faults)
+        self._over_s = 0.0
         self._waiting: dict[str, list[tuple[int, Callable[[], None]]]] = {}
         world.network.watch = self._sent
 
     def begin(self) -> float:
-        """Plan everything; the time when the last fault is over."""
+        """Plan everything; the time by which the last fault is over."""
         calm_s = 0.0
         for fault in self.world.plan.faults:
             self.kernel.at(fault.at_s, self._arm, fault)
             wait_s = COUNT_WAIT_S if fault.count else 0.0
-            over_s = fault.for_s + (OLDER_S + 0.5 if fault.kind in LASTING else 0.2)
-            calm_s = max(calm_s, fault.at_s + wait_s + over_s)
+            calm_s = max(calm_s, fault.at_s + wait_s + _lasts_s(fault))
+        if not self._to_come:
+            self.kernel.after(CALM_S, self._end)
         return calm_s + CALM_S
 
-    def end(self) -> None:
+    def _begun(self, fault: Fault) -> None:
+        """A fault happens; once all have, it is known when the last is over."""
+        self._to_come -= 1
+        self._over_s = max(self._over_s, self.kernel.now_s + _lasts_s(fault))
+        if not self._to_come:
+            self.kernel.at(self._over_s + CALM_S, self._end)
+
+    def _end(self) -> None:
         """Good weather and every process running, from now on."""
         world = self.world
         world.network.weather.clear()
@@ -61,6 +84,7 @@ class Faults:
         for process in world.processes:
             process.start()
         self.kernel.tell("-", "all faults are over")
+        world.calm()
 
     def _arm(self, fault: Fault) -> None:
         """Let it happen now, or after so many more messages of whom it is about."""
@@ -79,6 +103,7 @@ class Faults:
             "replica_held": lambda: self._hold_replica(fault),
         }[fault.kind]
         if not fault.count:
+            self._begun(fault)
             happen()
             return
         done = False
@@ -87,6 +112,7 @@ class Faults:
             nonlocal done
             if not done:
                 done = True
+                self._begun(fault)
                 happen()
 
         who = self._name(fault)
@@ -197,7 +223,14 @@ class Faults:
         self.kernel.after(fault.for_s * (0.2 + fault.share), replace)
 
     def _older_database(self, fault: Fault) -> None:
-        """A backup of the database is made now, and later restored."""
+        """A backup of the database is made now, or when a worker has just died, and later restored."""
+        if fault.number % 2:
+            self._kill(fault, self.world.storers)
+            self.kernel.after(AFTER_S * (0.5 + fault.share / 2), self._copy_database, fault)
+        else:
+            self._copy_database(fault)
+
+    def _copy_database(self, fault: Fault) -> None:
         database = self.world.database
         older = database.copy()
         self.kernel.tell(database.name, "a copy is made")
@@ -208,7 +241,7 @@ class Faults:
             database.restore(older)
             self.kernel.after(0.1 * fault.share, database.start)
 
-        self.kernel.after(fault.for_s, replace)
+        self.kernel.after(LATER_S + fault.for_s, replace)
 
     def _lax_queue(self, fault: Fault) -> None:
         """The queue runs with a setting under which it loses what it has answered for, and then does."""
@@ -222,7 +255,7 @@ class Faults:
             server.model.settings["appendfsync"] = "always"
             server.start()
 
-        self.kernel.after(0.5 + fault.for_s, put_right)
+        self.kernel.after(LAX_S + fault.for_s, put_right)
 
     def _fail_over(self, fault: Fault) -> None:
         """The primary dies and its replica takes its place, with what it has."""
@@ -256,3 +289,8 @@ class Faults:
     def _hold_replica(self, fault: Fault) -> None:
         if self.world.replication is not None:
             self.world.replication.held_until_s = self.kernel.now_s + fault.for_s
+
+
+def _lasts_s(fault: Fault) -> float:
+    """How long it takes from when it happens, at most."""
+    return fault.for_s + LONGER_S.get(fault.kind, 0.0) + 0.2

@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import hashlib
 import heapq
+import weakref
 from asyncio import events
 from collections import deque
 from random import Random
@@ -25,8 +26,14 @@ START_US: Final = 1_750_000_000_000_000
 STEP_S: Final = 0.000_004
 """What running one callback takes: time goes on while processes work."""
 
+LOOK_S: Final = 0.1
+"""How often it is asked whether all is over."""
+
 STEPS_MAX: Final = 3_000_000
 """So many callbacks are more than any seed needs: who comes so far goes round in circles."""
+
+TASKS_KEPT: Final = 64
+"""A loop that remembers twice as many tasks as live there, and more than this, looks which are over."""
 
 CLOSE_TRIES: Final = 20
 """A coroutine that is broken off may wait again in a `finally`, but not for ever."""
@@ -111,13 +118,14 @@ class Kernel:
         self._ready.append(loop)
 
     def run(self, until: Callable[[], bool], *, limit_s: float) -> bool:
-        """Go on until `until` says so; False when `limit_s` comes first. `until` is asked as time goes on."""
-        timers, ready, random = self._timers, self._ready, self.random
+        """Go on until `until` says so; False when `limit_s` comes first. `until` is asked now and then."""
+        timers, ready, random = self._timers, self._ready, self.random.random
+        look_at_s = 0.0
         while True:
             while timers and timers[0][0] <= self.now_s:
                 self._due()
             if ready:
-                place = int(random.random() * len(ready)) if len(ready) > 1 else 0
+                place = int(random() * len(ready)) if len(ready) > 1 else 0
                 if not ready[place].step():
                     ready[place] = ready[-1]
                     ready.pop()
@@ -126,19 +134,20 @@ class Kernel:
                     raise SimulationError("the seed runs for ever")
                 self.now_s += STEP_S
                 continue
-            if until():
-                return True
+            if self.now_s >= look_at_s:
+                look_at_s = self.now_s + LOOK_S
+                if until():
+                    return True
             if not timers or timers[0][0] > limit_s:
-                return False
+                return until()
             self.now_s = timers[0][0]
 
     def _due(self) -> None:
         _, _, work, args = heapq.heappop(self._timers)
-        if isinstance(work, Handle):
-            if work.callback is not None:
-                work.loop.push(work)
-        else:
+        if not isinstance(work, Handle):
             work(*args)
+        elif work.callback is not None:
+            work.loop.push(work)
 
 
 class History:
@@ -177,7 +186,8 @@ class Loop(asyncio.AbstractEventLoop):
         self.connections: dict[Any, None] = {}
         """Its open connections, in the order they were made."""
 
-        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._tasks: list[weakref.ref[asyncio.Task[Any]]] = []
+        self._look_at = TASKS_KEPT
 
     # What asyncio's tasks, futures, timeouts and locks ask of a loop.
     def time(self) -> float:
@@ -228,8 +238,10 @@ class Loop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         """Asyncio's own, remembered so that it can be broken off."""
         task = asyncio.Task(coro, loop=self, name=name, context=context)
-        self._tasks[task] = None
-        task.add_done_callback(self._forget)
+        self._tasks.append(weakref.ref(task))
+        if len(self._tasks) > self._look_at:
+            self._tasks = [each for each in self._tasks if (known := each()) is not None and not known.done()]
+            self._look_at = max(TASKS_KEPT, 2 * len(self._tasks))
         return task
 
     def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]  # at once
@@ -297,7 +309,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.dead = True
         for connection in list(self.connections):
             connection.close()
-        tasks, self._tasks = list(self._tasks), {}
+        tasks, self._tasks = [task for each in self._tasks if (task := each()) is not None], []
         events._set_running_loop(self)
         try:
             self._break_off(tasks)
@@ -319,9 +331,6 @@ class Loop(asyncio.AbstractEventLoop):
                 except BaseException:  # noqa: BLE001, S110  # the dead say nothing
                     pass
                 break
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.pop(task, None)
 
 
 def _refused(name: str) -> Callable[..., NoReturn]:

@@ -163,6 +163,7 @@ class LuaGate:
         self._keys: Keyspace | None = None
         self._read_only = False
         self._chunks: dict[bytes, Any] = {}
+        self._reader = hiredis.Reader(replyError=BaseParser.parse_error)
         start = self._lua.eval(b"function(text) return assert(loadstring(text, '@support')) end")(SUPPORT)
         self._load, self._invoke = start(self._dispatch, _pack, _unpack, None)
 
@@ -180,7 +181,6 @@ class LuaGate:
     ) -> Any:
         """What a function answers; an error as the server gives it."""
         self._keys, self._read_only = keys, read_only
-        reader = hiredis.Reader(replyError=BaseParser.parse_error)
         try:
             if len(args) <= ON_STACK_MAX:
                 text = self._invoke(callback, count, *args)
@@ -188,8 +188,8 @@ class LuaGate:
                 text = self._invoke(callback, -count, self._lua.table_from(args))
         finally:
             self._keys = None
-        reader.feed(text)
-        return reader.gets()
+        self._reader.feed(text)
+        return self._reader.gets()
 
     def _dispatch(self, name: bytes, *args: Any) -> Any:
         keys = self._keys

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SIDES: Final = ("stored", "turnout")
 SEEDS_MAX: Final = 300
-"""Within so many seeds each is noticed."""
+"""So many seeds are tried when the one that is named no longer notices it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +177,14 @@ MUTATIONS: Final = (
     Mutation(
         "reply_before_replicas",
         "1: an edge does not look whether the replicas have the vote",
-        102,
+        60,
         level="replicated",
         python=((Durability, "kept", _always(value=True)),),
     ),
     Mutation(
         "reply_before_answer",
         "1: a vote without an answer from the queue is confirmed",
-        3,
+        30,
         python=((Link, "_unconfirmed", _told_accepted),),
     ),
     Mutation(
@@ -196,7 +196,7 @@ MUTATIONS: Final = (
     Mutation(
         "check_and_mark_in_two_steps",
         "2: all votes of a call are checked before the first is marked",
-        27,
+        39,
         gate=(("local mark = marks[row] or marked[uin]", "local mark = marks[row]"),),
     ),
     Mutation(
@@ -214,19 +214,19 @@ MUTATIONS: Final = (
     Mutation(
         "retry_with_a_new_reference",
         "3: the same vote again gets the reference that was drawn this time",
-        11,
+        60,
         gate=(("told = { 'repeated', written_reference(mark, 25),", "told = { 'repeated', args[i + 2],"),),
     ),
     Mutation(
         "retry_not_recognised",
         "3: the same vote again is refused as a second vote",
-        11,
+        60,
         gate=(("if same and mark and credential then", "if false then"),),
     ),
     Mutation(
         "sent_again_after_a_reset",
         "11: an edge connects again by itself and repeats what it sent, past its checks",
-        3,
+        98,
         python=((Wire, "exchange", _sent_again),),
     ),
     Mutation(
@@ -238,7 +238,7 @@ MUTATIONS: Final = (
     Mutation(
         "trust_without_comparing",
         "13: a worker vouches for a queue without a look at what is stored",
-        50,
+        77,
         python=((Trust, "_faults", _never([])),),
     ),
     Mutation(
@@ -277,7 +277,7 @@ MUTATIONS: Final = (
     Mutation(
         "claimed_entries_skipped",
         "1: what a dead worker left is taken for done",
-        3,
+        19,
         python=((Queue, "claim_stale", _claimed_for_done),),
     ),
     Mutation(
@@ -289,7 +289,7 @@ MUTATIONS: Final = (
     Mutation(
         "turnout_not_looked_at_again",
         "12: the turnout does not notice a database of yesterday until another vote comes",
-        35,
+        171,
         python=(("workers.turnout", "LOOK_S", 1e9),),
     ),
     Mutation(
@@ -313,7 +313,7 @@ MUTATIONS: Final = (
     Mutation(
         "backup_covers_by_marks_alone",
         "1: the trimmer takes all below a backup's mark for stored there, also what a dead worker had",
-        103,
+        5292,
         python=((Trimmer, "cover", _by_marks_alone),),
     ),
 )

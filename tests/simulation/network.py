@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+
+from tests.simulation.client_library import ONE_TRY, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,6 +248,13 @@ class QueueConnection(AbstractConnection):
     def __del__(self, _warnings: Any = None) -> None:
         """Nothing is left open when a process is killed."""
 
+    def pack_command(self, *words: Any) -> list[bytes]:
+        """The library's own packing; the same words are packed once."""
+        try:
+            return packed(*words)
+        except TypeError:  # a word that cannot be looked up
+            return super().pack_command(*words)
+
     async def _connect(self) -> None:
         reader = asyncio.StreamReader(loop=self._loop)
 
@@ -278,10 +285,13 @@ class Pool(ConnectionPool):
             raise
         return connection  # type: ignore[no-any-return]  # as above
 
-    async def release(self, connection: AbstractConnection) -> None:
-        """It may be used again."""
+    def release(self, connection: AbstractConnection) -> asyncio.Future[None]:  # type: ignore[override]  # as awaitable
+        """It may be used again, at once: whoever shields this from being cancelled needs no task for it."""
         self._in_use_connections.remove(connection)
         self._available_connections.append(connection)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
 
 def dedicated(network: Network, loop: Loop, address: str, *, timeout_s: float) -> Redis:
@@ -307,5 +317,5 @@ def _settings(network: Network, loop: Loop, address: str, timeout_s: float) -> d
         "driver_info": None,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
-        "retry": Retry(NoBackoff(), 0),
+        "retry": ONE_TRY,
     }

@@ -5,15 +5,16 @@ Put in place once a process; the world of the present seed is looked up at each 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-import redis.asyncio.client
-
+import intake.batch
+import runtime.nodes
 import scrutineer.closing
 import scrutineer.lifecycle
 import scrutineer.replicated
@@ -25,10 +26,12 @@ import workers.reading
 import workers.service
 from runtime import logs
 from runtime.nodes import Nodes, Place
+from tests.simulation import client_library
 from tests.simulation.database import connect
 from tests.simulation.kernel import Loop, ProcessClock, SimulationError
 from tests.simulation.material import material
 from tests.simulation.network import pooled
+from workers.reading import ConsumerSettings
 from workers.verification import Claim, Verifier, signed
 
 if TYPE_CHECKING:
@@ -36,10 +39,17 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from runtime.lifecycle import Stop
     from tests.simulation.world import World
 
 BUGS: Final = frozenset({"batch failed", "answer failed", "look failed", "bug", "fatal"})
 """What a process logs only when its own code is at fault."""
+
+TICK_S: Final = 0.1
+BLOCK_MS: Final = 300
+POLL_S: Final = 0.25
+"""Pauses of who looks whether there is anything to do, up to two and a half times as long as the product's:
+what ends them early (a vote, an entry, an answer, a lost connection) does so here too."""
 
 _worlds: list[World] = []
 
@@ -103,8 +113,9 @@ def _log(self: logs.Log, level: logs.Level, action: str, fields: dict[str, objec
         world.kernel.tell(who, f"logs {level} {action!r}", *(f"{k}={v}" for k, v in fields.items()))
 
 
-async def _nothing(*_: object, **__: object) -> None:
-    """No metrics of the client library's own."""
+async def _pause(_stop: Stop, _done: Stop, seconds: float) -> None:
+    """A worker's pause without the two tasks that would end it early: here nobody asks a worker to stop."""
+    await asyncio.sleep(seconds)
 
 
 def _drawn(count: int) -> bytes:
@@ -126,8 +137,7 @@ def _install() -> None:
     timed: tuple[Any, ...] = (workers.queue, scrutineer.lifecycle, scrutineer.closing, scrutineer.replicated)
     for module in timed:
         module.time = clock
-    library: Any = redis.asyncio.client
-    library.record_operation_duration = _nothing
+    client_library.install()
     logs.Log._write = _log  # type: ignore[method-assign]  # replaced on purpose
     _install_worker()
     _install_desk()
@@ -136,6 +146,12 @@ def _install() -> None:
 def _install_worker() -> None:
     service: Any = workers.service
     service.Nodes = QueueNodes
+    service._first_of = _pause
+    service.ConsumerSettings = partial(ConsumerSettings, block_ms=BLOCK_MS)
+    batch: Any = intake.batch
+    batch.TICK_S = TICK_S
+    nodes: Any = runtime.nodes
+    nodes.key_slot = cache(nodes.key_slot)  # always the same
     service.postgres = SimpleNamespace(connect=lambda *_: connect(present(), inside()))
     service.SystemClock = lambda: ProcessClock(present().kernel, present().plan.worker_clock_us)
     service.Verifier = RememberingVerifier
@@ -167,6 +183,7 @@ def _install_desk() -> None:
     life.changing = changing
     life._record = record
     closing: Any = scrutineer.closing
+    closing.POLL_S = POLL_S
     closing._start_worker = lambda _: SimpleNamespace(poll=lambda: None)
     closing._stop = lambda _: None
 

@@ -17,8 +17,11 @@ VOTING_S: Final = 1.5
 MOMENT: Final = 0.000_3
 """In some seeds voters come in crowds: so short a part of the time apart that they share calls."""
 
+CLOSES_WITHIN_S: Final = 0.8
+"""A ballot that closes by itself does so that long after the last first votes, while faults go on."""
+
 FAULTS_MAX: Final = 5
-FAULTS_UNTIL_S: Final = 2.6
+FAULTS_UNTIL_S: Final = 2.2
 
 KILLS: Final = ("edge", "worker", "queue", "database")
 """What a process can be killed for; the others are told apart by level."""
@@ -115,7 +118,7 @@ def drawn(seed: int, level: Level) -> Plan:
     faults = _faults(random, level)
     kinds = {fault.kind for fault in faults}
     early = not kinds & {"older_queue", "lax_queue"} and random.random() < 0.6
-    closes_s = OPENS_S + VOTING_S + 0.3 + 1.5 * random.random()
+    closes_s = OPENS_S + VOTING_S + 0.3 + CLOSES_WITHIN_S * random.random()
     return Plan(
         seed=seed,
         level=level,

@@ -15,10 +15,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from tests.simulation import sums as adding
 from tests.simulation.mutations import BY_NAME, MUTATIONS, SEEDS_MAX, Mutation
 from tests.simulation.plan import LEVELS, Level, drawn
 from tests.simulation.world import PEACE_S, Verdict, World
@@ -31,6 +33,7 @@ COLLECT_SEEDS: Final = 10
 HISTORY_LINES: Final = 60
 FAILURES_SHOWN: Final = 3
 FAILED: Final = 1
+FILE: Final = click.Path(dir_okay=False, path_type=Path)
 SHORT_PEACE_S: Final = 12.0
 """With a mutation nobody waits as long: what is well is over in half the time."""
 
@@ -42,6 +45,7 @@ class Played:
     count: int = 0
     receipts: int = 0
     simulated_s: float = 0.0
+    cpu_s: float = 0.0
     failed: list[tuple[int, list[str]]] = field(default_factory=list)
     digest: str = ""
 
@@ -50,6 +54,7 @@ class Played:
         self.count += other.count
         self.receipts += other.receipts
         self.simulated_s += other.simulated_s
+        self.cpu_s += other.cpu_s
         self.failed += other.failed
         self.digest = sha256((self.digest + other.digest).encode()).hexdigest()
 
@@ -75,7 +80,9 @@ def play_some(seeds: Sequence[int], level: Level, mutation: str | None = None) -
     warnings.simplefilter("ignore", RuntimeWarning)  # killed processes leave coroutines that nobody waits for
     played = Played()
     digest = sha256()
+    begun_s = time.process_time()
     gc.disable()  # a seed is over in milliseconds, and a collection in the middle would only take time
+    gc.freeze()  # what was there before needs no look at each collection
     for number, seed in enumerate(seeds):
         verdict = play(seed, level, mutation=mutation)
         digest.update(verdict.digest.encode())
@@ -88,6 +95,7 @@ def play_some(seeds: Sequence[int], level: Level, mutation: str | None = None) -
             gc.collect()
     gc.collect()
     gc.enable()
+    played.cpu_s = time.process_time() - begun_s
     played.digest = digest.hexdigest()
     return played
 
@@ -135,6 +143,8 @@ def fixed_hashes() -> None:
 @click.option("--mutations", is_flag=True, help="Break each promise, and say which seed notices it.")
 @click.option("--history", is_flag=True, help="Show the whole history of each seed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
+@click.option("--sums", type=FILE, help="Append a JSON line for each level to this file.")
+@click.option("--sum", "summed", type=FILE, help="Play nothing; print what such a file comes to.")
 def run(
     seeds: int,
     first: int,
@@ -145,8 +155,13 @@ def run(
     mutations: bool,
     history: bool,
     as_json: bool,
+    sums: Path | None,
+    summed: Path | None,
 ) -> None:
     """Play seeds of the simulation: each is a small ballot with its own faults, checked at the end."""
+    if summed is not None:
+        click.echo("\n".join(adding.told(summed)))
+        return
     fixed_hashes()
     chosen = range(first, first + seeds)
     if mutations:
@@ -155,6 +170,9 @@ def run(
         told = [_shown(seed, each, mutation) for each in level or LEVELS for seed in chosen]
         raise SystemExit(FAILED if any(told) else 0)
     summaries = [_summary(chosen, each, jobs, mutation) for each in level or LEVELS]
+    if sums is not None and mutation is None:
+        for each in summaries:
+            adding.append(sums, each)
     if as_json:
         click.echo(json.dumps(summaries))
     failures = [(seed, each["level"]) for each in summaries for seed in each["failed"]]
@@ -166,7 +184,8 @@ def run(
             click.echo(
                 f"{each['level']}: {end - begin + 1:,} histories (seeds {begin} to {end}), "
                 f"{len(each['failed'])} failed, {each['receipts']:,} receipts, "
-                f"{each['a_minute']:,} a minute, digest {each['digest'][:16]}"
+                f"{each['a_minute']:,} a minute, {each['cpu_ms_a_seed']} ms of CPU each, "
+                f"digest {each['digest'][:16]}"
             )
     raise SystemExit(FAILED if failures else 0)
 
@@ -183,6 +202,8 @@ def noticed(mutation: Mutation) -> tuple[int, str] | None:
 
 def _break_everything(*, as_json: bool) -> NoReturn:
     """Try every mutation; exit 1 when one goes unnoticed."""
+    gc.disable()  # as in `play_some`
+    gc.freeze()
     warnings.simplefilter("ignore", RuntimeWarning)
     told = {}
     for mutation in MUTATIONS:
@@ -212,13 +233,17 @@ def _summary(seeds: range, level: Level, jobs: int, mutation: str | None) -> dic
             click.echo(
                 f"\r{level}: {total.count:,} of {len(seeds):,} ", nl=total.count == len(seeds), err=True
             )
+    seconds = time.monotonic() - begun_s
     return {
         "level": level,
         "seeds": [seeds[0], seeds[-1]],
         "failed": [seed for seed, _ in total.failed],
         "receipts": total.receipts,
         "simulated_seconds": round(total.simulated_s),
-        "a_minute": round(total.count / (time.monotonic() - begun_s) * 60),
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(total.cpu_s, 3),
+        "cpu_ms_a_seed": round(total.cpu_s / total.count * 1000, 1),
+        "a_minute": round(total.count / seconds * 60),
         "digest": total.digest,
     }
 

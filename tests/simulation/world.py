@@ -12,7 +12,7 @@ from tests.simulation.database import Database
 from tests.simulation.edges import Edge
 from tests.simulation.faults import Faults
 from tests.simulation.final_check import problems
-from tests.simulation.kernel import Kernel
+from tests.simulation.kernel import START_US, Kernel
 from tests.simulation.material import BALLOT, Roll, material
 from tests.simulation.network import Network
 from tests.simulation.queue_server import QueueServer, Replication
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tests.simulation.plan import Plan
     from tests.simulation.streams import Stream
 
-LOOK_S: Final = 0.1
-"""How often it is asked whether all is over."""
+EARLY_S: Final = 0.2
+"""The desk begins to wait for a ballot's end so long before it, unless something goes wrong still."""
 
 PEACE_S: Final = 60.0
 """After the last fault everything must be taken, stored and closed within so long."""
@@ -108,9 +108,8 @@ class World:
         calm_s = self.faults.begin()
         if plan.trims:
             self.trimmer.begin()
-        closed_s = calm_s if plan.close_at_s is None else plan.close_at_s
-        kernel.at(closed_s, self.desk.close)
-        kernel.at(calm_s, self.faults.end)
+        if plan.close_at_s is not None:
+            kernel.at(plan.close_at_s, self.desk.close)
         done = kernel.run(self._over, limit_s=calm_s + self.peace_s)
         found = [*kernel.bugs, *self.witness.problems]
         if not done:
@@ -128,14 +127,14 @@ class World:
         self._end()
         return verdict
 
-    def _over(self) -> bool:
-        kernel = self.kernel
-        if kernel.now_s < self._look_at_s or not self.faults.ended:
-            return False
-        self._look_at_s = kernel.now_s + LOOK_S
-        return not self.unfinished()
+    def calm(self) -> None:
+        """All faults are over. A ballot that closes by itself is now waited for, or when it is about to."""
+        if self.plan.close_at_s is None:
+            closes_s = (self.plan.closes_us - START_US) / 1_000_000
+            self.kernel.at(max(self.kernel.now_s, closes_s - EARLY_S), self.desk.close)
 
-    _look_at_s = 0.0
+    def _over(self) -> bool:
+        return self.faults.ended and not self.unfinished()
 
     def unfinished(self) -> str:
         """What is still to be done; nothing when all is over."""
