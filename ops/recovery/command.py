@@ -111,6 +111,7 @@ def _sources(home: Home, directories: tuple[Path, ...]) -> Sources:
         queue_key=AeadKey(home.secret("queue")) if key.exists() else None,
         journals=Journals((home.journal, *directories)),
         roots=home.desk / "roots",
+        rest=home.recovery,
     )
 
 
