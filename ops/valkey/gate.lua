@@ -393,7 +393,7 @@ end
 -- is accepted, repeated, not_accepted, not_open, not_found, or taken (the reference is in use: draw another, nothing was done).
 -- An accepted one has a fifth, the number of its acceptance in this shard: 1, 2, 3 and so on, none given twice and none left
 -- out. It is what the books count by when the queue was lost: every number up to the last must then have a vote. `number` is
--- apart from `accepted` because recovery sets one to the largest number known anywhere, the other to what the books need; it
+-- apart from `accepted` because recovery sets one beyond all that can have been given, the other to what the books need; it
 -- is never below `accepted`, also after votes that a gate of the version before took in without a number.
 local function cast(keys, args)
   local wrong = shape_fault(keys, args, 6, VOTES_MAX)
