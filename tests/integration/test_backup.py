@@ -300,6 +300,7 @@ def test_the_queue_is_copied_whole_and_its_snapshot_deleted(ground: Ground) -> N
         )
 
 
+@pytest.mark.long
 def test_the_commands_make_list_and_verify(ground: Ground) -> None:
     """`now`, `list --json`, `verify` with and without key, as a person runs them."""
     assert "verified" in ground.run("now", "userdb", "queue").stdout

@@ -258,3 +258,15 @@ def test_what_would_be_lost_is_what_was_accepted_and_is_not_restored() -> None:
     assert [(row["ballot"], row["lost"]) for row in rows] == [("a", 3), ("b", 4)]
     said = drill_loss.as_text(rows)
     assert "a: 3 of 10 accepted votes (stored 7 of 9; newest stored 1970-01-01T00:00:00.500000Z" in said
+
+
+def test_a_drill_fails_for_a_ballot_that_is_nowhere_and_for_more_lost_than_may_be() -> None:
+    """By default for any vote that every backup should have; with a number, for more than that."""
+    living = {"a": Holding(10, 9, 1, settled=6), "b": Holding(4, 4, 1, settled=4)}
+    rows = drill_loss.lost(living, {"a": Holding(7, 7, 1, settled=6)})
+    assert drill_loss.faults(rows, 0, None) == ["The living ballot b is not in what was restored."]
+    assert len(drill_loss.faults(rows, 0, 3)) == 1
+    assert "a: 3 votes would be lost, more than 2." in drill_loss.faults(rows, 0, 2)
+    rows = drill_loss.lost({"a": living["a"]}, {"a": Holding(7, 7, 1, settled=5)})
+    (fault,) = drill_loss.faults(rows, 0, None)
+    assert fault.startswith("a: 1 stored votes would be lost")
