@@ -157,3 +157,5 @@ def test_a_drill_takes_nothing_for_granted(ground: Ground) -> None:
     assert "no drill made it" in done.stderr
     assert (mine / "kept").read_text() == "yes"
     shutil.rmtree(mine)
+    events = "SELECT count(*)::text AS answer FROM ballot.events WHERE kind = 'drill.failed'"
+    assert ask(PostgresServer(ground.home, "voterdb"), events) == ["2"]
