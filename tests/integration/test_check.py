@@ -1,6 +1,7 @@
 """The checker sees: each way to lose, double, change or slip in a vote is named, and fails."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 
 from ballot import gate_layout, receipt
+from ballot.encoding import b64encode
 from ballot.suite import SigningKey
 from tests.conftest import Stack
 from tests.integration.check_ballot import (
@@ -498,6 +500,17 @@ async def test_a_released_voter_is_in_the_books(stack: Stack, tmp_path: Path) ->
     quarantine = TAMPERINGS["a vote quarantined as well"][2]
     async with burnt.owner() as owner, burnt.queue() as queue:
         await quarantine(burnt, owner, queue)
+        number = await owner.fetchval(
+            "SELECT number FROM ballot.votes WHERE ballot = $1 AND reference = $2",
+            burnt.id,
+            burnt.receipts[0].reference,
+        )
+        record = {"k": b64encode(b"v"), "n": b64encode(str(number).encode())}  # as a worker keeps it
+        await owner.execute(
+            "UPDATE ballot.quarantine SET record = $2 WHERE ballot = $1",
+            burnt.id,
+            json.dumps(record).encode(),
+        )
         await owner.execute(
             "DELETE FROM ballot.ip_records i USING ballot.votes v WHERE i.event = v.event"
             " AND v.ballot = $1 AND v.reference = $2",
