@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ballot.encoding import Malformed, strict_json
@@ -25,12 +24,6 @@ SEEN_MAX: Final = 64
 
 LOOKS_MAX: Final = 4_096
 """The same where backups are waited for: more than two days in which votes come every minute."""
-
-SETTLED_MAX: Final = 4_096
-"""The same where backups are waited for: more than two days."""
-
-BEGAN_DOUBT_US: Final = 60_000_000
-"""A backup may be called by a later second than it began in, when another one has that name."""
 
 Shard = tuple[str, int]
 
@@ -83,16 +76,6 @@ def covered(note: Path) -> dict[Shard, str]:
     return reached(found)
 
 
-def began_us(note: Path) -> int | None:
-    """When the backup in `note` began, at the earliest, by our wall clock; None if it does not say."""
-    try:
-        name = strict_json(note.read_bytes(), bytes_max=COVERED_BYTES_MAX).get("backup")
-        moment = datetime.strptime(str(name).partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except (OSError, ValueError):
-        return None
-    return round(moment.timestamp()) * 1_000_000 - BEGAN_DOUBT_US
-
-
 def _flat(marks: Any) -> list[Mark]:
     if not isinstance(marks, list):
         raise Malformed("A note of what is backed up has marks.")
@@ -137,38 +120,6 @@ class Acknowledged:
         """Up to where it was acknowledged while it ended before `mark`; None if nobody looked then."""
         looks = self._looks.get(shard, ())
         return next((entry for last, entry in reversed(looks) if order(last) < order(mark)), None)
-
-    def forget(self, but: Iterable[Shard]) -> None:
-        """Remember nothing of streams that are no longer there."""
-        for gone in self._looks.keys() - set(but):
-            del self._looks[gone]
-
-
-class Settled:
-    """Up to where each stream was acknowledged when: only that is certain to be in a backup begun later.
-
-    A backup's mark is the last entry that is stored in it, and not the end of all that are: an entry before
-    it may have been with a worker that had died, and was stored after the backup had begun.
-    """
-
-    def __init__(self) -> None:
-        self._looks: dict[Shard, deque[tuple[int, str]]] = {}
-
-    def look(self, shard: Shard, entry: str, *, now_us: int) -> None:
-        """Note that everything before `entry` is acknowledged by now.
-
-        A stream that is given out again may be so because the database was put back: what was known counts
-        no more.
-        """
-        looks = self._looks.setdefault(shard, deque(maxlen=SETTLED_MAX))
-        if looks and (order(entry) < order(looks[-1][1]) or now_us < looks[-1][0]):
-            looks.clear()
-        looks.append((now_us, entry))
-
-    def before(self, shard: Shard, moment_us: int) -> str | None:
-        """Up to where it was acknowledged at some moment; None if nobody looked before."""
-        looks = self._looks.get(shard, ())
-        return next((entry for at_us, entry in reversed(looks) if at_us <= moment_us), None)
 
     def forget(self, but: Iterable[Shard]) -> None:
         """Remember nothing of streams that are no longer there."""

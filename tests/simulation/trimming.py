@@ -1,7 +1,8 @@
 """The trimmer: below what every reader has, what is stored, and what a backup covers, after a while.
 
-The rules are those of ops/trim_bounds.py: what a backup covers is what was acknowledged before it began. Its
-mark alone is the last entry stored; an earlier one may still have been with a dead worker.
+The rules are those of ops/trim_bounds.py: what a backup covers is what was acknowledged while the
+stream ended before its mark. The mark alone is the last entry stored; an earlier one may still have been with
+a dead worker.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ballot import handoff
-from ops.trim_bounds import Mark, Settled, reached
+from ops.trim_bounds import Acknowledged, Mark, reached
 from tests.simulation.material import BALLOT
 from tests.simulation.streams import read_id
 
@@ -30,7 +31,7 @@ class Trimmer:
         self.covered: dict[int, Id] | None = None
         """Up to where the last backup has a shard's stream; None where there are no backups."""
 
-        self._settled = Settled()
+        self._acknowledged = Acknowledged()
 
     def begin(self) -> None:
         """Trim for the first time, and again and again."""
@@ -42,11 +43,10 @@ class Trimmer:
         """A backup begins now, in which the marks are these."""
         if self.covered is None:
             return
-        now_us = self.world.kernel.now_us
         for shard in range(self.world.plan.shards):
-            settled = self._settled.before((BALLOT, shard), now_us)
-            known = NOTHING if settled is None else read_id(settled.encode())
-            self.covered[shard] = min(known, _reached(marks, shard))
+            mark = _reached(marks, shard)
+            found = self._acknowledged.before((BALLOT, shard), _named(mark))
+            self.covered[shard] = NOTHING if found is None else min(read_id(found.encode()), mark)
 
     def settled(self, shard: int) -> Id:
         """The first entry of a shard that is not acknowledged, for all that the queue knows."""
@@ -65,7 +65,7 @@ class Trimmer:
             if stream is None or not stream.ids:
                 continue
             settled = self.settled(shard)
-            self._settled.look((BALLOT, shard), f"{settled[0]}-{settled[1]}", now_us=world.kernel.now_us)
+            self._acknowledged.look((BALLOT, shard), _named(settled), last=_named(stream.last))
             below = min(self.below(shard, marks), (model.keys.now_ms - AGE_MS, 0))
             if stream.first < below:
                 key = handoff.votes_key(BALLOT, shard)
@@ -78,6 +78,10 @@ class Trimmer:
         if self.covered is not None:
             bounds.append(self.covered.get(shard, NOTHING))
         return min(bounds)
+
+
+def _named(entry: Id) -> str:
+    return f"{entry[0]}-{entry[1]}"
 
 
 def _reached(marks: dict[tuple[int, str], Id], shard: int) -> Id:
