@@ -213,6 +213,7 @@ def before_the_script(w: Walker) -> Iterator[str]:
     w.hold(".js")
     w.page.goto(w.ballot().url, wait_until="commit")
     w.page.locator("footer").wait_for()
+    w.is_styled()
     yield "loading"
     w.loads_for_long()
     yield "loading-stuck"
@@ -221,6 +222,7 @@ def before_the_script(w: Walker) -> Iterator[str]:
     w.hold(".js")
     w.page.goto(f"{w.ballot().url}/complaint", wait_until="commit")
     w.page.locator("footer").wait_for()
+    w.is_styled()
     w.loads_for_long()
     yield "loading-stuck-complaint"
     w.let_go()

@@ -124,6 +124,10 @@ class Walker(Voter):
         """A browser that is too old, or an address without https."""
         self.page.add_init_script(_NO_CRYPTOGRAPHY)
 
+    def is_styled(self) -> None:
+        """Wait for the style sheet: what is spoken of texts side by side depends on it."""
+        expect(self.page.locator("body")).to_have_css("display", "flex")
+
     def loads_for_long(self) -> None:
         """As much time passes as it takes for the page to say what to do if it stays like this."""
         self.page.evaluate("() => document.getAnimations().forEach((one) => one.finish())")
