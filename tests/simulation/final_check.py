@@ -161,14 +161,14 @@ def _window(world: World) -> Iterator[str]:
 
 
 def _numbers(world: World) -> Iterator[str]:
-    """Each shard's acceptances are numbered 1, 2, 3 …, none twice and none left out."""
-    if world.witness.declared:
-        return  # a number that nobody has is how what was lost is found
+    """Each shard's acceptances are numbered 1, 2, 3 …, none twice; none left out but of what was lost."""
     numbers: dict[int, list[int]] = {shard: [] for shard in range(world.plan.shards)}
     for vote in world.database.votes():
         numbers[vote.shard].append(vote.number or 0)
     for shard, found in numbers.items():
-        if sorted(found) != [*range(1, len(found) + 1)]:
+        doubled = len({*found}) < len(found) or 0 in found
+        # A number that nobody has is how what was lost is found.
+        if doubled or (not world.witness.declared and sorted(found) != [*range(1, len(found) + 1)]):
             yield f"shard {shard}'s stored votes have the numbers {sorted(found)}"
 
 
