@@ -11,6 +11,9 @@ TRUST_KEY: Final = "ballot:trust"
 RECOVERING_KEY: Final = "ballot:recovering"
 """Set while `ballot recover` merges: no worker vouches for a queue that has it, so no edge takes a vote."""
 
+EPOCH_KEY: Final = "ballot:epoch"
+"""How often the queue was rebuilt, as it was when this one was; absent, never. See `epoch`."""
+
 COMPLAINTS_KEY: Final = "ballot:complaints"
 """Stream: complaints that are not stored yet. No ballot's pattern fits its name, so few users reach it."""
 
@@ -79,6 +82,13 @@ def run_name(run_id: str, replication_id: str) -> str:
     replica for a while may have lost what it once held, though it never stopped.
     """
     return f"{run_id}-{replication_id}"
+
+
+def epoch(value: bytes | None) -> int:
+    """The number in `EPOCH_KEY`; what is none is -1, which the voter database never has."""
+    if value is None:
+        return 0
+    return int(value) if value.isdigit() and len(value) <= NUMBER_DIGITS_MAX else -1
 
 
 def tag(ballot: str, shard: int) -> str:

@@ -61,12 +61,13 @@ class AttemptsReader:
         handled = 0
         # If anything goes wrong from here on, entries may have been given to us: the next round asks first.
         unsure, self._unsure = self._unsure, True
+        epoch = await self._queue.epoch()  # before the entries
         given = await self._next([*streams], consumer, unsure=unsure)
         for stream, deliveries in given.items():
             ballot, shard = streams[stream]
             ours = [each for each in deliveries if not (leave_foreign and self._is_foreign(each))]
             if ours:
-                handled += await self._handle(ballot, shard, stream, ours)
+                handled += await self._handle(epoch, ballot, shard, stream, ours)
         self._unsure = bool(given.unheard)
         return handled
 
@@ -83,7 +84,7 @@ class AttemptsReader:
         return await self._queue.read_new(streams, consumer, count=ENTRIES_MAX, block_ms=None)
 
     async def _handle(
-        self, ballot: PublishedBallot, shard: int, stream: str, deliveries: Sequence[Delivery]
+        self, epoch: int, ballot: PublishedBallot, shard: int, stream: str, deliveries: Sequence[Delivery]
     ) -> int:
         attempts = [
             attempt
@@ -96,7 +97,8 @@ class AttemptsReader:
             _log.alarm("attempt_unreadable", ballot=ballot.id, shard=shard, attempts=odd)
             await self._store.event(ballot.id, "attempt_unreadable", shard=shard, attempts=odd)
         if attempts:
-            self._metrics.attempts.inc(await self._store.store_attempts(ballot.id, shard, attempts))
+            new = await self._store.store_attempts(ballot.id, shard, attempts, epoch=epoch)
+            self._metrics.attempts.inc(new)
         await self._queue.remove(stream, [entry_id for entry_id, _ in deliveries])
         return len(deliveries)
 

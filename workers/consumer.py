@@ -58,6 +58,7 @@ class Consumer:
         self._settings = settings or ConsumerSettings()
         self._reading = Reading(prefix=name, queue=queue, guard=guard, clock=clock, settings=self._settings)
         self._unpinned_said = self._remembered = False
+        self._epoch = -1
         self._refreshed_s = -REFRESH_S
 
     @property
@@ -79,6 +80,7 @@ class Consumer:
         if not self._remembered:
             await self._remember(streams)
             self._remembered = True
+        self._epoch = await self._queue.epoch()  # before anything that is stored with it is read
         if not await self._guard.may_store(self._judge_waiting):
             await self._clock.sleep(STOPPED_LOOK_S)
             return 0
@@ -155,7 +157,7 @@ class Consumer:
             _log.alarm("entries_vanished", ballot=ballot.id, shard=shard, entries=gone)
         checked = await self._checks.check(ballot, there) if there else []
         given = [entry_id for entry_id, _ in deliveries]
-        return Batch(ballot, shard, stream, given, checked, begun_s)
+        return Batch(self._epoch, ballot, shard, stream, given, checked, begun_s)
 
     async def _remember(self, streams: Mapping[str, tuple[PublishedBallot, int]]) -> None:
         """Tell the guard what the last entries given out before our start say of our key."""
@@ -174,7 +176,8 @@ class Consumer:
             waiting = dict(await self._queue.peek_waiting(stream, count=WINDOW_ENTRIES))
             if waiting:
                 checked = await self._checks.check(ballot, waiting)
-                outcomes = await self._store.judge_batch(ballot.id, shard, [each.row for each in checked])
+                rows = [each.row for each in checked]
+                outcomes = await self._store.judge_batch(ballot.id, shard, rows, epoch=self._epoch)
                 judged += zip(checked, outcomes, strict=True)
         return judged
 

@@ -106,13 +106,16 @@ class Queue(Link):
 
     async def recovering(self) -> bool:
         """Whether `ballot recover` is at work on this queue, or must be."""
-        key = handoff.RECOVERING_KEY
-        return bool(await self.on(key, lambda client: client.exists(key)))
+        return bool(await self.on(handoff.RECOVERING_KEY, lambda c: c.exists(handoff.RECOVERING_KEY)))
+
+    async def epoch(self) -> int:
+        """How often the queue was rebuilt; read before the entries that are stored with it."""
+        key = handoff.EPOCH_KEY
+        return handoff.epoch(await self.on(key, lambda client: client.get(key)))
 
     async def trust(self, run_id: str) -> None:
         """Give the trust mark: from here edges take votes for this primary."""
-        key = handoff.TRUST_KEY
-        await self.on(key, lambda client: client.hset(key, run_id, "1"))
+        await self.on(handoff.TRUST_KEY, lambda client: client.hset(handoff.TRUST_KEY, run_id, "1"))
 
     async def distrust(self, run_ids: Collection[str]) -> None:
         """Take trust marks back."""

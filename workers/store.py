@@ -21,8 +21,10 @@ REDELIVERED: Final = "redelivered"
 STATEMENT_TIMEOUT_S: Final = 30.0
 """A batch takes milliseconds; whoever waits this long waits for a database that is not there."""
 
-PASSING: Final = ("08", "40", "53", "55", "57", "58", "25006", "23505")
+PASSING: Final = ("08", "40", "53", "55", "57", "58", "25006", "23505", "QE001")
 """SQLSTATEs (or classes) that time heals: connection, rollback, resources, lock, shutdown, disk, read-only.
+
+QE001 is our own: the queue was rebuilt since the entries were read, so they are read anew.
 
 23505 is a reference that another shard stored at the same moment: the next try finds it and says conflict.
 """
@@ -89,17 +91,19 @@ class Attempt:
     first_us: int | None = None
 
 
-_STORE_VOTES: Final = f"SELECT ballot.store_votes({', '.join(f'${place}' for place in range(1, 16))})"
-_STORE_BATCH: Final = f"SELECT * FROM ballot.store_batch({', '.join(f'${place}' for place in range(1, 21))})"  # noqa: S608  # placeholders only
-_STORE_ATTEMPTS: Final = "SELECT ballot.store_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_STORE_VOTES: Final = f"SELECT ballot.store_votes({', '.join(f'${place}' for place in range(1, 17))})"
+_STORE_BATCH: Final = f"SELECT * FROM ballot.store_batch({', '.join(f'${place}' for place in range(1, 22))})"  # noqa: S608  # placeholders only
+_STORE_ATTEMPTS: Final = "SELECT ballot.store_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 _NONE: Final = (None, None, None, None)
-_TURNOUT_ADD: Final = "SELECT ballot.turnout_add($1, $2, $3, $4, $5, $6, $7, $8)"
+_TURNOUT_ADD: Final = "SELECT ballot.turnout_add($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 
 
 class Store:
     """One connection, made when needed and made again after it is lost; for one task at a time.
 
     Every method raises Retry while the database is away, and Fatal for a failure that time does not heal.
+    An `epoch` is what the queue said before the entries were read from it (`Queue.epoch`): those of a queue
+    that was rebuilt meanwhile are refused with Retry.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Any]]) -> None:
@@ -107,7 +111,13 @@ class Store:
         self._connection: Any = None
 
     async def store_batch(
-        self, ballot: str, shard: int, rows: Sequence[Row], *, judge: Callable[[list[Outcome]], None]
+        self,
+        ballot: str,
+        shard: int,
+        rows: Sequence[Row],
+        *,
+        epoch: int,
+        judge: Callable[[list[Outcome]], None],
     ) -> list[Outcome]:
         """Store one shard's batch in one transaction.
 
@@ -121,24 +131,24 @@ class Store:
                 judge(outcomes)
                 columns = _vote_columns(rows)
                 if await connection.fetchval(
-                    _STORE_VOTES, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S
+                    _STORE_VOTES, epoch, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S
                 ):
                     return outcomes
             async with connection.transaction():
-                outcomes = await _batch(connection, ballot, shard, rows)
+                outcomes = await _batch(connection, epoch, ballot, shard, rows)
                 judge(outcomes)
             return outcomes
 
         return await self._with_connection(work)
 
-    async def judge_batch(self, ballot: str, shard: int, rows: Sequence[Row]) -> list[Outcome]:
+    async def judge_batch(self, ballot: str, shard: int, rows: Sequence[Row], *, epoch: int) -> list[Outcome]:
         """What would become of one shard's batch; nothing is stored."""
 
         async def work(connection: Any) -> list[Outcome]:
             transaction = connection.transaction()
             await transaction.start()
             try:
-                return await _batch(connection, ballot, shard, rows)
+                return await _batch(connection, epoch, ballot, shard, rows)
             finally:
                 await transaction.rollback()
 
@@ -154,16 +164,19 @@ class Store:
 
         return await self._with_connection(work)
 
-    async def store_attempts(self, ballot: str, shard: int, attempts: Sequence[Attempt]) -> int:
+    async def store_attempts(
+        self, ballot: str, shard: int, attempts: Sequence[Attempt], *, epoch: int
+    ) -> int:
         """Store attempts; how many were new."""
         columns = _columns([astuple(attempt) for attempt in attempts])
-        return int(await self._value(_STORE_ATTEMPTS, ballot, shard, *columns))
+        return int(await self._value(_STORE_ATTEMPTS, epoch, ballot, shard, *columns))
 
     async def turnout_add(
         self,
         ballot: str,
         shard: int,
         *,
+        epoch: int,
         begin: str,
         end: str,
         entries: int,
@@ -177,7 +190,9 @@ class Store:
         methods = [method for _, method in counts]
         votes = list(counts.values())
         return bool(
-            await self._value(_TURNOUT_ADD, ballot, shard, begin, end, entries, minutes, methods, votes)
+            await self._value(
+                _TURNOUT_ADD, epoch, ballot, shard, begin, end, entries, minutes, methods, votes
+            )
         )
 
     async def marks(self) -> list[Mark]:
@@ -190,6 +205,10 @@ class Store:
             return [Mark(*record) for record in records]
 
         return await self._with_connection(work)
+
+    async def epoch(self, queue: int) -> int:
+        """How often the queue was rebuilt; one that says `queue` and is ahead a little is believed."""
+        return int(await self._value("SELECT ballot.worker_epoch($1)", queue))
 
     async def event(self, ballot: str | None, kind: str, **detail: object) -> None:
         """Write one line to the audit log."""
@@ -251,10 +270,12 @@ class Store:
             connection.terminate()
 
 
-async def _batch(connection: Any, ballot: str, shard: int, rows: Sequence[Row]) -> list[Outcome]:
+async def _batch(connection: Any, epoch: int, ballot: str, shard: int, rows: Sequence[Row]) -> list[Outcome]:
     """Run the storing function that judges by entry; the caller's transaction decides whether it happened."""
     columns = _entry_columns(rows)
-    records = await connection.fetch(_STORE_BATCH, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S)
+    records = await connection.fetch(
+        _STORE_BATCH, epoch, ballot, shard, *columns, timeout=STATEMENT_TIMEOUT_S
+    )
     outcomes = [Outcome(*record) for record in records]
     if [outcome.entry for outcome in outcomes] != [row.entry.id for row in rows]:
         raise Fatal("voter database: the outcomes are not those of the entries sent")

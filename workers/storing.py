@@ -26,9 +26,10 @@ _log = logs.get("storing")
 class Batch:
     """Entries of one shard: all that were given out, and what became of those that are still there.
 
-    `begun_s` is when checking them began.
+    `epoch` is what the queue said before they were read, `begun_s` when checking them began.
     """
 
+    epoch: int
     ballot: PublishedBallot
     shard: int
     stream: str
@@ -81,7 +82,9 @@ class Storing:
 
         rows = [each.row for each in checked]
         try:
-            outcomes = await self._store.store_batch(batch.ballot.id, batch.shard, rows, judge=judge)
+            outcomes = await self._store.store_batch(
+                batch.ballot.id, batch.shard, rows, epoch=batch.epoch, judge=judge
+            )
         except FuseBlownError as error:
             await self._guard.trip(str(error))
             raise

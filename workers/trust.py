@@ -5,7 +5,7 @@ server with a run of its own, and is judged before a vote goes to it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ballot import handoff
 from runtime import logs
@@ -20,14 +20,26 @@ if TYPE_CHECKING:
 
 _log = logs.get("trust")
 
+EPOCH_LOOKS: Final = 5
+"""How often the voter database is asked again whether it agrees with the queue: at each fifth look."""
+
+AGAIN_LOOKS: Final = 10
+"""How often all marks are compared again with a queue that is trusted: at each tenth look."""
+
+RECOVERING: Final = (
+    "the queue is being recovered, or was restored and is not recovered yet; intake stays closed "
+    "until `ballot recover` has ended"
+)
+
 Slots = tuple[tuple[int, int], ...]
 
 
 class Trust:
-    """Compares each new run of a primary with the stored marks, once, and gives or refuses its trust mark.
+    """Compares each new run of a primary with the stored marks, and gives or refuses its trust mark.
 
-    It is compared again when it holds other slots than before, and when its mark was lost while it runs on.
-    While the queue is being recovered nothing is vouched for.
+    It is compared again when it holds other slots than before, when its mark was lost while it runs on, and
+    now and then as long as it runs: what is found to be behind is trusted no more.
+    While the queue is being recovered, or is one from before a recovery, nothing is vouched for.
     """
 
     def __init__(self, *, queue: Queue, store: Store, metrics: WorkerMetrics) -> None:
@@ -38,6 +50,7 @@ class Trust:
         self._refused: dict[str, list[str]] = {}
         self._silent = 0
         self._recovering = False
+        self._looks = 0
 
     async def check(self) -> bool:
         """Judge every primary's run that was not judged; a refused one is judged again.
@@ -47,8 +60,7 @@ class Trust:
         runs, silent = await self._queue.runs()
         trusted = await self._queue.trusted()
         if await self._queue.recovering():
-            await self._stay_away(trusted)
-        self._recovering = False
+            await self._stay_away(trusted, RECOVERING)
         wanting = {
             run_id: primary
             for run_id, primary in runs.items()
@@ -57,6 +69,8 @@ class Trust:
         if silent != self._silent:
             _log.warning("primaries_silent", primaries=silent)
             self._silent = silent
+        await self._same_epoch(trusted, certain=bool(wanting))
+        self._recovering = False
         if wanting or silent:
             self._metrics.trusted.set(0)
         refused = False
@@ -64,25 +78,62 @@ class Trust:
             marks = await self._store.marks()
             for run_id, primary in wanting.items():
                 refused |= not await self._judge(run_id, primary, marks, trusted=run_id in trusted)
+        elif self._looks % AGAIN_LOOKS == 0:
+            refused = await self._fell_behind(runs)
         if not silent:
             await self._forget(trusted - runs.keys(), runs)
         if refused:
+            self._metrics.trusted.set(0)
             raise Retry("the queue has lost what was stored; intake stays closed until `ballot recover`")
         if not silent:
             self._metrics.trusted.set(1)
         return not silent
 
-    async def _stay_away(self, trusted: set[str]) -> NoReturn:
-        """Vouch for nothing while the queue is being recovered, and take back what was said."""
+    async def _fell_behind(self, runs: Mapping[str, "Primary"]) -> bool:
+        """Compare what is trusted again: whether any primary no longer knows what was stored meanwhile.
+
+        A voter database that is away changes nothing.
+        """
+        try:
+            marks = await self._store.marks()
+        except Retry:
+            return False
+        refused = False
+        for run_id, primary in runs.items():
+            refused |= not await self._judge(run_id, primary, marks, trusted=True)
+        return refused
+
+    async def _same_epoch(self, trusted: set[str], *, certain: bool) -> None:
+        """Stay away from a queue that is from before a recovery, or was emptied since.
+
+        The queue first: recovery raises the voter database's number first. While nothing is to be judged, a
+        voter database that is away changes nothing.
+        """
+        self._looks += 1
+        if not certain and self._looks % EPOCH_LOOKS:
+            return
+        there = await self._queue.epoch()
+        try:
+            wanted = await self._store.epoch(there)
+        except Retry:
+            if certain:
+                raise
+            return
+        if there != wanted:
+            await self._stay_away(
+                trusted,
+                f"the queue is not as the last recovery left it (epoch {there}, the voter database has "
+                f"{wanted}); intake stays closed until `ballot recover`",
+            )
+
+    async def _stay_away(self, trusted: set[str], why: str) -> NoReturn:
+        """Vouch for nothing, and take back what was said."""
         self._metrics.trusted.set(0)
         await self._queue.distrust(trusted)
         if not self._recovering:
-            _log.warning("trust_withheld", run_ids=sorted(trusted))
+            _log.warning("trust_withheld", run_ids=sorted(trusted), why=why)
             self._recovering = True
-        raise Retry(
-            "the queue is being recovered, or was restored and is not recovered yet; intake stays closed "
-            "until `ballot recover` has ended"
-        )
+        raise Retry(why)
 
     async def _judge(self, run_id: str, primary: "Primary", marks: Sequence[Mark], *, trusted: bool) -> bool:
         """Compare one run with the marks of the shards it holds, and say whether it is trusted."""

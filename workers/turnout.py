@@ -72,9 +72,10 @@ class TurnoutReader:
                 return 0
         counted = 0
         try:
+            epoch = await self._queue.epoch()  # before the entries
             for ballot in self._catalogue.ballots.values():
                 for stream, shard in ballot.votes.items():
-                    counted += await self._count(ballot.id, shard, stream)
+                    counted += await self._count(epoch, ballot.id, shard, stream)
         except BaseException:
             # The place may have gone with the connection: ask for it, and for the marks, again.
             self._marks = None
@@ -119,7 +120,7 @@ class TurnoutReader:
     async def _turnout_marks(self) -> dict[tuple[str, int], str]:
         return {(m.ballot, m.shard): m.entry for m in await self._store.marks() if m.side == "turnout"}
 
-    async def _count(self, ballot: str, shard: int, stream: str) -> int:
+    async def _count(self, epoch: int, ballot: str, shard: int, stream: str) -> int:
         if self._marks is None:
             return 0
         begin = self._marks.get((ballot, shard), BEGINNING)
@@ -128,7 +129,13 @@ class TurnoutReader:
             return 0
         end = entries[-1][0]
         added = await self._store.turnout_add(
-            ballot, shard, begin=begin, end=end, entries=len(entries), counts=counts(entries)
+            ballot,
+            shard,
+            epoch=epoch,
+            begin=begin,
+            end=end,
+            entries=len(entries),
+            counts=counts(entries),
         )
         if not added:
             _log.warning("turnout_mark_moved", ballot=ballot, shard=shard)

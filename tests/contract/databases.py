@@ -25,6 +25,7 @@ REGISTER: Final = """
 INSERT INTO ballot.register (ballot, credential_digest, uin, shard, channel, batch, position, issued_us)
 VALUES ($1, $2, $3, $4, 'email', 1, $5, 1)
 """
+NEVER_REBUILT: Final = "UPDATE ballot.queue_epoch SET number = 0"
 READ: Final = {
     "votes": """
         SELECT uin, reference, accepted_us, credential_digest, channel, credential, nonce, sealed, signature,
@@ -188,6 +189,7 @@ def real(servers: Servers, ballot: str, ops: Sequence[Op]) -> tuple[list[Any], d
         try:
             desk = RealDesk(owner, ballot)
             await desk.prepare()
+            await owner.execute(NEVER_REBUILT)
             answers = await _played(Script(ballot, desk, (Store(connect), Store(connect))), ops)
             tables = await desk.tables()
             await owner.execute(
@@ -195,6 +197,7 @@ def real(servers: Servers, ballot: str, ops: Sequence[Op]) -> tuple[list[Any], d
             )  # no later worker meets it
             return answers, tables
         finally:
+            await owner.execute(NEVER_REBUILT)
             await owner.close()
 
     return asyncio.run(play())

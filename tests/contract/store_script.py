@@ -71,6 +71,7 @@ class Script:
         self.desk = desk
         self.stores = stores
         self.drawn = 0
+        self.epoch = 0
 
     async def begin(self) -> None:
         """An electorate with a code each, in its shard; no fuse is blown."""
@@ -134,11 +135,13 @@ def _store(script: Script, who: int, shard: int, rows: list[Given], refuse: bool
         if refuse:
             raise Retry(f"the judge says no to {len(outcomes)}")
 
-    return script.stores[who].store_batch(script.ballot, shard, [*map(script.row, rows)], judge=judge)
+    return script.stores[who].store_batch(
+        script.ballot, shard, [*map(script.row, rows)], epoch=script.epoch, judge=judge
+    )
 
 
 def _judge(script: Script, who: int, shard: int, rows: list[Given]) -> Awaitable[Any]:
-    return script.stores[who].judge_batch(script.ballot, shard, [*map(script.row, rows)])
+    return script.stores[who].judge_batch(script.ballot, shard, [*map(script.row, rows)], epoch=script.epoch)
 
 
 async def _references(script: Script, who: int, references: list[int]) -> Any:
@@ -153,7 +156,7 @@ def _attempts(script: Script, who: int, shard: int, entries: list[tuple[int, int
         )
         for entry, voter, count in entries
     ]
-    return script.stores[who].store_attempts(script.ballot, shard, attempts)
+    return script.stores[who].store_attempts(script.ballot, shard, attempts, epoch=script.epoch)
 
 
 def _turnout(
@@ -161,8 +164,20 @@ def _turnout(
 ) -> Awaitable[Any]:
     begin, end = (f"{each}-0" for each in ends)
     return script.stores[who].turnout_add(
-        script.ballot, shard, begin=begin, end=end, entries=sum(counts.values()), counts=counts
+        script.ballot,
+        shard,
+        epoch=script.epoch,
+        begin=begin,
+        end=end,
+        entries=sum(counts.values()),
+        counts=counts,
     )
+
+
+async def _epoch(script: Script, who: int, queue: int, stale: bool) -> Any:  # drawn
+    number = await script.stores[who].epoch(queue)
+    script.epoch = queue if stale else number
+    return number
 
 
 async def _marks(script: Script, who: int) -> Any:
@@ -235,6 +250,7 @@ OPERATIONS: Final[dict[str, tuple[Callable[..., Awaitable[Any]], tuple[Any, ...]
             st.dictionaries(_count, st.integers(1, 5), max_size=3),
         ),
     ),
+    "epoch": (_epoch, (_who, st.sampled_from([-1, 0, 1, 3, 1004, 10**12]), st.booleans())),
     "marks": (_marks, (_who,)),
     "event": (
         _event,

@@ -275,10 +275,10 @@ async def test_a_turnout_batch_counts_once(one: Ground, stack: Stack) -> None:
 
     for expected in (True, False):
         assert expected == await store.turnout_add(
-            one.ballot, 0, begin="0-0", end="5-1", entries=3, counts=counts
+            one.ballot, 0, epoch=0, begin="0-0", end="5-1", entries=3, counts=counts
         )
     with pytest.raises(Fatal):
-        await store.turnout_add(one.ballot, 0, begin="5-1", end="5-0", entries=1, counts=counts)
+        await store.turnout_add(one.ballot, 0, epoch=0, begin="5-1", end="5-0", entries=1, counts=counts)
     await store.close()
 
     assert await one.turnout("accepted") == {"electronic": 3}

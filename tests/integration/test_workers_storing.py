@@ -144,8 +144,8 @@ async def test_the_one_call_writes_what_the_other_would(one: Ground) -> None:
     assert await _store_votes(one, rows[:3])
     store = _store(one)
     try:
-        judged = await store.judge_batch(one.ballot, 0, rows[:3])
-        outcomes = await store.store_batch(one.ballot, 0, rows[3:], judge=lambda _: None)
+        judged = await store.judge_batch(one.ballot, 0, rows[:3], epoch=0)
+        outcomes = await store.store_batch(one.ballot, 0, rows[3:], epoch=0, judge=lambda _: None)
     finally:
         await store.close()
 
@@ -224,7 +224,7 @@ async def test_a_sound_backlog_goes_by_the_one_call(one: Ground, monkeypatch: py
 
     async def noted(connection: Any, ballot: str, shard: int, rows: Sequence[Row]) -> list[Outcome]:
         judged.append(len(rows))
-        return await by_entry(connection, ballot, shard, rows)
+        return await by_entry(connection, 0, ballot, shard, rows)
 
     monkeypatch.setattr(workers.store, "_batch", noted)
     casts = [await one.cast(voter) for voter in await one.voters(40)]
@@ -325,7 +325,7 @@ async def _store_votes(made: Ground, rows: Sequence[Row]) -> bool:
     connection = await postgres.connect(made.stack.servers, "voterdb", "ballot_worker")
     try:
         columns = workers.store._vote_columns(rows)
-        return bool(await connection.fetchval(workers.store._STORE_VOTES, made.ballot, 0, *columns))
+        return bool(await connection.fetchval(workers.store._STORE_VOTES, 0, made.ballot, 0, *columns))
     finally:
         await connection.close()
 

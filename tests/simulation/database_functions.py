@@ -1,4 +1,4 @@
-"""What a worker may execute, as ops/postgres/voterdb defines it (003 to 011), on tables in memory.
+"""What a worker may execute, as ops/postgres/voterdb defines it (003 to 016), on tables in memory.
 
 Each function has the arguments of its namesake and raises the error that PostgreSQL would.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
+from tests.simulation.database_fence import fenced
 from tests.simulation.database_tables import Event, Held, Return, Tables, Vote, sha256
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MINUTE_US: Final = 60_000_000
 REFERENCE: Final = re.compile(r"[0-9A-Z]{4}(-[0-9A-Z]{4}){3}")
 REASONS: Final = frozenset({"unreadable", "bad_signature", "not_in_register", "conflict"})
+AHEAD_MAX: Final = 1000
 KINDS: Final = frozenset({"vote", "postal", "workplace"})
 EVENT_BYTES: Final = 16
 NEEDED: Final = tuple(name for name in Vote.__slots__ if name != "number")
@@ -98,6 +100,7 @@ def store_votes(tables: Tables, ballot: str, shard: int, *columns: Sequence[Any]
     before = len(tables.journal or [])
     try:
         for vote, sealed_ip in zip(votes, addresses, strict=True):
+            _need(*(getattr(vote, name) for name in NEEDED), sealed_ip)
             add_vote(tables, ballot, vote, sealed_ip)
     except asyncpg.UniqueViolationError:
         tables.undo(before)
@@ -372,8 +375,19 @@ def worker_stored_references(tables: Tables, ballot: str, references: Sequence[s
     return [(each,) for each in dict.fromkeys(references) if (ballot, each) in tables["vote_references"]]
 
 
+def worker_epoch(tables: Tables, queue: int) -> int:
+    """The number; a queue's that is a little ahead is taken over."""
+    number = int(tables["queue_epoch"].get("number", 0))
+    if number < queue <= number + AHEAD_MAX:
+        tables.put("queue_epoch", "number", queue)
+        add_event(tables, None, "queue_epoch_raised", {"from": number, "to": queue})
+        return queue
+    return number
+
+
 WRITES: Final = {
-    each.__name__: each for each in (store_votes, store_batch, store_attempts, turnout_add, worker_event)
+    **{each.__name__: fenced(each) for each in (store_votes, store_batch, store_attempts, turnout_add)},
+    **{each.__name__: each for each in (worker_event, worker_epoch)},
 }
 READS: Final = {
     each.__name__: each for each in (worker_marks, trimmer_marks, worker_fuse_state, worker_stored_references)

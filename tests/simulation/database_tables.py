@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 TABLES: Final = (
     *("electorate", "register", "revocations", "votes", "ip_records", "returns", "quarantine", "attempts"),
-    *("events", "turnout", "marks", "vote_references", "vote_events", "sealed_digests", "counted_returns"),
+    *(
+        "events",
+        "turnout",
+        "marks",
+        "queue_epoch",
+        "vote_references",
+        "vote_events",
+        "sealed_digests",
+        "counted_returns",
+    ),
 )
 """The last four stand for unique constraints and indexes; the others are the tables of that name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from runtime.lifecycle import Retry
 from runtime.nodes import Primary
 from workers.metrics import WorkerMetrics
 from workers.store import Mark
-from workers.trust import Trust
+from workers.trust import AGAIN_LOOKS, EPOCH_LOOKS, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,6 +31,7 @@ class Queue:
         self.silent = 0
         self.latched = False
         self.marks: set[str] = {"ended"}
+        self.rebuilt = 0
         self.ends = {handoff.votes_key("b", shard): ("100-0", 10) for shard in range(SHARDS)}
 
     async def runs(self) -> tuple[dict[str, Primary], int]:
@@ -39,6 +41,10 @@ class Queue:
     async def recovering(self) -> bool:
         """Whether somebody recovers it."""
         return self.latched
+
+    async def epoch(self) -> int:
+        """How often it was rebuilt."""
+        return self.rebuilt
 
     async def trusted(self) -> set[str]:
         """The marks given."""
@@ -67,6 +73,11 @@ class Store:
     def __init__(self) -> None:
         self.events: list[str] = []
         self.looks = 0
+        self.rebuilt = 0
+
+    async def epoch(self, _queue: int) -> int:
+        """How often the queue was rebuilt."""
+        return self.rebuilt
 
     async def marks(self) -> list[Mark]:
         """How far it has come."""
@@ -121,6 +132,24 @@ async def test_each_run_is_compared_once(queue: Queue, store: Store, trust: Trus
     assert store.looks == looks
 
 
+async def test_a_trusted_primary_that_fell_behind_is_trusted_no_more(
+    queue: Queue, store: Store, trust: Trust
+) -> None:
+    """Within a few looks, though its run and slots are as they were; and again when it is mended."""
+    await trust.check()
+    stream = shard_of(queue.primaries["low"])
+    queue.ends[stream] = ("100-0", 9)
+    for _ in range(AGAIN_LOOKS):
+        with suppress(Retry):
+            await trust.check()
+    assert queue.marks == {"high"}
+    assert store.events[-1] == "trust_refused low"
+
+    queue.ends[stream] = ("100-0", 10)
+    await trust.check()
+    assert queue.marks == {"low", "high"}
+
+
 async def test_a_primary_that_lost_votes_keeps_out_itself_alone(
     queue: Queue, store: Store, trust: Trust
 ) -> None:
@@ -152,6 +181,46 @@ async def test_while_the_queue_is_recovered_nothing_is_vouched_for(queue: Queue,
     queue.latched = False
     await trust.check()
     assert queue.marks == {"low", "high"}
+
+
+async def test_a_queue_from_before_a_recovery_is_not_vouched_for(
+    queue: Queue, store: Store, trust: Trust
+) -> None:
+    """Rebuilt another number of times than the voter database knows: a run is not trusted, nor stays so."""
+    store.rebuilt = 1
+    with pytest.raises(Retry, match="ballot recover"):
+        await trust.check()
+    assert queue.marks == set()
+
+    queue.rebuilt = 1
+    await trust.check()
+    assert queue.marks == {"low", "high"}
+
+    queue.rebuilt = 0  # emptied while it ran
+    with suppress(Retry):
+        for _ in range(EPOCH_LOOKS):
+            await trust.check()
+    assert queue.marks == set()
+
+
+async def test_a_voter_database_that_is_away_takes_nothing_back(
+    queue: Queue, store: Store, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its word is wanted again now and then; what was vouched for stays so without it, what is new waits."""
+    await trust.check()
+
+    async def away(_queue: int) -> int:
+        raise Retry("voter database")
+
+    monkeypatch.setattr(store, "epoch", away)
+    for _ in range(EPOCH_LOOKS):
+        await trust.check()
+    assert queue.marks == {"low", "high"}
+
+    queue.primaries["heir"] = queue.primaries.pop("low")
+    with pytest.raises(Retry, match="voter database"):
+        await trust.check()
+    assert "heir" not in queue.marks
 
 
 async def test_slots_that_arrive_without_their_votes_cost_the_trust(queue: Queue, trust: Trust) -> None:

@@ -1,0 +1,56 @@
+"""No batch that a worker still holds is stored after recovery has looked at what is stored.
+
+voterdb has a number, and so has the queue (`ballot:epoch`). A worker stores with the number that the queue
+had before it read; the storing functions refuse another than voterdb's (016_queue_epoch.sql). `raised` waits
+until who stores has committed, raises voterdb's, and gives the queue the new one when all is put back. Killed
+in between, no worker stores or vouches for the queue until recovery is run again.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+import click
+
+from ballot import handoff
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from runtime.valkey import Client
+
+LOCK_WAIT_MS: Final = 10_000
+AHEAD_MAX: Final = 1000
+"""A queue's number that is further ahead is nobody's; as in 016_queue_epoch.sql."""
+
+NUMBER: Final = "SELECT number FROM ballot.queue_epoch"
+
+
+@asynccontextmanager
+async def raised(queue: Client, database: asyncpg.Connection) -> AsyncIterator[int]:
+    """Raise voterdb's number now, and the queue's at the end unless what is done meanwhile fails."""
+    client: Any = queue
+    before = handoff.epoch(await client.get(handoff.EPOCH_KEY))
+    try:
+        async with database.transaction():
+            await database.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+            number = int(await database.fetchval("SELECT ballot.recovery_epoch($1)", before))
+    except asyncpg.LockNotAvailableError:
+        raise click.ClickException(
+            f"a worker is storing, and has not ended after {LOCK_WAIT_MS // 1000} seconds: wait for it or "
+            "end it, then run this again"
+        ) from None
+    yield number
+    await client.set(handoff.EPOCH_KEY, str(number))
+
+
+async def differs(queue: Client, database: asyncpg.Connection) -> list[str]:
+    """What is wrong with the queue's number, in plain words. A queue that is ahead a worker puts right."""
+    client: Any = queue
+    wanted = int(await database.fetchval(NUMBER))
+    there = handoff.epoch(await client.get(handoff.EPOCH_KEY))
+    if wanted <= there <= wanted + AHEAD_MAX:
+        return []
+    return [f"the queue is not as the last recovery left it (epoch {there}, the voter database has {wanted})"]
