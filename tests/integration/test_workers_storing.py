@@ -222,9 +222,9 @@ async def test_a_sound_backlog_goes_by_the_one_call(one: Ground, monkeypatch: py
     """Batch after batch of good votes is stored whole; only the one with a copy is judged entry by entry."""
     judged, by_entry = [], workers.store._batch
 
-    async def noted(connection: Any, ballot: str, shard: int, rows: Sequence[Row]) -> list[Outcome]:
+    async def noted(connection: Any, epoch: int, ballot: str, shard: int, rows: Any) -> list[Outcome]:
         judged.append(len(rows))
-        return await by_entry(connection, 0, ballot, shard, rows)
+        return await by_entry(connection, epoch, ballot, shard, rows)
 
     monkeypatch.setattr(workers.store, "_batch", noted)
     casts = [await one.cast(voter) for voter in await one.voters(40)]
