@@ -25,6 +25,7 @@ BACK_S = 60.0
 USERS, THINK_S = 6, 0.1
 
 
+@pytest.mark.long
 def test_a_ballot_on_a_cluster(tmp_path: Path) -> None:
     """Sixteen shards, two edges, votes on replicas' disks: the published figures, and books that balance."""
     with cluster_stage.staged(tmp_path) as (stage, rig):

@@ -59,6 +59,7 @@ async def poll(configured: Servers, ballot_id: str) -> AsyncIterator[Booth]:
         yield found
 
 
+@pytest.mark.long
 async def test_a_longer_bound_is_kept(scratch: Scratch, poll: Booth) -> None:
     """A queue that stands still for longer than five seconds costs nobody an answer when more is allowed."""
     (voter,) = await poll.issue()

@@ -83,7 +83,7 @@ async def test_tampering_shows_until_it_is_undone(alone: SmallBallot) -> None:
         after = await until(books, difference_electronic=0, findings=0)
         async with alone.restored(), alone.owner() as owner:
             await owner.execute(f"DELETE {first}", *named)
-            await until(books, findings=2)  # the vote, and the turnout that counted it
+            await until(books, findings=3)  # the vote, its IP record, and the turnout that counted it
 
     assert before["check_failures_total"] == 0
     assert unmarked["findings"] >= 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration.small_disk import small_disk
 from tests.integration.weather_rig import edge_of, in_time, note, ready, weather
 
@@ -20,6 +22,7 @@ worker then compares the queue.
 """
 
 
+@pytest.mark.long
 async def test_a_full_disk_under_the_queue(tmp_path: Path) -> None:
     """While there is no room every vote is refused in time; with room again votes flow by themselves."""
     disk = tmp_path / "disk"

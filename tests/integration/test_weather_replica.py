@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import aiohttp
+import pytest
 
 from tests.integration.intake_rig import until
 from tests.integration.intake_scratch import readiness
@@ -21,6 +22,7 @@ VOTERS = 300
 RATE = 200
 
 
+@pytest.mark.long
 async def test_a_primary_that_has_lost_votes_to_a_replica_stays_closed(tmp_path: Path) -> None:
     """Primary again in the same run, with the data of one that never had its last votes: none is taken."""
     with weather(tmp_path) as here:
