@@ -30,11 +30,8 @@ UNREADING = 200
 WAITING_BYTES_MAX = 48 * 1024
 """What a connection holds that pipelines behind a request under way: two reads, and its own state."""
 
-UNREAD_BYTES_MAX = 128 * 1024
-"""What it holds if it reads no answer: the same, and the answers up to their bound and one of the largest.
-
-Found: 98 to 116 KiB, as the system takes the answers in larger or smaller pieces.
-"""
+UNREAD_BYTES_MAX = 112 * 1024
+"""What it holds if it reads no answer: the same, and the answers up to their bound and one of the largest."""
 
 LARGE = bytes(40 * 1024)
 both = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -207,6 +204,7 @@ def test_stopping_waits_for_a_body_that_comes_slowly(run: Run) -> None:
     run(body())
 
 
+@pytest.mark.alone  # on a machine that is busy with other tests it was found to hold up to 116 KiB
 @both
 @pytest.mark.parametrize(("at_once", "bytes_max"), [(False, WAITING_BYTES_MAX), (True, UNREAD_BYTES_MAX)])
 def test_who_pipelines_and_never_reads_holds_little(run: Run, *, at_once: bool, bytes_max: int) -> None:
