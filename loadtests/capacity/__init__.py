@@ -1,0 +1,1 @@
+"""How much machine an electorate needs, and where that is measured."""
