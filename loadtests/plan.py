@@ -82,6 +82,12 @@ class Voter:
     foreign_code: bool
     reissue: bool
     afterwards: Afterwards
+    two_devices: bool = False
+    """Casts `other_paper` from another device at the same moment: one of the two is accepted."""
+    abandoned: bool = False
+    """Has come once before and left without casting."""
+    think_s: float = 0.0
+    """Seconds between opening the paper and casting it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,36 @@ The files stand in `scenarios/`. A fault in one is one plain sentence; so are to
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ballot.definition import Definition, DefinitionFaults, parse_toml
 from ballot.encoding import format_time
+from loadtests import scenario_parts as parts
+from loadtests.arrivals import Arrivals
+from loadtests.scenario_parts import Behaviour, GroupShape, OverlayCall, PaperReturns
+from loadtests.scenario_table import ScenarioFault, Table, table
+from loadtests.scenario_variants import split, varied
+
+__all__ = [
+    "SCENARIOS",
+    "SPOILT",
+    "Behaviour",
+    "GroupShape",
+    "OverlayCall",
+    "PaperReturns",
+    "Scenario",
+    "ScenarioFault",
+    "apportioned",
+    "load",
+    "names",
+    "renamed",
+    "scaled",
+    "shrunk",
+    "variants",
+]
 
 SCENARIOS = Path(__file__).resolve().parent / "scenarios"
 SPOILT = "spoilt"
@@ -19,23 +42,8 @@ HOUR_US = 3_600 * 1_000_000
 # The window of a run: opened an hour ago, so that no clock difference matters, and open longer than any run.
 OPENED_BEFORE_US = HOUR_US
 CLOSES_AFTER_US = 24 * HOUR_US
-
-
-class ScenarioFault(ValueError):  # noqa: N818  # a fault in a file, as DefinitionFaults is
-    """What is wrong with a scenario file, in one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """Which share of the votes comes with which human habit (0 to 1)."""
-
-    double_click: float
-    retry: float
-    mistyped: float
-    used_code: float
-    foreign_code: float
-    reissue: float
-    later_repeat: float
+# A ballot of a group is never scaled below so many votes: one short of half must still be one vote.
+GROUP_VOTES_MIN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,32 @@ class Scenario:
     definition_toml: str
     published: Mapping[str, Mapping[str, int]]
     behaviour: Behaviour
+    variant: str = ""
+    hours: float = 336.0
+    opens_hour: float = 9.0
+    last_minutes: float = 0.0
+    """Only the votes of the last so many minutes are cast, though `votes` are all; 0: all are cast."""
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    paper: PaperReturns | None = None
+    overlays: tuple[OverlayCall, ...] = ()
+    group: GroupShape | None = None
+    scale: float = 1.0
+
+    @property
+    def spec(self) -> str:
+        """What `load` makes this very scenario of again, in another process."""
+        variant = f":{self.variant}" if self.variant else ""
+        return f"{self.file}{variant}" + (f"@{self.scale!r}" if self.scale != 1 else "")
+
+    @property
+    def paper_votes(self) -> int:
+        """How many of the votes come on paper."""
+        return 0 if self.paper is None else round(self.paper.share * self.votes)
+
+    @property
+    def online_votes(self) -> int:
+        """How many of the votes are cast online."""
+        return self.votes - self.paper_votes
 
     @property
     def ballot(self) -> str:
@@ -62,8 +96,8 @@ class Scenario:
     def definition_open_at(self, now_us: int) -> str:
         """The definition as TOML with its window moved around `now_us`, and nothing else changed."""
         moved = self.definition_toml
-        for field, at_us in (("opens", now_us - OPENED_BEFORE_US), ("closes", now_us + CLOSES_AFTER_US)):
-            moved = re.sub(rf"(?m)^{field} = .*$", f"{field} = {format_time(at_us)}", moved)
+        for moment, at_us in (("opens", now_us - OPENED_BEFORE_US), ("closes", now_us + CLOSES_AFTER_US)):
+            moved = re.sub(rf"(?m)^{moment} = .*$", f"{moment} = {format_time(at_us)}", moved)
         return moved
 
 
@@ -73,55 +107,88 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Scenario:
-    """The scenario called `name`, or the one in the file at that path."""
-    path = Path(name) if name.endswith(".toml") else SCENARIOS / f"{name}.toml"
+    """The scenario NAME[:VARIANT][@SCALE], where NAME is one of `names()` or the path of a file."""
+    stem, variant, scale = split(name)
+    path = Path(stem) if stem.endswith(".toml") else SCENARIOS / f"{stem}.toml"
     if not path.is_file():
-        raise ScenarioFault(f"There is no scenario '{name}'; there are {', '.join(names())}.")
+        raise ScenarioFault(f"There is no scenario '{stem}'; there are {', '.join(names())}.")
     try:
-        return _parse(path.stem, tomllib.loads(path.read_text(encoding="utf-8")), folder=path.parent)
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        read = _parse(path.stem, varied(path.stem, data, variant), folder=path.parent)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, DefinitionFaults, OSError) as error:
         raise ScenarioFault(f"Scenario {path.stem}: {error}") from error
+    return read if scale is None else scaled(read, scale)
+
+
+def variants(name: str) -> list[str]:
+    """The variants of the scenario called `name`, the default first; none if it has no variants."""
+    first = load(name)
+    data = tomllib.loads(Path(first.file).read_text(encoding="utf-8"))
+    return [first.variant, *data.get("variants", {})] if first.variant else list(data.get("variants", {}))
 
 
 def _parse(name: str, data: Mapping[str, Any], *, folder: Path) -> Scenario:
     """`data` as a scenario, or the first fault in it."""
-    _exactly(name, "the file", data, {"scenario", "published", "behaviour"})
-    head = data["scenario"]
-    _exactly(name, "[scenario]", head, {"title", "source", "definition", "entitled", "votes", "seed"})
-    for field in ("title", "source", "definition"):
-        if not isinstance(head[field], str) or not head[field]:
-            raise ScenarioFault(f"Scenario {name}: {field} must be a text.")
-    counts = {
-        field: _count(name, f"[scenario] {field}", head[field]) for field in ("entitled", "votes", "seed")
-    }
-    if counts["votes"] > counts["entitled"]:
+    optional = ("arrivals", "paper", "overlays", "group")
+    whole = table(name, "the file", data, ("scenario", "published", "behaviour"), optional)
+    wanted = ("title", "source", "definition", "entitled", "votes", "seed")
+    head = table(
+        name,
+        "[scenario]",
+        whole.inner("scenario"),
+        wanted,
+        ("hours", "opens_hour", "last_minutes", "variant"),
+    )
+    votes = head.count("votes")
+    if votes > head.count("entitled"):
         raise ScenarioFault(f"Scenario {name}: there are more votes than people entitled to vote.")
-    definition_toml = (folder / head["definition"]).read_text(encoding="utf-8")
+    definition_toml = (folder / head.text("definition")).read_text(encoding="utf-8")
     definition = parse_toml(definition_toml)
-    return Scenario(
+    hours = (definition.closes_us - definition.opens_us) / HOUR_US
+    if "hours" in head.values:
+        hours = head.number("hours", 0.1, parts.HOURS_MAX)
+    made = Scenario(
         name=name,
         file=str(folder / f"{name}.toml"),
-        title=head["title"],
-        source=head["source"],
+        title=head.text("title"),
+        source=head.text("source"),
         definition=definition,
         definition_toml=definition_toml,
-        published=_published(name, data["published"], definition, votes=counts["votes"]),
-        behaviour=_behaviour(name, data["behaviour"]),
-        **counts,
+        entitled=head.count("entitled"),
+        votes=votes,
+        seed=head.count("seed"),
+        published=_published(name, data["published"], definition, votes=votes),
+        behaviour=parts.behaviour(name, data["behaviour"]),
+        hours=hours,
+        **_optional(head, data, hours=hours, votes=votes),
     )
+    if made.group is not None and (made.paper is not None or made.behaviour.late or made.behaviour.at_close):
+        raise ScenarioFault(f"Scenario {name}: a group has no papers, and nobody who comes late.")
+    return made
+
+
+def _optional(head: Table, data: Mapping[str, Any], *, hours: float, votes: int) -> dict[str, Any]:
+    """What a scenario may leave out, as far as this one does not."""
+    readers: dict[str, Callable[[], Any]] = {
+        "opens_hour": lambda: head.number("opens_hour", 0, 23.99),
+        "last_minutes": lambda: head.number("last_minutes", 1, hours * 60),
+        "variant": lambda: head.text("variant"),
+        "arrivals": lambda: parts.arrivals(head.name, data["arrivals"], hours=hours),
+        "paper": lambda: parts.paper(head.name, data["paper"]),
+        "overlays": lambda: parts.overlays(head.name, data["overlays"]),
+        "group": lambda: parts.group(head.name, data["group"], votes=votes),
+    }
+    return {field: read() for field, read in readers.items() if field in head.values or field in data}
 
 
 def _published(name: str, data: Any, definition: Definition, *, votes: int) -> dict[str, dict[str, int]]:
     """The published figures, every option and `spoilt` listed, each question adding up to the votes cast."""
-    _exactly(name, "[published]", data, {question.id for question in definition.questions})
+    table(name, "[published]", data, [question.id for question in definition.questions])
     published = {}
     for question in definition.questions:
-        figures = data[question.id]
         wanted = [*(option.id for option in question.options), SPOILT]
-        _exactly(name, f"[published.{question.id}]", figures, set(wanted))
-        published[question.id] = {
-            option: _count(name, f"[published.{question.id}] {option}", figures[option]) for option in wanted
-        }
+        figures = table(name, f"[published.{question.id}]", data[question.id], wanted)
+        published[question.id] = {option: figures.count(option) for option in wanted}
         total = sum(published[question.id].values())
         if total != votes:
             raise ScenarioFault(
@@ -130,35 +197,43 @@ def _published(name: str, data: Any, definition: Definition, *, votes: int) -> d
     return published
 
 
-def _behaviour(name: str, data: Any) -> Behaviour:
-    """The shares, each between 0 and 1."""
-    wanted = [field.name for field in fields(Behaviour)]
-    _exactly(name, "[behaviour]", data, set(wanted))
-    for field in wanted:
-        if (
-            isinstance(data[field], bool)
-            or not isinstance(data[field], int | float)
-            or not 0 <= data[field] <= 1
-        ):
-            raise ScenarioFault(f"Scenario {name}: [behaviour] {field} must be a share from 0 to 1.")
-    return Behaviour(**{field: float(data[field]) for field in wanted})
+def scaled(scenario: Scenario, scale: float) -> Scenario:
+    """`scenario` at `scale` (above 0, to 1) of its size; each question still adds up to the votes cast."""
+    if not 0 < scale <= 1:
+        raise ScenarioFault(f"Scenario {scenario.name}: a scale is above 0 and at most 1.")
+    if scale == 1:
+        return scenario
+    votes = max(1, round(scenario.votes * scale))
+    if scenario.group is not None:
+        votes = max(votes, scenario.group.ballots * GROUP_VOTES_MIN)
+    entitled = max(votes, round(scenario.entitled * scale))
+    return replace(shrunk(scenario, votes=votes, entitled=entitled), scale=scenario.scale * scale)
 
 
-def _exactly(name: str, where: str, data: Any, wanted: set[str]) -> None:
-    """Refuse `data` unless it is a table with exactly the keys `wanted`."""
-    if not isinstance(data, dict):
-        raise ScenarioFault(f"Scenario {name}: {where} must be a table.")
-    if missing := sorted(wanted - data.keys()):
-        raise ScenarioFault(f"Scenario {name}: {where} lacks {', '.join(missing)}.")
-    if unknown := sorted(data.keys() - wanted):
-        raise ScenarioFault(f"Scenario {name}: {where} has {', '.join(unknown)}, which nothing reads.")
+def shrunk(scenario: Scenario, *, votes: int, entitled: int | None = None) -> Scenario:
+    """`scenario` with only so many votes, every figure in proportion by largest remainder."""
+    if not 0 <= votes <= scenario.votes:
+        raise ScenarioFault(f"Scenario {scenario.name}: {votes:,} votes are no part of {scenario.votes:,}.")
+    return replace(
+        scenario,
+        votes=votes,
+        entitled=scenario.entitled if entitled is None else entitled,
+        published={
+            question: dict(zip(figures, apportioned(list(figures.values()), votes), strict=True))
+            for question, figures in scenario.published.items()
+        },
+    )
 
 
-def _count(name: str, where: str, value: Any) -> int:
-    """`value` if it is a whole number, not negative."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ScenarioFault(f"Scenario {name}: {where} must be a whole number, 0 or more.")
-    return value
+def apportioned(parts: Sequence[int], total: int) -> list[int]:
+    """`total` in the proportions of `parts`, by largest remainder; the first of equal ones gets the rest."""
+    whole = sum(parts)
+    if not whole:
+        return [0] * len(parts)
+    shares = [divmod(part * total, whole) for part in parts]
+    rest = total - sum(share for share, _ in shares)
+    lucky = sorted(range(len(parts)), key=lambda i: (-shares[i][1], i))[:rest]
+    return [share + (i in lucky) for i, (share, _) in enumerate(shares)]
 
 
 def renamed(scenario: Scenario, ballot: str) -> Scenario:
