@@ -1,0 +1,121 @@
+"""What must hold of the votes of a run: counted once, within the window, as published, the books balanced."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ballot.encoding import parse_time
+from loadtests.report.reading import RunDirectory
+from loadtests.verdict import Judgement, not_recorded
+
+ONCE = "every receipt is counted, once"
+WINDOW = "nothing is accepted at or after the close"
+
+
+def judged(run: RunDirectory) -> Iterator[Judgement]:
+    """Every judgement on the votes, in the order in which a person would ask."""
+    told = run.table("run.json")
+    yield published(run.rows("figures.json"), scaled=told.get("scale", 1) != 1)
+    yield from books(run.table("check.json"))
+    yield outcomes(run.table("summary.json"))
+    yield window(run, told.get("closes_us"))
+    yield counted(run.table("result.json"))
+    yield turnout(run.value("quiet.json"))
+
+
+def published(figures: list[dict[str, Any]], *, scaled: bool) -> Judgement:
+    """The signed result beside the published figures, option by option."""
+    what = "the result is the published one" + (", scaled" if scaled else "")
+    must = "every figure equal, to the last vote"
+    if not figures:
+        return not_recorded(what, must)
+    wrong = [
+        f"{row.get('question')} {row.get('option')}: {row.get('published')} published,"
+        f" {row.get('counted')} counted"
+        for row in figures
+        if row.get("difference") != 0
+    ]
+    found = f"{len(figures) - len(wrong)} of {len(figures)} figures equal"
+    return Judgement(what, must, found, ok=not wrong, references=tuple(wrong))
+
+
+def books(check: Mapping[str, Any]) -> Iterator[Judgement]:
+    """What `ballot check` with receipts, signatures, attempts and the result found."""
+    balanced = "the books balance"
+    if "differences" not in check or "counts" not in check:
+        yield not_recorded(balanced, "0 differences")
+        yield not_recorded(ONCE, "none lost, none doubled")
+        return
+    differences = check["differences"]
+    named = tuple(f"{each['where']}: {each['kind']}, {each['what']}" for each in check.get("findings", ()))
+    yield Judgement(
+        balanced, "0 differences", f"{differences:,} differences", ok=differences == 0, references=named
+    )
+    lost, doubled = (int(check["counts"].get(kind, 0)) for kind in ("lost", "doubled"))
+    against = tuple(
+        each["where"] for each in check.get("findings", ()) if each["kind"] in {"lost", "doubled"}
+    )
+    yield Judgement(
+        ONCE,
+        "none lost, none doubled",
+        f"{lost:,} lost, {doubled:,} doubled",
+        ok=not (lost or doubled),
+        references=against,
+    )
+    sent = int(check["counts"].get("unexplained", 0))
+    yield Judgement(
+        "a vote counted without a receipt was sent by a voter",
+        "none that nobody sent",
+        f"{sent:,} that nobody sent",
+        ok=sent == 0,
+    )
+
+
+def outcomes(summary: Mapping[str, Any]) -> Judgement:
+    """Every voter and every request with the one outcome that is right for it."""
+    what, must = "every voter got the outcome they must get", "none unexpected"
+    if "unexpected" not in summary:
+        return not_recorded(what, must)
+    named = tuple(str(each) for each in summary["unexpected"])
+    count = max(int(summary.get("counts", {}).get("unexpected", 0)), len(named))
+    return Judgement(what, must, f"{count:,} unexpected", ok=count == 0, references=named)
+
+
+def window(run: RunDirectory, closes_us: Any) -> Judgement:
+    """No receipt says that its vote was accepted at or after the close."""
+    must = "every receipt's time before the close"
+    if run.path("receipts.jsonl") is None or not isinstance(closes_us, int):
+        return not_recorded(WINDOW, must)
+    late, receipts = [], 0
+    for line in run.lines("receipts.jsonl"):
+        receipts += 1
+        if parse_time(str(line.get("accepted_at", ""))) >= closes_us:
+            late.append(str(line.get("reference")))
+    found = f"{len(late):,} of {receipts:,} at or after it"
+    return Judgement(WINDOW, must, found, ok=not late and receipts > 0, references=tuple(late))
+
+
+def counted(result: Mapping[str, Any]) -> Judgement:
+    """What the queue accepted is what was opened and counted, or set aside by name."""
+    what, must = "everything accepted before the close is counted", "accepted = counted + set aside"
+    try:
+        accepted = int(result["books"]["accepted"])
+        electronic = int(result["by_method"]["electronic"])
+        aside = sum(result["set_aside"].values()) + sum(result["quarantined"].values())
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return not_recorded(what, must)
+    found = f"{accepted:,} accepted, {electronic:,} counted, {aside:,} set aside"
+    return Judgement(what, must, found, ok=accepted == electronic + aside)
+
+
+def turnout(quiet: Any) -> Judgement:
+    """The streaming turnout at the moments when nobody was voting and nothing waited."""
+    what, must = "the turnout is exact at every quiet point", "turnout = books, accepted and stored"
+    if not isinstance(quiet, list) or not quiet:
+        return not_recorded(what, must)
+    wrong = tuple(
+        f"at {point['at_us']}: turnout {point['turnout']}, books {point['books']}"
+        for point in quiet
+        if point["turnout"] != point["books"]
+    )
+    found = f"exact at {len(quiet) - len(wrong)} of {len(quiet)}"
+    return Judgement(what, must, found, ok=not wrong, references=wrong)

@@ -1,0 +1,39 @@
+"""Everything that must hold of a run, put together; `python -m loadtests.judging DIR` judges it again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from loadtests import judged_times, judged_votes
+from loadtests.report.reading import RunDirectory
+from loadtests.verdict import Judgement, Verdict, Weight
+
+
+def judge(folder: Path) -> Verdict:
+    """The verdict on the run in `folder`; whatever is missing there speaks against it."""
+    run = RunDirectory(folder)
+    return Verdict((*judged_votes.judged(run), *judged_times.judged(run), *overlays(run)))
+
+
+def overlays(run: RunDirectory) -> Iterator[Judgement]:
+    """What each overlay expected of the system, as it was judged when it ended."""
+    for told in run.rows("overlays.json"):
+        for each in told.get("judgements", ()):
+            weight = Weight.VOIDS if each.get("void") else Weight.FAILS
+            what = f"{told['name']}: {each['what']}"
+            yield Judgement(what, each["must"], each["found"], ok=bool(each["ok"]), weight=weight)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def main(folder: Path) -> None:
+    """Judge the run in FOLDER again, and write its verdict.json anew."""
+    verdict = judge(folder)
+    verdict.save(folder)
+    click.echo("\n".join(verdict.lines()))
+    raise SystemExit(verdict.exit_code)
+
+
+if __name__ == "__main__":
+    main()

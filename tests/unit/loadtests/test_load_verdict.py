@@ -1,0 +1,247 @@
+"""A verdict passes a good run, and each thing that can be wrong with a run makes it what it must."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtests import buckets
+from loadtests.judging import judge
+from loadtests.verdict import EXIT, Judgement, Verdict, Weight
+
+START_S = 1_780_000_000
+CLOSES_US = (START_S + 300) * 1_000_000
+Files = dict[str, Any]
+
+
+def good() -> Files:
+    """What a run leaves in which nothing is wrong: 300 s, two votes a second, four in the peak minute."""
+    books = {"accepted": 720, "stored": 720}
+    return {
+        "run.json": {"scale": 1, "closes_us": CLOSES_US},
+        "figures.json": [
+            {"question": "strike", "option": "yes", "published": 720, "counted": 720, "difference": 0}
+        ],
+        "check.json": {"differences": 0, "counts": {"lost": 0, "doubled": 0, "unexplained": 0}},
+        "summary.json": {
+            "unexpected": [],
+            "counts": {"receipts": 720},
+            "late_ms": {"p50": 1.0, "p99": 4.0, "max": 20.0},
+            "unsent": 0,
+            "void": False,
+            "void_reasons": [],
+            "generator_cpu": [0.3],
+            "client_was_bottleneck": False,
+        },
+        "receipts.jsonl": [
+            {"reference": "0000-1111-2222-3333", "accepted_at": "2026-05-28T20:26:40.000000Z"}
+        ],
+        "result.json": {
+            "books": {"accepted": 720},
+            "by_method": {"electronic": 720},
+            "set_aside": {},
+            "quarantined": {},
+        },
+        "quiet.json": [{"at_us": CLOSES_US, "turnout": books, "books": books}],
+        "seconds.jsonl": [
+            second(number, planned=4 if 120 <= number < 180 else 2, cast_ms=30) for number in range(300)
+        ],
+        "samples.jsonl": [
+            {"at_us": (START_S + number) * 1_000_000, "queue_oldest_s": 0.1} for number in range(300)
+        ],
+        "marks.jsonl": [mark("window", "peak", 100, 200, factor=1), mark("phase", "votes", 0, 300)],
+        "availability.json": {"agree": True, "differences": []},
+    }
+
+
+def second(number: int, *, planned: int, cast_ms: float, refused_ms: float | None = None) -> dict[str, Any]:
+    """A line of seconds.jsonl."""
+    refused = {} if refused_ms is None else {str(buckets.bucket(refused_ms)): 1}
+    latency = {str(buckets.bucket(cast_ms)): planned}
+    return {"s": START_S + number, "planned": planned, "latency": latency, "refused": refused}
+
+
+def mark(kind: str, name: str, from_s: int, to_s: int, **told: Any) -> dict[str, Any]:
+    """A line of marks.jsonl."""
+    at = {"from_us": (START_S + from_s) * 1_000_000, "to_us": (START_S + to_s) * 1_000_000}
+    return {"kind": kind, "name": name, **at, "told": told}
+
+
+def write(files: Files, folder: Path) -> Path:
+    """These files in that folder."""
+    for name, value in files.items():
+        text = (
+            "".join(json.dumps(line) + "\n" for line in value)
+            if name.endswith(".jsonl")
+            else json.dumps(value)
+        )
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_good_run_passes(tmp_path: Path) -> None:
+    """Every judgement holds, the exit code is 0, and verdict.json says the same."""
+    verdict = judge(write(good(), tmp_path))
+    assert [each for each in verdict.judgements if not each.ok] == []
+    assert (verdict.word, verdict.exit_code) == ("pass", 0)
+    verdict.save(tmp_path)
+    assert json.loads((tmp_path / "verdict.json").read_text())["verdict"] == "pass"
+    assert verdict.lines()[-1] == "verdict: pass"
+
+
+def _one_vote_missing(files: Files) -> None:
+    files["figures.json"][0] |= {"counted": 719, "difference": -1}
+
+
+def _lost(files: Files) -> None:
+    files["check.json"] |= {
+        "differences": 1,
+        "counts": {"lost": 1},
+        "findings": [{"kind": "lost", "where": "AAAA-BBBB-CCCC-DDDD", "what": "has no vote"}],
+    }
+
+
+def _doubled(files: Files) -> None:
+    files["check.json"] |= {"counts": {"doubled": 1}}
+
+
+def _unsent_counted(files: Files) -> None:
+    files["check.json"] |= {"counts": {"unexplained": 1}}
+
+
+def _unexpected(files: Files) -> None:
+    files["summary.json"] |= {"unexpected": ["M0000001: refused"]}
+
+
+def _accepted_at_the_close(files: Files) -> None:
+    files["run.json"]["closes_us"] = 1_780_000_000_000_000
+
+
+def _accepted_not_counted(files: Files) -> None:
+    files["result.json"]["books"]["accepted"] = 721
+
+
+def _turnout_out(files: Files) -> None:
+    files["quiet.json"][0]["turnout"] = {"accepted": 719, "stored": 720}
+
+
+def _disagrees(files: Files) -> None:
+    files["availability.json"] = {"agree": False, "differences": ["outside down at 5"]}
+
+
+def _slow_peak(files: Files) -> None:
+    for number in range(130, 134):
+        files["seconds.jsonl"][number] = second(number, planned=4, cast_ms=2_000)
+
+
+def _old_queue(files: Files) -> None:
+    files["samples.jsonl"][7]["queue_oldest_s"] = 2.5
+
+
+def _late_refusal(files: Files) -> None:
+    files["seconds.jsonl"][7] = second(7, planned=2, cast_ms=30, refused_ms=2_800)
+
+
+def _slow_under_overlay(files: Files) -> None:
+    files["marks.jsonl"].append(mark("overlay", "botnet", 0, 60))
+    files["seconds.jsonl"][30] = second(30, planned=8, cast_ms=6_000)
+
+
+def _late_generator(files: Files) -> None:
+    files["summary.json"] |= {"void": True, "void_reasons": ["p99 lateness 300 ms"]}
+
+
+def _busy_generator(files: Files) -> None:
+    files["summary.json"] |= {"client_was_bottleneck": True}
+
+
+def _late_and_slow(files: Files) -> None:
+    _late_generator(files)
+    _slow_peak(files)
+
+
+def _late_and_lost(files: Files) -> None:
+    _late_generator(files)
+    _lost(files)
+
+
+def _overlay_failed(files: Files) -> None:
+    held = {"what": "codes guessed", "must": "0", "found": "1", "ok": False, "void": False}
+    files["overlays.json"] = [{"name": "guessing", "judgements": [held]}]
+
+
+def _overlay_not_possible(files: Files) -> None:
+    held = {"what": "cap", "must": "can be tried", "found": "no tc", "ok": False, "void": True}
+    files["overlays.json"] = [{"name": "cap", "judgements": [held]}]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "word", "what"),
+    [
+        (_one_vote_missing, "fail", "the result is the published one"),
+        (_lost, "fail", "every receipt is counted, once"),
+        (_doubled, "fail", "every receipt is counted, once"),
+        (_unsent_counted, "fail", "a vote counted without a receipt was sent by a voter"),
+        (_unexpected, "fail", "every voter got the outcome they must get"),
+        (_accepted_at_the_close, "fail", "nothing is accepted at or after the close"),
+        (_accepted_not_counted, "fail", "everything accepted before the close is counted"),
+        (_turnout_out, "fail", "the turnout is exact at every quiet point"),
+        (_disagrees, "fail", "the availability record agrees"),
+        (_slow_peak, "fail", "p99 of a cast at the peak minute"),
+        (_old_queue, "fail", "the queue is never old"),
+        (_late_refusal, "fail", "refusals come in time"),
+        (_slow_under_overlay, "fail", "p99 of a cast at the peak minute under botnet"),
+        (_late_generator, "void", "the generator kept to its schedule"),
+        (_busy_generator, "void", "the client was not the bottleneck"),
+        (_late_and_slow, "void", "the generator kept to its schedule"),
+        (_late_and_lost, "fail", "every receipt is counted, once"),
+        (_overlay_failed, "fail", "guessing: codes guessed"),
+        (_overlay_not_possible, "void", "cap: cap"),
+    ],
+)
+def test_what_is_wrong_is_seen(breaks: Callable[[Files], None], word: str, what: str, tmp_path: Path) -> None:
+    """One thing wrong: its judgement does not hold, and the verdict is what that means."""
+    files = good()
+    breaks(files)
+    verdict = judge(write(files, tmp_path))
+    assert what in {each.what for each in verdict.judgements if not each.ok}
+    assert (verdict.word, verdict.exit_code) == (word, EXIT[word])
+
+
+@pytest.mark.parametrize("name", sorted(set(good()) - {"run.json", "marks.jsonl"}))
+def test_what_is_not_recorded_does_not_pass(name: str, tmp_path: Path) -> None:
+    """Without any one of its files a run shows less than it must."""
+    files = good()
+    del files[name]
+    assert judge(write(files, tmp_path)).word != "pass"
+
+
+def test_a_slow_minute_outside_the_peak_is_told_apart(tmp_path: Path) -> None:
+    """Latency is judged where the run plays in real time: a compressed day is faster than the day was."""
+    files = good()
+    for number in range(250, 290):
+        files["seconds.jsonl"][number] = second(number, planned=90, cast_ms=4_000)
+    assert judge(write(files, tmp_path)).word == "pass"
+
+
+def test_under_faults_the_queue_may_grow_old(tmp_path: Path) -> None:
+    """A database that is killed makes entries wait, and that is what the queue is for."""
+    files = good()
+    _old_queue(files)
+    files["marks.jsonl"].append(mark("fault", "kill worker", 200, 230))
+    assert judge(write(files, tmp_path)).word == "pass"
+
+
+def test_references_are_named_and_bounded() -> None:
+    """The votes that tell against a run are named, as many as a person would read."""
+    names = tuple(f"vote {number}" for number in range(500))
+    verdict = Verdict((Judgement("votes", "none", "500", ok=False, weight=Weight.FAILS, references=names),))
+    assert len(verdict.as_json()["judgements"][0]["references"]) == 100
+    assert verdict.lines()[1].strip() == "vote 0"
+
+
+def test_nothing_judged_is_no_pass() -> None:
+    """A verdict without a judgement fails."""
+    assert Verdict().word == "fail"
