@@ -93,10 +93,11 @@ class Scenario:
         """The ballot's id."""
         return self.definition.id
 
-    def definition_open_at(self, now_us: int) -> str:
+    def definition_open_at(self, now_us: int, *, closes_us: int | None = None) -> str:
         """The definition as TOML with its window moved around `now_us`, and nothing else changed."""
         moved = self.definition_toml
-        for moment, at_us in (("opens", now_us - OPENED_BEFORE_US), ("closes", now_us + CLOSES_AFTER_US)):
+        closes_us = now_us + CLOSES_AFTER_US if closes_us is None else closes_us
+        for moment, at_us in (("opens", now_us - OPENED_BEFORE_US), ("closes", closes_us)):
             moved = re.sub(rf"(?m)^{moment} = .*$", f"{moment} = {format_time(at_us)}", moved)
         return moved
 
