@@ -1,0 +1,196 @@
+"""Whether those who watched one run saw the same, and whether what they saw had a cause.
+
+Two observers agree while neither says that votes are taken when the other says they are not, for longer than
+a probe is blind: from its own start to the verdict of the next, one period and the deadline it waits. An
+outage that any of them saw must have begun with something the run did, and what the run did to stop votes
+must have been seen. `unknown` contradicts nobody, and a monitor that looked too little is told by name.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Any
+
+from loadtests.observed import DOWN, UP, Interval, merged, shares
+
+#: What the generator calls an attempt that nobody answered, or was answered that it may not have arrived.
+FAILED = frozenset({"503", "none"})
+LOOKED_SHARE_MIN = 0.9
+US = 1_000_000
+Stretch = Callable[[int, int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """One of those who saw the run, and for how long one look of it may be blind; a monitor must look."""
+
+    name: str
+    intervals: Sequence[Interval]
+    blind_us: int
+    monitor: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something the run did that may have kept voters from voting; or must have, with `expects_down`."""
+
+    name: str
+    from_us: int
+    to_us: int
+    expects_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A stretch in which somebody saw that no votes were taken, and what the run did then, if anything."""
+
+    from_us: int
+    to_us: int
+    seen_by: tuple[str, ...]
+    cause: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in a file."""
+        return {
+            "from_us": self.from_us,
+            "to_us": self.to_us,
+            "seen_by": list(self.seen_by),
+            "cause": self.cause,
+        }
+
+
+def voters_saw(lines: Iterable[Mapping[str, Any]]) -> list[Interval]:
+    """What voters met, by whole seconds, all generators together: down is a second without any answer.
+
+    A refusal is an answer: the service was there. A second in which nobody tried tells nothing.
+    """
+    answered: dict[int, bool] = {}
+    for line in lines:
+        second = int(line["s"])
+        for outcome, count in line["outcomes"].items():
+            if int(count) > 0:
+                answered[second] = answered.get(second, False) or outcome not in FAILED
+    return merged(
+        Interval(
+            second * US,
+            (second + 1) * US,
+            UP if answered[second] else DOWN,
+            "" if answered[second] else "no attempt was answered",
+        )
+        for second in sorted(answered)
+    )
+
+
+def contested(one: Sequence[Interval], other: Sequence[Interval]) -> Iterator[tuple[int, int, bool]]:
+    """The stretches in which one says that votes were taken and the other not: from, to, and what `one` says.
+
+    Both are sorted and without overlap.
+    """
+    edges = sorted({edge for each in (*one, *other) for edge in (each.from_us, each.to_us)})
+    left, right = _Reader(one), _Reader(other)
+    stretch: tuple[int, int, bool] | None = None
+    for from_us, to_us in pairwise(edges):
+        first, second = left.at(from_us), right.at(from_us)
+        if first is None or second is None or first == second:
+            if stretch is not None:
+                yield stretch
+            stretch = None
+        elif stretch is not None and stretch[2] == first:
+            stretch = (stretch[0], to_us, first)
+        else:
+            if stretch is not None:
+                yield stretch
+            stretch = (from_us, to_us, first)
+    if stretch is not None:
+        yield stretch
+
+
+class _Reader:
+    """Reads sorted intervals once, forward."""
+
+    def __init__(self, intervals: Sequence[Interval]) -> None:
+        self._intervals = intervals
+        self._place = 0
+
+    def at(self, moment_us: int) -> bool | None:
+        """Whether votes were taken at that moment, as far as this observer knows."""
+        while self._place < len(self._intervals) and self._intervals[self._place].to_us <= moment_us:
+            self._place += 1
+        if self._place == len(self._intervals) or self._intervals[self._place].from_us > moment_us:
+            return None
+        return self._intervals[self._place].working
+
+
+def outages(observers: Sequence[Observer], marks: Sequence[Mark]) -> list[Outage]:
+    """What anybody saw down: one outage where sightings lie within their blind time of each other."""
+    sightings = sorted(
+        (each.from_us, each.to_us, observer.name, observer.blind_us)
+        for observer in observers
+        for each in observer.intervals
+        if each.state == DOWN
+    )
+    found: list[tuple[int, int, set[str], int]] = []
+    for from_us, to_us, name, blind_us in sightings:
+        if found and from_us <= found[-1][1] + max(blind_us, found[-1][3]):
+            began_us, ended_us, names, widest_us = found[-1]
+            found[-1] = (began_us, max(ended_us, to_us), names | {name}, max(widest_us, blind_us))
+        else:
+            found.append((from_us, to_us, {name}, blind_us))
+    return [
+        Outage(from_us, to_us, tuple(sorted(names)), _cause(from_us, blind_us, marks))
+        for from_us, to_us, names, blind_us in found
+    ]
+
+
+def _cause(from_us: int, blind_us: int, marks: Sequence[Mark]) -> str | None:
+    """The mark within which it began, the last to begin if there are several."""
+    near = [mark for mark in marks if mark.from_us - blind_us <= from_us <= mark.to_us + blind_us]
+    return max(near, key=lambda mark: mark.from_us).name if near else None
+
+
+def differences(
+    observers: Sequence[Observer], marks: Sequence[Mark], found: Sequence[Outage], *, from_us: int
+) -> list[str]:
+    """Everything that does not fit, a plain sentence each, the times in seconds since `from_us`."""
+
+    def stretch(start_us: int, end_us: int) -> str:
+        return f"from {(start_us - from_us) / US:.1f} s to {(end_us - from_us) / US:.1f} s"
+
+    return [
+        *_unwatched(observers),
+        *_contradictions(observers, stretch),
+        *_without_cause(found, stretch),
+        *_unseen(marks, found, stretch, blind_us=max((each.blind_us for each in observers), default=0)),
+    ]
+
+
+def _unwatched(observers: Sequence[Observer]) -> Iterator[str]:
+    for observer in observers:
+        looked = shares(observer.intervals)[1]
+        if observer.monitor and looked < LOOKED_SHARE_MIN:
+            yield f"The monitor {observer.name} looked at only {looked:.0%} of the time."
+
+
+def _contradictions(observers: Sequence[Observer], stretch: Stretch) -> Iterator[str]:
+    for one, other in combinations(observers, 2):
+        for start_us, end_us, first in contested(one.intervals, other.intervals):
+            if end_us - start_us > max(one.blind_us, other.blind_us):
+                up, down = (one.name, other.name) if first else (other.name, one.name)
+                when = stretch(start_us, end_us)
+                yield f"By what {down} saw no votes were taken {when}; by what {up} saw they were."
+
+
+def _without_cause(found: Sequence[Outage], stretch: Stretch) -> Iterator[str]:
+    for outage in found:
+        if outage.cause is None:
+            by, when = " and ".join(outage.seen_by), stretch(outage.from_us, outage.to_us)
+            yield f"The outage {when}, seen by {by}, began with nothing that the run did."
+
+
+def _unseen(
+    marks: Sequence[Mark], found: Sequence[Outage], stretch: Stretch, *, blind_us: int
+) -> Iterator[str]:
+    for mark in marks:
+        met = any(each.from_us < mark.to_us and mark.from_us < each.to_us for each in found)
+        if mark.expects_down and not met and mark.to_us - mark.from_us > 2 * blind_us:
+            yield f"Nobody saw that {mark.name} stopped votes {stretch(mark.from_us, mark.to_us)}."
