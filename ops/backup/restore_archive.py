@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ops.backup.restore_cluster import Scratch
     from ops.backup.restore_source import Source
 
+UNPROVEN: Final = ".unproven"
 MORE_MIN: Final = 16
 """Segments that are opened at least when what was opened was not enough."""
 
@@ -99,16 +100,38 @@ class Archive:
         written = 0
         for entry in entries:
             try:
-                with self._source.opened(entry, advance=advance) as stream:
-                    written += copy(stream, self._scratch.wal / (entry.segment or entry.id))
+                written += self._open_one(entry, entry.segment or entry.id, advance)
             except NotAsMade as error:
+                fault = error.message.removesuffix(f" {NOTHING_CHANGED}")
                 if not is_segment(entry):
-                    raise
-                self._left, self._gap = (), error.message.removesuffix(f". {NOTHING_CHANGED}")
+                    self._pass_over(entry, fault)
+                    continue
+                self._left, self._gap = (), fault.removesuffix(".")
                 break
             self.opened += 1
             self.reaches = max(self.reaches, entry.started)
         return written
+
+    def _open_one(self, entry: Entry, name: str, advance: Callable[[int], object]) -> int:
+        """Put one file into the archive, by its name only once every byte of it was proven."""
+        draft = self._scratch.wal / f"{name}{UNPROVEN}"
+        try:
+            with self._source.opened(entry, advance=advance) as stream:
+                written = copy(stream, draft)
+            draft.rename(self._scratch.wal / name)
+        finally:
+            draft.unlink(missing_ok=True)
+        return written
+
+    def _pass_over(self, history: Entry, fault: str) -> None:
+        """A timeline's history that cannot be used: of every restore the list has it too.
+
+        Without it nothing is missing, but no other timeline may be given its number.
+        """
+        name = history.segment or history.id
+        if name not in self._chain.histories:
+            click.echo(f"Passed over: {fault}", err=True)
+            (self._scratch.wal / name).touch(0o600)
 
     def _add_what_was_not_sealed(self) -> int:
         """Where the backups end this home's spool may go on, without a gap; when the newest of it came."""

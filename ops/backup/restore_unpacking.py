@@ -65,13 +65,17 @@ def copy(stream: Stream, into: Path, *, durable: bool = False) -> int:
     """
     written = 0
     draft = into.with_name(f"{into.name}.opening")
-    with os.fdopen(_made(draft), "wb") as file:
-        while data := stream.read(BLOCK_BYTES):
-            written += file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    draft.rename(into)
+    try:
+        with os.fdopen(_made(draft), "wb") as file:
+            while data := stream.read(BLOCK_BYTES):
+                written += file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        draft.rename(into)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     if durable:
         sync_directory(into.parent)
     return written
