@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,42 +20,49 @@ PARTS = (
     ("queue", re.compile(r"\bvalkey-server\b")),
     ("voterdb", re.compile(r"\bpostgres\b.*\bvoterdb\b")),
     ("userdb", re.compile(r"\bpostgres\b.*\buserdb\b")),
+    ("generator", re.compile(r"-m locust\b|\blocust\b.* -f ")),
+    ("outside monitor", re.compile(r"-m loadtests\.watch\b")),
+    ("overlays", re.compile(r"-m loadtests\.overlays\b")),
+    ("desk", re.compile(r"\bballot [a-z]+\b")),
 )
-"""Which part of a deployment a command line belongs to; the first that fits."""
+"""Which part of a run a command line belongs to; the first that fits."""
 
 # Of /proc/PID/stat, counted from after the command's closing parenthesis.
 PARENT, USER_TICKS, SYSTEM_TICKS, STARTED, RESIDENT_PAGES = 1, 11, 12, 19, 21
-DEPLOYMENT = "up"
+CONDUCTOR = "conductor"
 DATABASES = frozenset({"voterdb", "userdb"})
 Identity = tuple[int, str]
 
 
 def part(command: str) -> str | None:
-    """The part of a deployment that this command line is of, if one is to be seen in it."""
+    """The part of a run that this command line is of, if one is to be seen in it."""
     return next((name for name, pattern in PARTS if pattern.search(command)), None)
 
 
 @dataclass(slots=True)
 class Kin:
-    """All that runs below some processes. `look` finds newcomers; `use` reads what each part has used."""
+    """A process and all below it. `look` finds newcomers; `use` reads what each part has used."""
+
+    first: int
 
     _names: dict[Identity, str] = field(default_factory=dict)
     _last: dict[Identity, float] = field(default_factory=dict)
     _spent: dict[str, float] = field(default_factory=dict)
 
-    def look(self, roots: Mapping[str, int]) -> None:
-        """Find everything below `roots` (name -> process id); who has no name of its own has its parent's."""
-        for root, first in roots.items():
-            known: dict[int, str] = {}
-            for pid in (first, *descendants(first)):
-                stat = _stat(pid)
-                if stat is None:
-                    continue
-                above = known.get(int(stat[PARENT]), root)
+    def look(self) -> None:
+        """Find everything there is; who has no name of its own has its parent's."""
+        known: dict[int, str] = {}
+        for pid in (self.first, *descendants(self.first)):
+            stat = _stat(pid)
+            if stat is None:
+                continue
+            if pid == self.first:
+                known[pid] = CONDUCTOR
+            else:
+                above = known.get(int(stat[PARENT]), CONDUCTOR)
                 # All that a database starts is its own, whatever it is called.
-                fixed = root != DEPLOYMENT or above in DATABASES
-                known[pid] = above if fixed else part(_command(pid)) or above
-                self._names.setdefault((pid, stat[STARTED]), known[pid])
+                known[pid] = above if above in DATABASES else part(_command(pid)) or above
+            self._names.setdefault((pid, stat[STARTED]), known[pid])
 
     def use(self) -> list[dict[str, Any]]:
         """CPU seconds since its beginning and bytes in memory now, by part; `pid` is its oldest process."""

@@ -1,9 +1,10 @@
 """A line a second of how the deployment does: queue, storing, outcomes, probe and every process's use."""
 
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,18 +24,16 @@ LINES_MAX = 400_000
 
 OFFSETS = {"edges": 0, "workers": 1, "monitor": 2}
 LAG = "ballot_store_lag_seconds"
-Roots = Callable[[], Mapping[str, int]]
 Readings = Mapping[str, Reading]
 
 
 class Sampler:
-    """A thread for as long as the block lasts; `roots` names the processes whose families are watched."""
+    """A thread for as long as the block lasts; it watches this process and all that it started."""
 
-    def __init__(self, metrics_port: int, out: Path, roots: Roots) -> None:
+    def __init__(self, metrics_port: int, out: Path) -> None:
         self._ports = {name: metrics_port + offset for name, offset in OFFSETS.items()}
         self._out = out
-        self._roots = roots
-        self._kin = Kin()
+        self._kin = Kin(os.getpid())
         self._lag: dict[float, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="sampler", daemon=True)
@@ -53,7 +52,7 @@ class Sampler:
         with self._out.open("a", encoding="utf-8", buffering=1) as lines:
             for number in range(LINES_MAX):
                 if number % LOOK_EVERY == 0:
-                    self._kin.look(self._roots())
+                    self._kin.look()
                 lines.write(json.dumps(self.sample()) + "\n")
                 # On the second, whatever the last sample took.
                 if self._stop.wait(1.0 - time.time() % 1.0):

@@ -82,6 +82,9 @@ def test_a_quantile_of_what_came_between(
         ("/x/valkey-server 127.0.0.1:21001", "queue"),
         ("/x/bin/postgres -D /tmp/run/home/data/voterdb", "voterdb"),
         ("/x/bin/postgres -D /tmp/run/home/data/userdb", "userdb"),
+        ("/x/bin/python -m locust -f /x/loadtests/locustfile.py --headless", "generator"),
+        ("/x/bin/python -m loadtests.overlays botnet", "overlays"),
+        ("/x/bin/python /x/bin/ballot tally tube", "desk"),
         ("sleep 5", None),
     ],
 )
@@ -92,14 +95,14 @@ def test_a_command_line_tells_the_part(command: str, name: str | None) -> None:
 
 def test_what_a_dead_process_used_stays_counted() -> None:
     """CPU seconds of a part never fall, also when its processes end."""
-    relatives = Kin()
+    relatives = Kin(os.getpid())
     burn = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\ninput()"
     with subprocess.Popen(
         [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        relatives.look({"conductor": os.getpid()})
+        relatives.look()
         (before,) = relatives.use()
         child.communicate(b"\n")
     (after,) = relatives.use()
@@ -137,7 +140,7 @@ def _server(port: int, text: str) -> ThreadingHTTPServer:
 def test_a_line_is_kept_each_second(served: int, tmp_path: Path) -> None:
     """Whole lines of JSON with the queue and our own process; one of the ports is silent."""
     out = tmp_path / "samples.jsonl"
-    with Sampler(served, out, lambda: {"conductor": os.getpid()}):
+    with Sampler(served, out):
         wait_until(
             lambda: out.exists() and out.read_bytes().count(b"\n") >= 2, seconds=30, what="two samples"
         )
