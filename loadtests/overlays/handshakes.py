@@ -1,0 +1,193 @@
+"""Thousands of new TLS connections that stop after their first words or after one request, and slow bodies.
+
+As against PopVote in 2014, at a hundredth. Beside it one honest visitor a second opens a new connection and
+asks for the ballot: what counts is whether somebody new still gets in.
+"""
+
+import asyncio
+import resource
+import ssl
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+from loadtests.overlays import addresses
+from loadtests.overlays.judging import at_most, got, only
+from loadtests.overlays.spread import Spread
+from loadtests.overlays.terms import Judgement, Told
+from loadtests.overlays.wire import ANSWER_SECONDS_MAX, CONNECT_SECONDS_MAX, Line, Target, once
+from loadtests.overlays.work import Impossible, Work
+
+WHAT = (
+    "1,390 new TLS connections a second that stop after their first words or one request, and 500 slow bodies"
+)
+RATE, SLOW_BODIES = 1_390.0, 500
+HOLD_SECONDS = 3.0
+BODY_BYTES = 2_000
+BODY_STEP_SECONDS = 1.0
+SERVER_BODY_SECONDS = 10.0
+SERVER_SLACK_SECONDS = 5.0
+SLOW_START_SECONDS = 5.0
+AT_ONCE_MAX = 6_000
+HANDLES_SPARED = 1_000
+HONEST_MS_MAX = 5_000.0
+HONEST_SHARE_MIN = 0.99
+HELLO, REQUEST, SLOW, HONEST = "hello", "request", "slow body", "honest visitor"
+HTTP_OK: Final = 200
+
+
+class Flood:
+    """Everything that is done to the edge's TLS port."""
+
+    def __init__(self, work: Work, target: Target, tls: ssl.SSLContext) -> None:
+        self._work = work
+        self._target = target
+        self._sources = addresses.drawn(work.context.seed, int(work.knob("addresses", addresses.ADDRESSES)))
+        self._hello = client_hello(tls, target.host)
+        self._hold_s = work.knob("hold_seconds", HOLD_SECONDS)
+        self._page = target.request("GET", f"/api/v1/ballots/{work.context.ballot}")
+        self._slow_head = target.request(
+            "POST", f"/api/v1/ballots/{work.context.ballot}/votes", b" " * BODY_BYTES
+        )[:-BODY_BYTES]
+        self.honest = Spread()
+        self.honest_asked = 0
+        self.slow_lived_s_max = 0.0
+
+    async def one(self, number: int) -> None:
+        """A connection that stops after its first words, or after one request."""
+        source = self._sources[number % len(self._sources)]
+        if number % 2:
+            reply = await once(self._target, self._page, source=source)
+            self._work.note(REQUEST, f"{REQUEST} {reply.came}", reply.ms)
+        else:
+            self._work.note(HELLO, f"{HELLO} {await self._stop_after_hello(source)}")
+
+    async def _stop_after_hello(self, source: str) -> str:
+        """Say hello, take whatever comes, and leave the server waiting for a while."""
+        connecting = asyncio.open_connection(self._target.host, self._target.port, local_addr=(source, 0))
+        try:
+            reader, writer = await asyncio.wait_for(connecting, CONNECT_SECONDS_MAX)
+        except (OSError, TimeoutError):
+            return "no connection"
+        try:
+            writer.write(self._hello)
+            async with asyncio.timeout(self._hold_s):
+                if not await reader.read(1):
+                    return "closed"
+                while await reader.read(4_096):
+                    continue
+        except TimeoutError:
+            return "answered, left"
+        except OSError:
+            return "closed"
+        else:
+            return "answered, closed"
+        finally:
+            writer.close()
+
+    async def slow_bodies(self, count: int) -> None:
+        """So many at any time, until it is over."""
+
+        async def again_and_again(number: int) -> None:
+            await self._work.rest(number / count * SLOW_START_SECONDS)
+            while not self._work.over.is_set():
+                self._work.note(SLOW, f"{SLOW} {await self._slow_body(number)}")
+
+        await asyncio.gather(*(again_and_again(number) for number in range(count)))
+
+    async def _slow_body(self, number: int) -> str:
+        """A vote of which one byte a second arrives."""
+        try:
+            line = await Line.open(self._target, source=self._sources[-1 - number % len(self._sources)])
+        except (OSError, TimeoutError):
+            await self._work.rest(BODY_STEP_SECONDS)
+            return "no connection"
+        began = time.monotonic()
+        answer = asyncio.ensure_future(line.ask(self._slow_head, seconds=2 * ANSWER_SECONDS_MAX))
+        try:
+            while not answer.done() and not self._work.over.is_set():
+                await asyncio.wait([answer], timeout=BODY_STEP_SECONDS)
+                with suppress(OSError, RuntimeError):
+                    line.writer.write(b" ")
+            # One that we end ourselves, when it is over, tells nothing of how long the server lets it live.
+            self.slow_lived_s_max = max(self.slow_lived_s_max, time.monotonic() - began)
+            return (await answer).came if answer.done() else "left"
+        finally:
+            answer.cancel()
+            line.close()
+
+    async def visit(self) -> None:
+        """The honest visitor, from an address of the voters' own."""
+        while not self._work.over.is_set():
+            began = time.monotonic()
+            reply = await once(self._target, self._page)
+            self.honest_asked += 1
+            self._work.note(HONEST, f"{HONEST} {reply.came}")
+            if reply.status == HTTP_OK:
+                self.honest.add(reply.ms)
+            await self._work.rest(1 - (time.monotonic() - began))
+
+
+def client_hello(tls: ssl.SSLContext, host: str) -> bytes:
+    """The first words of a TLS connection, as any browser's library says them."""
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = tls.wrap_bio(coming, going, server_hostname=host)
+    with suppress(ssl.SSLWantReadError):
+        session.do_handshake()
+    return going.read()
+
+
+def handles_raised() -> int:
+    """How many files and connections this process may have open, once it may have as many as it can get."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+async def run(work: Work) -> dict[str, Any]:
+    """The flood, the slow bodies and the visitor, side by side."""
+    if work.context.tls_url is None:
+        raise Impossible("The deployment's edge does not speak TLS.")
+    target = Target.of(work.context, work.context.tls_url)
+    if target.tls is None:
+        raise Impossible(f"{work.context.tls_url} is no https address.")
+    slow = int(work.knob("slow_bodies", SLOW_BODIES))
+    at_once = min(AT_ONCE_MAX, handles_raised() - slow - HANDLES_SPARED)
+    if at_once <= 0:
+        raise Impossible("This process may not have connections enough open.")
+    flood = Flood(work, target, target.tls)
+    rate = work.knob("rate", RATE)
+    if await work.begin():
+        await asyncio.gather(
+            work.paced(lambda _: rate, flood.one, at_once_max=at_once), flood.slow_bodies(slow), flood.visit()
+        )
+    return {
+        "asked_for_a_second": rate,
+        "honest": flood.honest.told(),
+        "honest_asked": flood.honest_asked,
+        "slow_lived_s_max": round(flood.slow_lived_s_max, 1),
+    }
+
+
+def judge(told: Told) -> list[Judgement]:
+    """Somebody new still gets in, and no slow body lives much longer than it may."""
+    asked, answered = int(told["honest_asked"]), got(told, f"{HONEST} {HTTP_OK}")
+    share = answered / asked if asked else 0.0
+    return [
+        Judgement(
+            "honest visitors on new TLS connections who got in",
+            f"at least {HONEST_SHARE_MIN:.0%}",
+            f"{answered:,} of {asked:,}",
+            ok=share >= HONEST_SHARE_MIN,
+            void=not asked,
+        ),
+        at_most("p99 of an honest visit, connecting included", HONEST_MS_MAX, told["honest"]["p99"], "ms"),
+        only(told, "answers to connections that asked once", REQUEST, {"200", "503", "none"}),
+        at_most(
+            "longest life of a slow body",
+            SERVER_BODY_SECONDS + SERVER_SLACK_SECONDS,
+            told["slow_lived_s_max"],
+            "s",
+        ),
+    ]

@@ -1,0 +1,44 @@
+"""The sums that several overlays judge by; no I/O."""
+
+from collections.abc import Collection
+
+from loadtests.overlays.terms import Judgement, Told
+
+
+def got(told: Told, came: str) -> int:
+    """How often `came` came of something."""
+    return int(told.get("got", {}).get(came, 0))
+
+
+def did(told: Told, what: str) -> int:
+    """How often `what` was done."""
+    return int(told.get("did", {}).get(what, 0))
+
+
+def none_of(told: Told, what: str, outcomes: Collection[str]) -> Judgement:
+    """None of these came."""
+    found = sum(got(told, came) for came in outcomes)
+    return Judgement(what, "0", f"{found:,}", ok=found == 0)
+
+
+def only(told: Told, what: str, kind: str, allowed: Collection[str]) -> Judgement:
+    """Whatever came of `kind` is one of the `allowed` answers, and something was asked at all."""
+    came = {
+        outcome.removeprefix(f"{kind} "): count
+        for outcome, count in told.get("got", {}).items()
+        if outcome.startswith(f"{kind} ")
+    }
+    strange = {outcome: count for outcome, count in came.items() if outcome not in allowed}
+    found = ", ".join(f"{outcome}: {count:,}" for outcome, count in sorted(came.items())) or "nothing asked"
+    must = f"only {', '.join(sorted(allowed))}"
+    return Judgement(what, must, found, ok=bool(came) and not strange, void=not came)
+
+
+def equal(what: str, must: int, found: int) -> Judgement:
+    """Two counts are the same."""
+    return Judgement(what, f"{must:,}", f"{found:,}", ok=must == found)
+
+
+def at_most(what: str, must: float, found: float, unit: str) -> Judgement:
+    """A figure is no larger than it may be."""
+    return Judgement(what, f"at most {must:,.0f} {unit}", f"{found:,.0f} {unit}", ok=found <= must)

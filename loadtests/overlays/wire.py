@@ -1,0 +1,132 @@
+"""HTTP as an attacker writes it: plain bytes from a chosen address, and whatever comes back."""
+
+import asyncio
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from loadtests.door import verifying
+from loadtests.overlays.terms import Context
+
+NO_ANSWER: Final = 0
+HEAD_BYTES_MAX: Final = 32_768
+BODY_BYTES_MAX: Final = 8 << 20
+CONNECT_SECONDS_MAX: Final = 10.0
+ANSWER_SECONDS_MAX: Final = 15.0
+LENGTH: Final = b"content-length:"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer: status 0 when none came; how long it took, from the first byte sent or the connecting."""
+
+    status: int
+    body: bytes
+    ms: float
+
+    @property
+    def came(self) -> str:
+        """How it is counted."""
+        return str(self.status) if self.status else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server of the run: where it listens, and with what it is verified if it speaks TLS."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+    @classmethod
+    def of(cls, context: Context, url: str | None = None) -> Self:
+        """The server at `url`, by default the voters' one; only ever this machine's loopback."""
+        parts = urlsplit(url or context.url)
+        host = parts.hostname or ""
+        if not (host == "localhost" or host.startswith("127.")):
+            raise ValueError(f"{host or 'no host'} is not this machine's loopback: overlays go nowhere else.")
+        secure = parts.scheme == "https"
+        return cls(host, parts.port or (443 if secure else 80), verifying(context.ca) if secure else None)
+
+    def request(self, method: str, path: str, body: bytes | None = None, *, keep: bool = False) -> bytes:
+        """A whole request as bytes."""
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}:{self.port}"]
+        if body is not None:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        if not keep:
+            lines.append("Connection: close")
+        return "\r\n".join([*lines, "", ""]).encode("ascii") + (body or b"")
+
+
+class Line:
+    """One connection, kept alive if the server does."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(
+        cls, target: Target, *, source: str | None = None, tls: ssl.SSLContext | None = None
+    ) -> "Line":
+        """Connect, from the loopback address `source` if one is given; OSError when that fails."""
+        local: Any = None if source is None else (source, 0)
+        secure = tls or target.tls
+        connecting = asyncio.open_connection(
+            target.host,
+            target.port,
+            local_addr=local,
+            ssl=secure,
+            server_hostname=target.host if secure else None,
+            limit=HEAD_BYTES_MAX,
+        )
+        return cls(*await asyncio.wait_for(connecting, CONNECT_SECONDS_MAX))
+
+    async def ask(self, request: bytes, *, seconds: float = ANSWER_SECONDS_MAX) -> Reply:
+        """Send `request` and read the answer to it."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                self.writer.write(request)
+                await self.writer.drain()
+                status, body = await self._read()
+        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            self.close()
+            return Reply(NO_ANSWER, b"", (time.monotonic() - began) * 1000)
+        return Reply(status, body, (time.monotonic() - began) * 1000)
+
+    async def _read(self) -> tuple[int, bytes]:
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        first, *fields = head.split(b"\r\n")
+        status = int(first.split(b" ", 2)[1])
+        length = next((int(line.split(b":")[1]) for line in fields if line.lower().startswith(LENGTH)), 0)
+        if length > BODY_BYTES_MAX:
+            raise ValueError("The answer is longer than any of ours.")
+        return status, await self.reader.readexactly(length)
+
+    def close(self) -> None:
+        """End it."""
+        with suppress(OSError, RuntimeError):
+            self.writer.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether either side has ended it."""
+        return self.writer.is_closing() or self.reader.at_eof()
+
+
+async def once(target: Target, request: bytes, *, source: str | None = None) -> Reply:
+    """One request on a connection of its own; the time includes the connecting."""
+    began = time.monotonic()
+    try:
+        line = await Line.open(target, source=source)
+    except (OSError, TimeoutError):
+        return Reply(NO_ANSWER, b"", (time.monotonic() - began) * 1000)
+    try:
+        reply = await line.ask(request)
+    finally:
+        line.close()
+    return Reply(reply.status, reply.body, (time.monotonic() - began) * 1000)
