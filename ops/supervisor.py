@@ -128,8 +128,17 @@ class Supervisor:
         self._children = [Child(spec) for spec in specs]
         self._servers = servers
 
-    def run(self, stop: threading.Event, *, each_round: Callable[[], None]) -> None:
-        """Keep everything running until `stop`; `each_round` is called ten times a second."""
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        each_round: Callable[[], None],
+        stopping: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Keep everything running until `stop`; `each_round` is called ten times a second.
+
+        `stopping` is called before the first child is stopped, and told whether `stop` was why.
+        """
         tending = threading.Thread(target=self._tend_servers, args=(stop,), name="servers")
         tending.start()
         try:
@@ -139,7 +148,10 @@ class Supervisor:
                 each_round()
                 stop.wait(POLL_SECONDS)
         finally:
+            asked = stop.is_set()
             stop.set()
+            if stopping is not None:
+                stopping(asked)
             for child in self._children:
                 child.stop()
             tending.join()

@@ -7,9 +7,11 @@ import signal
 import socket
 import threading
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
+from ops.availability.service_record import ServiceRecord
 from ops.backup.settings import BackupSettings, hindrances, what_is_backed_up
 from ops.complaints_form import see_to_form
 from ops.knock import Front
@@ -18,6 +20,9 @@ from ops.supervisor import ChildSpec, Supervisor, ballot_command
 from runtime.home import Home
 from runtime.lifecycle import child_of_parent
 from runtime.servers import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 METRICS = ("intake", "worker", "monitor", "complaints")
 METRICS_PORTS = len(METRICS)
@@ -99,11 +104,25 @@ def up(host: str, port: int, metrics_port: int, processes: int | None, *, with_m
                 probe.tend()
 
         try:
-            Supervisor(children, running).run(stop, each_round=each_round)
+            record = ServiceRecord(home.monitor)
+            _kept(record.started)
+            Supervisor(children, running).run(
+                stop,
+                each_round=each_round,
+                stopping=lambda asked: _kept(lambda: record.stopped(asked=asked)),
+            )
         finally:
             stop.set()
             probe.stop()
             announcer.join()
+
+
+def _kept(record: Callable[[], None]) -> None:
+    """Write a start or stop down, so that an outage has its why; what hinders that hinders nothing else."""
+    try:
+        record()
+    except OSError as error:
+        click.echo(f"WARNING: this start or stop is not on record: {error}", err=True)
 
 
 def _children(

@@ -12,6 +12,7 @@ import aiohttp
 import click
 from prometheus_client import CollectorRegistry
 
+from ops.availability.service_record import ServiceRecord
 from ops.monitor.books import PERIOD_SECONDS, BooksCheck, BooksGauges
 from ops.monitor.codes import CodeStore, NoCodes, code_files
 from ops.monitor.gauges import Gauges
@@ -124,7 +125,9 @@ async def _serve(
     directory = home.monitor
     journal = Journal(directory)
     clock = SystemClock()
-    writer = Writer(home, name=name, journal=journal, gauges=gauges, log=log)
+    writer = Writer(
+        home, name=name, journal=journal, gauges=gauges, log=log, service=ServiceRecord(directory)
+    )
     books = BooksCheck(gauges=BooksGauges(registry), clock=clock, log=log)
     served = metrics.serve(metrics_port, registry=registry)
     # A connection of its own for each request: a new voter has none to reuse, and none to find broken.

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 MONITOR_STOPPED = "the monitor was not running"
 PROBES_MISSED = "no probe was made"
+#: A quiet month is not one interval, written down when it ends: voterdb has every ten minutes of it.
+LENGTH_US_MAX = 600_000_000
 
 
 class State(enum.Enum):
@@ -87,9 +89,13 @@ class Tracker:
         return self._continue(Interval(current.ended_us, start_us, State.UNKNOWN, reason))
 
     def _continue(self, following: Interval) -> list[Interval]:
-        """Append `following`, which begins where the open interval ends, merging equal neighbours."""
+        """Append `following`, which begins where the open interval ends, as one with its equal."""
         current = self.open
-        if current is not None and (current.state, current.reason) == (following.state, following.reason):
+        if (
+            current is not None
+            and (current.state, current.reason) == (following.state, following.reason)
+            and current.ended_us - current.started_us < LENGTH_US_MAX
+        ):
             self.open = replace(current, ended_us=following.ended_us)
             return []
         self.open = following

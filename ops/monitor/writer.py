@@ -1,8 +1,12 @@
-"""Brings the journal's intervals into `ballot.availability` in order; they wait on disk while it is away."""
+"""Brings the journal's intervals into `ballot.availability` in order; they wait on disk while it is away.
+
+So do the service's starts and stops, which go into the events.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -13,6 +17,7 @@ from runtime import postgres
 from runtime.servers import servers
 
 if TYPE_CHECKING:
+    from ops.availability.service_record import ServiceRecord
     from ops.monitor.gauges import Gauges
     from ops.monitor.journal import Journal
     from runtime.home import Home
@@ -29,13 +34,24 @@ INSERT INTO ballot.availability (monitor, started_us, ended_us, state, reason)
 VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (monitor, started_us) DO NOTHING
 """
+TURN = "INSERT INTO ballot.events (ballot, kind, actor, detail) VALUES (NULL, $1, 'monitor', $2::jsonb)"
 
 
 class Writer:
     """One connection at a time, opened when there is something to write."""
 
-    def __init__(self, home: Home, *, name: str, journal: Journal, gauges: Gauges, log: Log) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        name: str,
+        journal: Journal,
+        gauges: Gauges,
+        log: Log,
+        service: ServiceRecord | None = None,
+    ) -> None:
         self._home = home
+        self._service = service
         self._name = name
         self._journal = journal
         self._gauges = gauges
@@ -105,6 +121,19 @@ class Writer:
                 await connection.executemany(INSERT, rows, timeout=STATEMENT_SECONDS)
             self._journal.mark_written(entries[-1].end_offset)
         self._gauges.journal_pending.set(0)
+        await self._tell_turns()
+
+    async def _tell_turns(self) -> None:
+        """Insert every waiting start and stop; a kill before the mark repeats one, as its reader knows."""
+        while self._service is not None and (lines := self._service.unwritten()):
+            connection = await self._connected()
+            rows = [
+                (line.kind, json.dumps({"at_us": line.at_us, "asked": line.asked, "host": self._name}))
+                for line in lines
+            ]
+            async with connection.transaction():
+                await connection.executemany(TURN, rows, timeout=STATEMENT_SECONDS)
+            self._service.mark_written(lines[-1].end_offset)
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is not None and not self._connection.is_closed():

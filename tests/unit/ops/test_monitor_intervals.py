@@ -33,6 +33,15 @@ def test_equal_verdicts_are_one_interval() -> None:
     assert spans(run(probe(0), probe(5), probe(10))) == [(0, 10.1, "up")]
 
 
+def test_a_quiet_month_is_written_down_as_it_goes() -> None:
+    """The record is never more than ten minutes behind, and the rows join without a gap."""
+    tracker = Tracker(period_us=PERIOD)
+    closed = [interval for second in range(0, 1900, 5) for interval in tracker.feed(probe(second))]
+
+    assert spans(closed) == [(0, 600, "up"), (600, 1200, "up"), (1200, 1800, "up")]
+    assert spans(tracker.stop()) == [(1800, 1895.1, "up")]
+
+
 def test_a_verdict_holds_until_the_next_probe_begins() -> None:
     """Down lasts from the first failed probe to the first good one."""
     found = run(probe(0), probe(5, State.DOWN, "refused"), probe(10, State.DOWN, "refused"), probe(15))
