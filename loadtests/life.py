@@ -13,7 +13,7 @@ from loadtests.crowd import USERS, Booking, Crowd, bar
 from loadtests.door import HttpDoor
 from loadtests.plan import Plan
 from loadtests.scenario import SPOILT, Scenario
-from loadtests.stage import Stage, StageFault
+from loadtests.stage import COMMAND_SECONDS_MAX, Stage, StageFault
 
 THRESHOLD, SHARES = 2, 3
 # New codes are asked for when this part of the voters has voted: in the middle of the run.
@@ -42,6 +42,8 @@ def nothing(_stage: Stage, _crowd: Crowd) -> None:
 
 class Life:
     """One ballot on one stage. The steps are to be called in the order in which they stand."""
+
+    command_seconds = COMMAND_SECONDS_MAX
 
     def __init__(
         self,
@@ -80,16 +82,16 @@ class Life:
     def roll(self) -> None:
         """Import the electorate."""
         roll = self.files / "roll.csv"
-        roll.write_text(self.plan.roll_csv(), encoding="utf-8")
-        self.stage.run("roll", "import", self.ballot, roll)
+        self.plan.write_roll(roll)
+        self.stage.run("roll", "import", self.ballot, roll, seconds=self.command_seconds)
 
     def issue(self) -> None:
         """Write the dispatch file: one code a voter."""
-        self.stage.run("codes", "issue", self.ballot, "--out", self.codes)
+        self.stage.run("codes", "issue", self.ballot, "--out", self.codes, seconds=self.command_seconds)
 
     def open(self) -> None:
         """Freeze, sign and publish the ballot document, and take votes."""
-        self.stage.run("open", self.ballot)
+        self.stage.run("open", self.ballot, seconds=self.command_seconds)
 
     def vote(self, *, during: During = nothing) -> None:
         """Let the voters vote, reissue codes in the middle, and do `during` as well."""
@@ -117,7 +119,10 @@ class Life:
         members = self.files / "lost-codes.txt"
         members.write_text("".join(f"{member}\n" for member in self.plan.reissues), encoding="utf-8")
         draft = reissued.with_suffix(".draft.csv")
-        self.stage.run("codes", "reissue", self.ballot, "--members", members, "--out", draft)
+        self.stage.run(
+            *("codes", "reissue", self.ballot, "--members", members, "--out", draft),
+            seconds=self.command_seconds,
+        )
         draft.rename(reissued)
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ def _prepare(played: Scenario, folder: Path, *, seed: int | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     definition = played.definition_open_at(time.time_ns() // 1000)
     (folder / "definition.toml").write_text(definition, encoding="utf-8")
-    (folder / "roll.csv").write_text(plan.draw(played, seed=seed).roll_csv(), encoding="utf-8")
+    plan.draw(played, seed=seed).write_roll(folder / "roll.csv")
     click.echo(f"{folder / 'definition.toml'}\n{folder / 'roll.csv'}")
 
 

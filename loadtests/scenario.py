@@ -3,12 +3,16 @@
 The files stand in `scenarios/`. A fault in one is one plain sentence; so are totals that do not add up.
 """
 
+import hashlib
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ballot.definition import Definition, DefinitionFaults, parse_toml
 from ballot.encoding import format_time
@@ -30,6 +34,7 @@ __all__ = [
     "apportioned",
     "load",
     "names",
+    "random_of",
     "renamed",
     "scaled",
     "shrunk",
@@ -89,6 +94,16 @@ class Scenario:
         return self.votes - self.paper_votes
 
     @property
+    def late_casts(self) -> int:
+        """How many people beside the voters try after the close."""
+        return min(math.ceil(round(self.behaviour.late * self.online_votes, 6)), self.entitled - self.votes)
+
+    @property
+    def at_close_casts(self) -> int:
+        """How many people beside those try at the very moment of the close."""
+        return min(self.behaviour.at_close, self.entitled - self.votes - self.late_casts)
+
+    @property
     def ballot(self) -> str:
         """The ballot's id."""
         return self.definition.id
@@ -122,10 +137,10 @@ def load(name: str) -> Scenario:
 
 
 def variants(name: str) -> list[str]:
-    """The variants of the scenario called `name`, the default first; none if it has no variants."""
+    """The variants of the scenario called `name`, the default first; its name is empty where there is one."""
     first = load(name)
     data = tomllib.loads(Path(first.file).read_text(encoding="utf-8"))
-    return [first.variant, *data.get("variants", {})] if first.variant else list(data.get("variants", {}))
+    return [first.variant, *data.get("variants", {})]
 
 
 def _parse(name: str, data: Mapping[str, Any], *, folder: Path) -> Scenario:
@@ -235,6 +250,13 @@ def apportioned(parts: Sequence[int], total: int) -> list[int]:
     rest = total - sum(share for share, _ in shares)
     lucky = sorted(range(len(parts)), key=lambda i: (-shares[i][1], i))[:rest]
     return [share + (i in lucky) for i, (share, _) in enumerate(shares)]
+
+
+def random_of(scenario: Scenario, what: str, seed: int | None) -> np.random.Generator:
+    """The randomness for `what` of `scenario`, from its own seed or another; each `what` has its own."""
+    chosen = scenario.seed if seed is None else seed
+    words = f"{scenario.name}:{scenario.variant}/{scenario.ballot}/{what}/{chosen}"
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(words.encode()).digest()))
 
 
 def renamed(scenario: Scenario, ballot: str) -> Scenario:

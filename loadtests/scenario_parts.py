@@ -9,7 +9,7 @@ from loadtests.scenario_table import Table, table
 
 AT_CLOSE_MAX = 10_000
 REMINDERS_MAX = 50
-GROUP_BALLOTS_MAX = 1_000
+GROUP_BALLOTS_MIN, GROUP_BALLOTS_MAX = 2, 1_000
 OVERLAYS_MAX = 50
 HOURS_MAX = 24.0 * 366
 RUN_SECONDS_MAX = 24.0 * 3_600
@@ -120,7 +120,7 @@ def arrivals(name: str, data: Any, *, hours: float) -> Arrivals:
         tau_minutes=read.number("tau_minutes", 0.1, 24 * 60),
         deadline_hours=min(hours, read.number("deadline_hours", 0.1, HOURS_MAX))
         if "deadline_hours" in read.values
-        else min(hours, Arrivals.deadline_hours),
+        else min(hours, 24.0),
     )
     total = made.launch + made.base + made.deadline + sum(reminder.weight for reminder in reminders)
     if abs(total - 1) > WEIGHTS_MISS_MAX:
@@ -149,9 +149,11 @@ def group(name: str, data: Any, *, votes: int) -> GroupShape:
     counts, numbers = ("ballots", "small", "one_short", "exactly"), ("pareto", "largest")
     read = table(name, "[group]", data, (*counts, *numbers))
     told = {field: read.count(field) for field in counts}
-    if not 1 <= told["ballots"] <= min(GROUP_BALLOTS_MAX, max(1, votes)):
-        raise read.fault(f"ballots must be from 1 to {GROUP_BALLOTS_MAX:,}, and no more than the votes")
-    if told["one_short"] + told["exactly"] + 1 > told["ballots"] or told["small"] >= told["ballots"]:
+    if not GROUP_BALLOTS_MIN <= told["ballots"] <= min(GROUP_BALLOTS_MAX, max(1, votes)):
+        raise read.fault(
+            f"ballots must be from {GROUP_BALLOTS_MIN} to {GROUP_BALLOTS_MAX:,}, and no more than the votes"
+        )
+    if told["one_short"] + told["exactly"] + 2 > told["ballots"] or told["small"] >= told["ballots"]:
         raise read.fault("wants more special ballots than there are")
     return GroupShape(**told, pareto=read.number("pareto", 0, 5), largest=read.number("largest", 0, 0.9))
 

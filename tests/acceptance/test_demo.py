@@ -110,7 +110,7 @@ def test_an_unknown_scenario_is_one_sentence() -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip() == (
-        "ballot: There is no scenario 'tube'; there are branch-41, tube-two-questions."
+        f"ballot: There is no scenario 'tube'; there are {', '.join(scenario.names())}."
     )
 
 
