@@ -165,6 +165,7 @@ def _verdict(files: RunDirectory) -> dict[str, Any]:
                 "must": _said(row.get("must")),
                 "found": _said(row.get("found")),
                 "ok": row["ok"] if isinstance(row.get("ok"), bool) else None,
+                "void": row.get("void") is True,
                 "references": [str(one)[:80] for one in _list(row.get("references"))[:REFERENCES_MAX]],
                 "references_left_out": max(0, len(_list(row.get("references"))) - REFERENCES_MAX),
             }

@@ -1,4 +1,4 @@
-"""How the deployment did under a run's votes, sampled every second: queue, storing, memory and CPU by process."""
+"""How the deployment did under a run's votes, by the second: queue, storing, memory and CPU by process."""
 
 from collections import defaultdict
 from collections.abc import Mapping

@@ -101,7 +101,8 @@ class Traffic:
         for name in HISTOGRAMS:
             counts = _histogram(line.get(name))
             if counts:
-                self.histograms.setdefault(name, [Counter() for _ in range(self.axis.steps)])
+                if name not in self.histograms:
+                    self.histograms[name] = [Counter() for _ in range(self.axis.steps)]
                 self.histograms[name][step].update(counts)
                 self.whole_run[name].update(counts)
         if self.busiest_from_s is not None and 0 <= second - self.busiest_from_s < MINUTE_S:

@@ -1,0 +1,184 @@
+"""Draws curves over the run's time, a panel above another, and behind them what was done meanwhile."""
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from loadtests.report.axis import clock, coarser
+from loadtests.report.drawing import (
+    BAND,
+    BAND_EDGE,
+    CURVES,
+    DASHES,
+    INK,
+    LIMIT,
+    QUIET,
+    WIDE,
+    WIDTH,
+    Backdrop,
+    Line,
+    Panel,
+    Room,
+    figure,
+    svg,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TICK_SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+BANDS_MAX: Final = 300
+LETTER_WIDTHS: Final = 1.6
+STRIP: Final = 8
+LOG_TICKS_MAX: Final = 5
+
+
+def drawn(panels: tuple[Panel, ...], back: Backdrop, room: Room, *, label: str, key: str) -> str:
+    """The panels as one SVG."""
+    heights = [panel.height + 2.6 * room.letters for panel in panels]
+    above = (1.5 if back.bands else 0.3) * room.letters + (STRIP + 1.5 * room.letters if back.windows else 0)
+    with figure(room, heights, above=above, below=3.2 * room.letters) as (whole, axes):
+        for axis, panel in zip(axes, panels, strict=True):
+            _panel(axis, panel, back, room)
+        time_axis(axes, back, room)
+        behind(axes, back, room, height=panels[0].height)
+        return svg(whole, label=label, key=f"{key}-{room.name}")
+
+
+def time_axis(axes: "list[Axes]", back: Backdrop, room: Room) -> None:
+    """Ticks at round times of the run, written under the last panel only."""
+    step = next((s for s in TICK_SECONDS if back.seconds / s <= room.ticks), TICK_SECONDS[-1])
+    ticks = [float(at) for at in range(0, int(back.seconds) + 1, step)]
+    for axis in axes:
+        axis.set_xlim(0, back.seconds)
+        axis.set_xticks(ticks, [clock(at) for at in ticks] if axis is axes[-1] else [""] * len(ticks))
+        axis.tick_params(axis="x", length=3)
+    long = "time of the run since its first vote was due (minutes:seconds)"
+    words = long if room is WIDE else "time of the run (minutes:seconds)"
+    if step >= 3600:  # noqa: PLR2004  # an hour
+        words = words.replace("minutes:seconds", "hours:minutes:seconds")
+    axes[-1].set_xlabel(words)
+
+
+def behind(axes: "list[Axes]", back: Backdrop, room: Room, *, height: float) -> None:
+    """Bands with their letters, the close, and above all a strip of real and compressed time."""
+    across = room.letters * LETTER_WIDTHS * back.seconds / room.width
+    last: dict[float, float] = {}
+    top = axes[0]
+    for band in back.bands[:BANDS_MAX]:
+        begins, ends = max(0.0, band.from_s), min(back.seconds, max(band.to_s, band.from_s))
+        if ends < 0 or begins > back.seconds:
+            continue
+        ends = max(ends, begins + back.seconds / room.width)
+        for axis in axes:
+            axis.axvspan(begins, ends, facecolor=BAND, edgecolor="none", zorder=0)
+            axis.axvline(begins, color=BAND_EDGE, linewidth=1, dashes=(2, 2), zorder=0.5)
+            axis.axvline(ends, color=BAND_EDGE, linewidth=0.6, dashes=(1, 2), zorder=0.5)
+        place = next((p for p in (begins, begins + across) if _free(last, p, across)), None)
+        if place is not None:
+            last[place] = place
+            above = (0, 1.65 * room.letters)
+            top.annotate(
+                band.letter,
+                (place, 1),
+                xytext=above,
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                weight="bold",
+                color=INK,
+                annotation_clip=False,
+            )
+    if back.close_s is not None and 0 <= back.close_s <= back.seconds:
+        for axis in axes:
+            axis.axvline(back.close_s, color=INK, linewidth=1.2, zorder=3)
+    _strip(top, back, room, height)
+
+
+def _free(taken: dict[float, float], place: float, across: float) -> bool:
+    return all(abs(place - other) >= across for other in taken)
+
+
+def _strip(top: "Axes", back: Backdrop, room: Room, height: float) -> None:
+    """Which stretches of the clock are real time and which stand for weeks."""
+    base = 1 + (1.5 * room.letters + (1.7 * room.letters if back.bands else 0.1 * room.letters)) / height
+    for begins, ends, words, real in back.windows:
+        left, right = max(0.0, begins), min(back.seconds, ends)
+        if right <= left:
+            continue
+        top.axvspan(
+            left,
+            right,
+            ymin=base,
+            ymax=base + STRIP / height,
+            facecolor=QUIET if real else "none",
+            edgecolor=QUIET,
+            hatch="" if real else "////",
+            linewidth=0.8,
+            clip_on=False,
+        )
+        if (right - left) / back.seconds * (room.width - 70) > len(words) * room.letters * 0.55:
+            top.text(
+                (left + right) / 2,
+                base + (STRIP + 0.3 * room.letters) / height,
+                words,
+                transform=top.get_xaxis_transform(),
+                ha="center",
+                va="bottom",
+                fontsize=room.letters - 1,
+                color=QUIET,
+            )
+
+
+def _panel(axis: "Axes", panel: Panel, back: Backdrop, room: Room) -> None:
+    axis.set_title(panel.title, loc="left", pad=0.45 * room.letters)
+    axis.grid(visible=True, axis="y")
+    axis.set_axisbelow(True)
+    axis.yaxis.tick_left()
+    highest = 0.0
+    for at, line in enumerate(panel.lines):
+        highest = max(highest, *(value for value in line.values if value is not None), 0.0)
+        _line(axis, line, at, back, room)
+    if panel.limit is not None:
+        axis.axhline(panel.limit, color=LIMIT, linewidth=1.3, dashes=(12, 3))
+    if panel.log:
+        _log(axis, panel)
+    else:
+        _linear(axis, panel, highest)
+
+
+def _line(axis: "Axes", line: Line, at: int, back: Backdrop, room: Room) -> None:
+    values = coarser(line.values, room.points, line.reduce)
+    width = back.seconds / max(1, len(values))
+    across = [(step + 0.5) * width for step in range(len(values))]
+    up = [math.nan if value is None else value for value in values]
+    alone = [
+        step
+        for step, value in enumerate(values)
+        if value is not None
+        and (step == 0 or values[step - 1] is None)
+        and (step + 1 == len(values) or values[step + 1] is None)
+    ]
+    colour = CURVES[at % len(CURVES)]
+    dashes: dict[str, Any] = {"dashes": DASHES[at % len(DASHES)]} if DASHES[at % len(DASHES)] else {}
+    if line.filled:
+        axis.fill_between(across, up, color=colour, alpha=0.22, linewidth=0)
+    marked: dict[str, Any] = {"marker": ".", "markevery": alone, "markersize": 6} if alone else {}
+    axis.plot(across, up, color=colour, linewidth=WIDTH, **dashes, **marked)
+
+
+def _linear(axis: "Axes", panel: Panel, highest: float) -> None:
+    """From 0, with few ticks, written as a person says them."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415  # only who draws pays for it
+
+    highest = max(highest, panel.limit or 0.0)
+    axis.set_ylim(0, highest * 1.08 if highest > 0 else 1)
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=3 if panel.height < 120 else 5, min_n_ticks=2))  # noqa: PLR2004
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.told(value)))
+
+
+def _log(axis: "Axes", panel: Panel) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415  # the same
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(numticks=LOG_TICKS_MAX + 2))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.told(value)))
+    axis.yaxis.set_minor_formatter(NullFormatter())

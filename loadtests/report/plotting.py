@@ -1,0 +1,122 @@
+"""A plot made whole: drawn for a desk and for a phone, with its words, its legend and the table behind it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from loadtests.report import curves, lanes, saying
+from loadtests.report.axis import Values, clock, coarser
+from loadtests.report.drawing import CURVES, DASHES, ROOMS, Backdrop, Band, Lane, Panel
+from loadtests.report.happenings import BANDS
+
+ROWS_MAX: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One curve in the legend: its name, dashes and colour, and its highest value."""
+
+    name: str
+    dashes: str
+    colour: int
+    most: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One plot for the page: drawn for a desk and for a phone, spoken, with a legend and a table."""
+
+    key: str
+    label: str
+    wide: str
+    narrow: str
+    legend: tuple[tuple[str, tuple[Key, ...], str], ...]
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    slot: str
+    note: str = ""
+
+
+def backdrop(told: Mapping[str, Any]) -> Backdrop | None:
+    """The common time axis with what was done; None when nothing was recorded over time."""
+    axis = told.get("axis")
+    if not axis:
+        return None
+    bands = tuple(
+        Band(told["letters"][mark["name"]], mark["from_s"], mark["to_s"])
+        for mark in told["marks"]
+        if mark["kind"] in BANDS
+    )
+    closes = told["run"].get("closes_us")
+    close_s = closes / 1e6 - axis["origin_unix_s"] if isinstance(closes, int) else None
+    listed = told["schedule"].get("windows", [])
+    begins = listed[0]["from_run_s"] if listed else 0.0
+    windows = tuple(
+        (
+            window["from_run_s"] - begins,
+            window["to_run_s"] - begins,
+            "real time" if window["real"] else f"{window['factor']:,.0f} times as fast",
+            window["real"],
+        )
+        for window in listed
+    )
+    return Backdrop(axis["steps"] * axis["step_s"], bands, windows, close_s)
+
+
+def plotted(key: str, label: str, panels: tuple[Panel, ...], back: Backdrop) -> Plot | None:
+    """The panels that have a value at all, as one plot; None when none has."""
+    there = tuple(panel for panel in panels if any(_any(line.values) for line in panel.lines))
+    if not there:
+        return None
+    wide, narrow = (curves.drawn(there, back, room, label=label, key=key) for room in ROOMS)
+    head, rows, slot = _table(there, back)
+    return Plot(key, label, wide, narrow, tuple(_legend(panel) for panel in there), head, rows, slot)
+
+
+def timeline(key: str, label: str, rows: tuple[Lane, ...], back: Backdrop) -> Plot:
+    """Lanes as a plot; the page has a table of its own for them."""
+    wide, narrow = (lanes.drawn(rows, back, room, label=label, key=key) for room in ROOMS)
+    return Plot(key, label, wide, narrow, (), (), (), "")
+
+
+def _legend(panel: Panel) -> tuple[str, tuple[Key, ...], str]:
+    keys = tuple(
+        Key(
+            line.name,
+            " ".join(f"{part:g}" for part in DASHES[at % len(DASHES)]),
+            at % len(CURVES) + 1,
+            panel.told(max((value for value in line.values if value is not None), default=0.0)),
+        )
+        for at, line in enumerate(panel.lines)
+        if _any(line.values)
+    )
+    return panel.title, keys if len(panel.lines) > 1 else (), panel.limit_words
+
+
+def _table(
+    panels: tuple[Panel, ...], back: Backdrop
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], str]:
+    """At most 30 rows: each column told for a stretch of the run as its curve is."""
+    columns: list[tuple[str, Values, Callable[[float], str]]] = []
+    for panel in panels:
+        for line in panel.lines:
+            if _any(line.values):
+                name = panel.title if len(panel.lines) == 1 else f"{panel.title}: {line.name}"
+                columns.append((name, coarser(line.values, ROWS_MAX, line.reduce), panel.told))
+    rows = max(len(values) for _, values, _ in columns)
+    slot = back.seconds / rows
+    told = tuple(
+        (
+            clock(at * slot),
+            *(
+                "-" if at >= len(values) or values[at] is None else say(values[at] or 0.0)
+                for _, values, say in columns
+            ),
+        )
+        for at in range(rows)
+    )
+    return ("from", *(name for name, _, _ in columns)), told, saying.seconds(slot)
+
+
+def _any(values: Values) -> bool:
+    return any(value is not None for value in values)

@@ -1,0 +1,89 @@
+"""Numbers as a person reads them, the same in the page, in the plots and in a comparison."""
+
+from typing import Any
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+NOTHING = "not recorded"
+
+
+def count(value: Any) -> str:
+    """A whole number with its thousands."""
+    return NOTHING if not _numeric(value) else f"{round(value):,}"
+
+
+def rate(value: Any) -> str:
+    """A number that need not be whole, in three figures or so."""
+    if not _numeric(value):
+        return NOTHING
+    return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.3g}"  # noqa: PLR2004
+
+
+def milliseconds(value: Any) -> str:
+    """A time in milliseconds, or in seconds from one second on."""
+    if not _numeric(value):
+        return NOTHING
+    if value >= 1000:  # noqa: PLR2004  # a second
+        return f"{value / 1000:.3g} s"
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"  # noqa: PLR2004
+
+
+def seconds(value: Any) -> str:
+    """A length of time, from milliseconds to days."""
+    if not _numeric(value):
+        return NOTHING
+    if value == 0:
+        return "0 s"
+    if value < 1:
+        return milliseconds(value * 1000)
+    if value < 2 * MINUTE:
+        return f"{value:.3g} s"
+    if value < 2 * HOUR:
+        return f"{value / MINUTE:.3g} minutes"
+    return f"{value / HOUR:.3g} hours" if value < 2 * DAY else f"{value / DAY:.3g} days"
+
+
+def size(value: Any) -> str:
+    """Bytes, in the unit that leaves few figures."""
+    if not _numeric(value):
+        return NOTHING
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":  # noqa: PLR2004  # the next unit
+            break
+        value = value / 1024
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"  # noqa: PLR2004
+
+
+def share(value: Any) -> str:
+    """A part of the whole as a percentage, never rounded up to all of it."""
+    if not _numeric(value):
+        return NOTHING
+    if value in {0, 1}:
+        return f"{value * 100:.0f} %"
+    return f"{int(value * 100_000) / 1000:.3f} %"
+
+
+def anything(value: Any) -> str:
+    """A value that someone told, whatever it is."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {anything(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(anything(inner) for inner in value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return NOTHING if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def named(name: str) -> str:
+    """A key as words."""
+    return name.replace("_", " ")
+
+
+def plural(number: Any, one: str, many: str = "") -> str:
+    """`1 vote`, `2 votes`."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def _numeric(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

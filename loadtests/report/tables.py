@@ -1,0 +1,147 @@
+"""The rows of the page's tables, in words and numbers as a person reads them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from loadtests.report import saying
+from loadtests.report.axis import MICROSECONDS, clock
+from loadtests.report.happenings import BANDS
+
+ROWS_MAX: Final = 400
+DONE_MAX: Final = 40
+Rows = Sequence[tuple[str, ...]]
+
+
+def figures(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs stands first; in a group of hundreds of ballots the rest may be left out."""
+    rows = sorted(told["figures"], key=lambda row: not row.get("difference"))
+    shown = [
+        (
+            str(row.get("question", "")),
+            str(row.get("option", "")),
+            saying.count(row.get("published")),
+            saying.count(row.get("counted")),
+            saying.count(row.get("difference")),
+        )
+        for row in rows[:ROWS_MAX]
+    ]
+    return {"figures": shown, "figures_left_out": max(0, len(rows) - ROWS_MAX)}
+
+
+def books(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The terms, by how much each equation is out, and what the checker counted."""
+    result = told["result"]
+    differences = result.get("books_differences") or {}
+    return {
+        "books": [(saying.named(name), saying.count(term)) for name, term in result.get("books", {}).items()],
+        "equations": [(name, saying.count(value)) for name, value in differences.items()],
+        "check_counts": [
+            (saying.named(name), saying.count(value)) for name, value in told["check"]["counts"].items()
+        ],
+    }
+
+
+def windows(told: Mapping[str, Any]) -> Rows:
+    """Which stretches were played in real time and which faster."""
+    return [
+        (
+            window["name"],
+            "in real time" if window["real"] else f"{window['factor']:,.0f} times as fast",
+            saying.seconds(window["to_ballot_s"] - window["from_ballot_s"]),
+            saying.seconds(window["to_run_s"] - window["from_run_s"]),
+            saying.count(window["votes"]),
+        )
+        for window in told["schedule"].get("windows", [])[:ROWS_MAX]
+    ]
+
+
+def done(told: Mapping[str, Any]) -> list[tuple[str, str, str, list[str]]]:
+    """Letter, name, times in words, and what it told of itself."""
+    rows = []
+    for name, letter in told["letters"].items():
+        marks = [mark for mark in told["marks"] if mark["name"] == name and mark["kind"] in BANDS]
+        first, last = marks[0], marks[-1]
+        length = sum(mark["to_us"] - mark["from_us"] for mark in marks) / MICROSECONDS
+        where = "" if first["from_s"] is None else f" at {clock(first['from_s'])}"
+        if len(marks) == 1:
+            times = f"Once,{where}, for {saying.seconds(length)}."
+        else:
+            until = "" if last["from_s"] is None else f" and {clock(last['from_s'])}"
+            between = f"{len(marks)} times between{where.removeprefix(' at')}{until}"
+            times = f"{between}, {saying.seconds(length)} in all."
+        kept = first["told"] or told["overlays"].get(name, {}).get("told", {})
+        lines = [
+            f"{saying.named(key)}: {saying.anything(value)}"
+            for key, value in kept.items()
+            if not key.endswith("_us")
+        ]
+        rows.append((letter, name, times, lines))
+    return rows[:DONE_MAX]
+
+
+def phases(told: Mapping[str, Any]) -> Rows:
+    """What the run did when."""
+    return [
+        (
+            mark["name"],
+            "-" if mark["from_s"] is None else clock(mark["from_s"]),
+            saying.seconds((mark["to_us"] - mark["from_us"]) / MICROSECONDS),
+        )
+        for mark in told["marks"]
+        if mark["kind"] == "phase"
+    ][:ROWS_MAX]
+
+
+def intervals(told: Mapping[str, Any]) -> Rows:
+    """All that was not up, by who saw it."""
+    return [
+        (
+            watcher["what"],
+            one["state"] + {None: "", True: ", planned", False: ", not planned"}[one["planned"]],
+            "-" if one["from_s"] is None else clock(one["from_s"]),
+            saying.seconds((one["to_us"] - one["from_us"]) / MICROSECONDS),
+            one["reason"],
+        )
+        for watcher in told["availability"].get("watchers", {}).values()
+        for one in watcher["intervals"]
+        if one["state"] != "up"
+    ][:ROWS_MAX]
+
+
+def processes(told: Mapping[str, Any]) -> Rows:
+    """What each kind of process used."""
+    return [
+        (
+            row["name"],
+            saying.seconds(row["cpu_s"]),
+            saying.NOTHING if row["cpu_us_per_vote"] is None else f"{row['cpu_us_per_vote']:,.0f} µs",
+            f"{row['cores_most']:.2f}",
+            saying.size(row["rss_bytes_most"]),
+        )
+        for row in told["processes"]
+    ]
+
+
+def voters(told: Mapping[str, Any]) -> Rows:
+    """What the voters did, and how often."""
+    counts = told["voters"].get("counts")
+    rows = [("voters", told["voters"].get("voters")), ("of them with a receipt", told["voters"].get("voted"))]
+    rows += counts.items() if isinstance(counts, dict) else []
+    return [(saying.named(name), saying.count(value)) for name, value in rows if value is not None][:ROWS_MAX]
+
+
+def machine(told: Mapping[str, Any]) -> Rows:
+    """The run and the machine, a line each."""
+    run = told["run"]
+    names = ("scenario", "variant", "scale", "only", "seed", "overlays", "started_at", "commit")
+    there = [name for name in names if run.get(name) not in (None, "", [])]
+    rows = [(saying.named(name), saying.anything(run[name])) for name in there]
+    machine = run.get("machine")
+    for name, value in machine.items() if isinstance(machine, dict) else ():
+        said = saying.anything(value)
+        if name.endswith("_bytes"):
+            said = saying.size(value)
+        elif name.endswith("_us"):
+            said = saying.milliseconds(value / 1000) if isinstance(value, int | float) else said
+        rows.append((saying.named(name.removesuffix("_bytes").removesuffix("_us")), said))
+    return rows

@@ -1,0 +1,174 @@
+"""The run in plain words: the verdict first, then what a scrutineer, a union or a court would ask next."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from loadtests.report import saying
+from loadtests.report.happenings import BANDS
+from loadtests.report.plots import meaning
+
+WORDS: Final = {"pass": "Pass", "fail": "Fail", "void": "Void", None: "No verdict"}
+SIGNS: Final = {"pass": "\N{CHECK MARK}", "fail": "\N{MULTIPLICATION SIGN}", "void": "?", None: "?"}
+MEAN: Final = {
+    "pass": "Everything that had to hold in this run held.",
+    "fail": "Something that had to hold in this run did not hold.",
+    "void": "This run proves nothing, for or against: what it was to show could not be shown.",
+    None: "This run came to no verdict. What was recorded until it ended is shown here.",
+}
+CAUSES_SAID_MAX: Final = 3
+
+
+def heading(told: Mapping[str, Any]) -> str:
+    """What was played, as a title."""
+    run = told["run"]
+    return str(run.get("title") or run.get("scenario") or "A run without a name")
+
+
+def lead(told: Mapping[str, Any]) -> list[str]:
+    """The verdict in sentences."""
+    verdict = told["verdict"]["verdict"]
+    judgements = told["verdict"]["judgements"]
+    broken = [row for row in judgements if row["ok"] is False]
+    said = [MEAN[verdict]]
+    if verdict == "pass":
+        said.append(
+            f"{saying.plural(len(judgements), 'thing was', 'things were')} looked at, one by one, below."
+        )
+    elif broken:
+        many = f"{len(broken)} of {len(judgements)} did not hold: "
+        said.append(many + "; ".join(f"{row['what']} ({row['found']})" for row in broken) + ".")
+    return said
+
+
+def scaled(told: Mapping[str, Any]) -> bool:
+    """Whether the figures are the published ones made smaller, so that the run is a part of the ballot."""
+    run = told["run"]
+    return run.get("scale") not in {None, 1} or bool(run.get("only"))
+
+
+def facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Question and answer, the most important first; what was not recorded is left to the sections."""
+    makers = (_votes, _counted, _waited, _busiest, _refused, _down, _done, _load)
+    return [fact for make in makers for fact in make(told)]
+
+
+def _votes(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    measured = told["measures"]
+    if "accepted" not in measured:
+        return
+    due, accepted = measured["planned"], measured["accepted"]
+    text = f"{saying.count(accepted)} votes were accepted; {saying.count(due)} requests to vote were due."
+    if measured["sent"] != due:
+        text += f" {saying.count(due - measured['sent'])} of them were never sent."
+    yield "How many voted?", text
+
+
+def _counted(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    rows = told["figures"]
+    differences = told["check"]["differences"]
+    said = []
+    if rows:
+        wrong = sum(1 for row in rows if row.get("difference"))
+        which = "the published figures, scaled to this run" if scaled(told) else "the published figures"
+        said.append(
+            f"Yes: all {len(rows)} counted figures are {which}, to the last vote."
+            if not wrong
+            else f"No: {wrong} of {len(rows)} counted figures differ from {which}."
+        )
+    if differences is not None:
+        said.append(
+            "The checker, which goes through books, receipts and signatures again, found no difference."
+            if differences == 0
+            else f"The checker found {saying.plural(differences, 'difference')}."
+        )
+    if said:
+        yield "Was every vote counted, once?", " ".join(said)
+
+
+def _waited(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    measured = told["measures"].get("latency_ms")
+    if not measured:
+        return
+    half, most, slowest = (saying.milliseconds(measured[name]) for name in ("p50", "p99", "max"))
+    text = f"Half had their receipt within {half}, 99 of 100 within {most}, the slowest within {slowest}."
+    minute = told["measures"].get("busiest_minute")
+    if minute and minute["latency_ms"]:
+        text += (
+            f" In the busiest minute ({saying.count(minute['planned'])} votes due)"
+            f" 99 of 100 had it within {saying.milliseconds(minute['latency_ms']['p99'])}."
+        )
+    yield "How long did voters wait?", text
+
+
+def _busiest(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    busiest = told["measures"].get("busiest_second")
+    if busiest:
+        yield (
+            "How busy was it?",
+            f"In the busiest second {saying.count(busiest['planned'])} votes were due.",
+        )
+
+
+def _refused(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    causes = told["measures"].get("refusals")
+    if causes is None:
+        return
+    if not causes:
+        yield "Was anybody turned away?", "No request was answered with anything but a receipt."
+        return
+    most = [
+        f"{saying.count(times)} ({meaning(cause)})" for cause, times in list(causes.items())[:CAUSES_SAID_MAX]
+    ]
+    text = f"{saying.count(sum(causes.values()))} answers were no receipt: {', '.join(most)}"
+    text += ", and others." if len(causes) > CAUSES_SAID_MAX else "."
+    yield (
+        "Was anybody turned away?",
+        text + " Wrong and used codes are tried on purpose and have to be refused.",
+    )
+
+
+def _down(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    watchers = told["availability"].get("watchers", {})
+    seen = [(watcher["what"], watcher) for watcher in watchers.values() if watcher["share"] is not None]
+    if not seen:
+        return
+    said = [
+        f"{saying.share(watcher['share'])} of the time, says {what}"
+        + (f" ({saying.plural(watcher['outages'], 'outage')})" if watcher["outages"] else "")
+        for what, watcher in seen
+    ]
+    agree = told["availability"]["agree"]
+    text = "; ".join(said) + "."
+    if agree is not None:
+        text += " They agree within one period." if agree else " They do not agree."
+    yield "Could votes be cast all the time?", text
+
+
+def _done(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    names = list(told["letters"])
+    if names:
+        times = sum(1 for mark in told["marks"] if mark["kind"] in BANDS)
+        yield (
+            "What was done to it meanwhile?",
+            f"{', '.join(names)}: {saying.plural(times, 'time')} in all, as lettered bands in every plot.",
+        )
+    elif told["marks"]:
+        yield "What was done to it meanwhile?", "Nothing but voting: no attack and no fault."
+
+
+def _load(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    late = told["voters"].get("late_ms")
+    cpu = told["voters"].get("generator_cpu")
+    said: list[str] = []
+    if isinstance(late, dict) and "p99" in late:
+        worst = saying.milliseconds(late.get("max"))
+        said.append(
+            f"99 of 100 were sent within {saying.milliseconds(late['p99'])} of being due, the latest {worst}"
+            " after it."
+        )
+    if isinstance(cpu, Sequence) and not isinstance(cpu, str) and cpu:
+        said.append(
+            f"The busiest process that sent them used {saying.share(round(max(cpu), 3))} of one core."
+        )
+    if said:
+        yield "Was the load what the plan said?", " ".join(said)
