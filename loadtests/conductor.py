@@ -1,0 +1,246 @@
+"""One load run from the empty directory to the verdict: deployment, ballots, votes, overlays, the books.
+
+Whatever fails on the way, what can still be asked is asked, and the verdict says what is missing.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+from ballot.encoding import format_time
+from loadtests import agreement, machine, plan, watch
+from loadtests.aftermath import Aftermath, beyond
+from loadtests.beside import Beside, Ground, chosen, spare_codes
+from loadtests.demo import Telling
+from loadtests.judging import judge
+from loadtests.kept import US, Kept, now_us
+from loadtests.opencrowd import Electorate, OpenBooking, OpenCrowd, prepare
+from loadtests.overlays.catalogue import Context
+from loadtests.poll import Poll
+from loadtests.progress import Told, bar
+from loadtests.sampler import Sampler
+from loadtests.stage import Stage, StageFault
+from loadtests.tls_edge import TlsEdge
+from loadtests.verdict import Verdict
+from loadtests.wanted import Wanted, moments_us
+
+LEAD_SECONDS = 10.0
+OVERLAY_SECONDS = 8.0
+"""How long an overlay may take to be ready."""
+
+AFTER_SECONDS = 900.0
+"""How long the outside monitor has codes for beyond the run's own length."""
+
+KEPT_OF_VOTERS = ("seconds.jsonl", "receipts.jsonl", "sealed.jsonl", "unsettled.jsonl", "summary.json")
+
+
+def conduct(wanted: Wanted, telling: Telling) -> Verdict:
+    """The whole run; its directory is complete when this returns."""
+    kept = Kept(wanted.report)
+    with Stage(keep=wanted.keep) as stage:
+        conductor = Conductor(wanted, kept, stage, telling)
+        try:
+            conductor.play()
+        except StageFault as fault:
+            conductor.after.wrong.append(str(fault))
+        finally:
+            conductor.tell()
+    verdict = judge(kept.folder)
+    verdict.save(kept.folder)
+    return verdict
+
+
+class Conductor:
+    """A run on `stage`; call `play` once, and `tell` whatever came of it."""
+
+    def __init__(self, wanted: Wanted, kept: Kept, stage: Stage, telling: Telling) -> None:
+        self.wanted = wanted
+        self.kept = kept
+        self.stage = stage
+        self._telling = telling
+        self._started_us = now_us()
+        self.schedule, ballots = wanted.drawn_up()
+        self.schedule.save(kept.folder / "schedule.npz")
+        kept.write("windows.json", [asdict(window) for window in self.schedule.windows])
+        closes = not wanted.burst and wanted.only != "peak"
+        self.polls = [
+            Poll(stage, ballot, plan.draw(ballot, seed=wanted.seed), seed=wanted.seed, closes=closes)
+            for ballot in ballots
+        ]
+        self.length_s = self.schedule.windows[-1].to_run_s
+        self.beside = Beside(chosen(wanted.scenario.overlays, wanted.overlays, run_s=self.length_s), kept)
+        self.after = Aftermath(self.polls, kept)
+        self.voters = stage.files / "voters" if len(self.polls) > 1 else self.polls[0].voters
+        self.summary: dict[str, Any] = {}
+        self.start_us = self._watched_to_us = 0
+        self.tell()
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """A phase of the run, timed and told."""
+        with self._telling.step(what), self.kept.phase(what):
+            yield
+
+    def play(self) -> None:
+        """Every step in order; a StageFault ends it, and what was kept until then stays."""
+        extra = ("--processes", str(self.wanted.processes)) if self.wanted.processes else ()
+        people = sum(poll.scenario.entitled for poll in self.polls)
+        with self.step("ballot up: servers, intake, workers, monitor"):
+            self.stage.up(extra=extra)
+        with self.step(f"{self._ballots()} for {people:,} voters, open"), bar("set up") as told:
+            self._set_up(told)
+        with self.step("the outside monitor's ballot; the inside monitor has looked"):
+            post = watch.prepare(self.stage, seconds=self.length_s + AFTER_SECONDS)
+            watch.wait_for_inside(self.stage)
+            self._stay_open()
+        with self.step(f"{self.schedule.votes:,} votes sealed ahead"), bar("sealed") as told:
+            prepare(self.booking(self.stage.url), told=self._staying_open(told))
+        with Sampler(self.stage.metrics_port, self.kept.folder / "samples.jsonl"):
+            with watch.start(post, self.kept.folder) as outside:
+                with self.step(f"{self.schedule.votes:,} votes in {self.length_s:,.0f} s"):
+                    self._vote()
+                self.after.turnouts()
+                with self.step("closed, drained"):
+                    self.after.close()
+                self._watched_to_us = now_us()
+                outside.stop()
+            self.after.turnouts()
+        self._count()
+
+    def _ballots(self) -> str:
+        return "a ballot" if len(self.polls) == 1 else f"{len(self.polls):,} ballots"
+
+    def _set_up(self, told: Told) -> None:
+        for number, poll in enumerate(self.polls, start=1):
+            poll.set_up()
+            self._stay_open()
+            told(number, len(self.polls))
+
+    def _stay_open(self) -> None:
+        """See that no ballot closes before the run is ready."""
+        for poll in self.polls:
+            if poll.closes_us:
+                poll.stay_open()
+
+    def _staying_open(self, told: Told) -> Told:
+        def both(done: int, of: int) -> None:
+            self._stay_open()
+            told(done, of)
+
+        return both
+
+    def booking(self, url: str) -> OpenBooking:
+        """What the crowd plays, and where it goes."""
+        return OpenBooking(
+            electorates=tuple(
+                Electorate(poll.scenario, poll.plan, poll.codes, poll.reissued) for poll in self.polls
+            ),
+            schedule=self.kept.folder / "schedule.npz",
+            url=url,
+            desk_key=self.stage.desk_key,
+            out=self.voters,
+            seed=self.wanted.drawn_from,
+            close_run_s=self.schedule.close_run_s if self.polls[0].closes else None,
+            generators=self.wanted.generators,
+        )
+
+    def _vote(self) -> None:
+        """Let the voters vote at their moments, with what goes on beside; keep what they keep."""
+        close_run_s = self.schedule.close_run_s
+        lead_us = round((LEAD_SECONDS + OVERLAY_SECONDS * len(self.beside.calls)) * US)
+        self.start_us = max(poll.earliest_start_us(close_run_s, lead_us=lead_us) for poll in self.polls)
+        for poll in self.polls:
+            poll.settle(self.start_us + round(close_run_s * US))
+        for window in self.schedule.windows:
+            self.kept.mark("window", window.name, *moments_us(window, self.start_us), factor=window.factor)
+        with ExitStack() as open_:
+            open_.enter_context(self.beside)
+            url = self.beside.start(self._ground(open_), start_us=self.start_us, close_run_s=close_run_s)
+            try:
+                told = open_.enter_context(bar("voted"))
+                with OpenCrowd(self.booking(url), start_us=self.start_us, told=told) as crowd:
+                    self.summary = crowd.finish()
+            finally:
+                self.beside.finish()
+                self.beside.append_files(self.voters)
+                for name in KEPT_OF_VOTERS:
+                    if (self.voters / name).exists():
+                        shutil.copyfile(self.voters / name, self.kept.folder / name)
+
+    def _ground(self, open_: ExitStack) -> Ground:
+        """What the overlays may use; an edge with TLS if one of them is against that."""
+        poll = self.polls[0]
+        context = Context(
+            url=self.stage.url,
+            ballot=poll.ballot,
+            stage_folder=self.stage.folder,
+            out=self.kept.overlays,
+            seed=self.wanted.drawn_from,
+            seconds=0.0,
+            up_pid=self.stage.up_pid,
+            voters=self.voters,
+        )
+        if self.beside.needs("tls_url"):
+            edge = open_.enter_context(TlsEdge(self.stage))
+            context = replace(context, tls_url=edge.url, ca=edge.ca if edge.url else None)
+        ground = Ground(context, entitled=poll.scenario.entitled, votes=poll.scenario.votes)
+        if count := self.beside.codes_wanted(ground):
+            codes = spare_codes(poll.codes, poll.plays(self.voters), count)
+            ground = replace(ground, codes=codes)
+        return ground
+
+    def _count(self) -> None:
+        """Count, check and compare; a step that fails is noted, and the next ones are done all the same."""
+        after, more = self.after, beyond(self.summary, self.beside.beyond, self.polls[0].ballot)
+        steps = (
+            ("ballot tally: exported, opened with 2 shares, counted, signed", after.tally),
+            ("ballot verify: the signature of the result", after.verify),
+            ("the result beside the published figures", lambda: after.compare(more)),
+            ("ballot check: books, signatures, receipts", lambda: after.check(self.voters)),
+            ("the availability record", self._available),
+        )
+        for what, do in steps:
+            with self.step(what):
+                after.attempt(do)
+
+    def _available(self) -> None:
+        agreement.record(
+            self.kept.folder,
+            self.stage,
+            self.polls[0].ballot,
+            from_us=self.start_us,
+            to_us=self._watched_to_us,
+        )
+
+    def tell(self) -> None:
+        """What the run is, for whoever reads its directory; again at its end, with all that it came to."""
+        wanted, first = self.wanted, self.polls[0]
+        self.kept.write("quiet.json", self.after.quiet)
+        self.kept.write(
+            "run.json",
+            {
+                "scenario": wanted.scenario.name,
+                "variant": wanted.scenario.variant,
+                "title": wanted.scenario.title,
+                "source": wanted.scenario.source,
+                "seed": wanted.drawn_from,
+                "scale": wanted.scenario.scale,
+                "only": "burst" if wanted.burst else wanted.only,
+                "speed": wanted.speed,
+                "ballots": len(self.polls),
+                "entitled": sum(poll.scenario.entitled for poll in self.polls),
+                "votes": sum(poll.scenario.votes for poll in self.polls),
+                "overlays": [call.name for call in self.beside.calls],
+                "generators": wanted.generators,
+                "started_at": format_time(self._started_us, decimals=3),
+                "start_us": self.start_us,
+                "closes_us": first.closes_us,
+                "command": wanted.command(),
+                "commit": machine.commit(),
+                "machine": machine.facts(self.stage.folder),
+                "phases": self.kept.phases,
+                "wrong": self.after.wrong,
+            },
+        )
