@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ops.monitor.intervals import Interval, State
@@ -22,6 +24,7 @@ LINE_BYTES_MAX = 4096
 REPLAY_LINES_MAX = 500
 # About 8,000 intervals: months of ordinary days, hours of the worst.
 JOURNAL_BYTES_MAX = 1024 * 1024
+SEEN_LINES_MAX = 100_000
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -128,6 +131,21 @@ class Journal:
         if last is not None and (current is None or current.started_us < last.ended_us):
             return Interval(last.ended_us, last.ended_us, State.UNKNOWN)
         return current
+
+
+def seen_here(directory: Path) -> list[Interval]:
+    """What the monitor of this host has seen and voterdb may not have, read beside it; changes nothing.
+
+    Its files may be replaced in between: what is read twice, or no longer there, does no harm to a reader.
+    """
+    found: list[Interval] = []
+    with suppress(FileNotFoundError, ValueError, KeyError), (directory / "journal.jsonl").open("rb") as file:
+        mark = directory / "journal.written"
+        file.seek(int(mark.read_text()) if mark.exists() else 0)
+        found += [_from_json(line) for line in islice(file, SEEN_LINES_MAX) if line.endswith(b"\n")]
+    with suppress(FileNotFoundError, ValueError, KeyError):
+        found.append(_from_json((directory / "open.json").read_bytes()))
+    return found
 
 
 def _to_json(interval: Interval) -> bytes:
