@@ -50,8 +50,8 @@ def time_axis(axes: "list[Axes]", back: Backdrop, room: Room) -> None:
     ticks = [float(at) for at in range(0, int(back.seconds) + 1, step)]
     for axis in axes:
         axis.set_xlim(0, back.seconds)
-        axis.set_xticks(ticks, [clock(at) for at in ticks] if axis is axes[-1] else [""] * len(ticks))
-        axis.tick_params(axis="x", length=3)
+        axis.tick_params(axis="x", length=3, labelbottom=axis is axes[-1])
+    axes[-1].set_xticks(ticks, [clock(at) for at in ticks])
     long = "time of the run since its first vote was due (minutes:seconds)"
     words = long if room is WIDE else "time of the run (minutes:seconds)"
     if step >= 3600:  # noqa: PLR2004  # an hour
@@ -115,11 +115,13 @@ def _strip(top: "Axes", back: Backdrop, room: Room, height: float) -> None:
             linewidth=0.8,
             clip_on=False,
         )
-        if (right - left) / back.seconds * (room.width - 70) > len(words) * room.letters * 0.55:
+        across = (right - left) / back.seconds * (room.width - 70) / (room.letters * 0.55)
+        said = next((way for way in words if len(way) < across), "")
+        if said:
             top.text(
                 (left + right) / 2,
                 base + (STRIP + 0.3 * room.letters) / height,
-                words,
+                said,
                 transform=top.get_xaxis_transform(),
                 ha="center",
                 va="bottom",
@@ -158,18 +160,19 @@ def _line(axis: "Axes", line: Line, at: int, back: Backdrop, room: Room) -> None
         and (step + 1 == len(values) or values[step + 1] is None)
     ]
     colour = CURVES[at % len(CURVES)]
+    thick = line.thick or WIDTH
     dashes: dict[str, Any] = {"dashes": DASHES[at % len(DASHES)]} if DASHES[at % len(DASHES)] else {}
     if line.filled:
         axis.fill_between(across, up, color=colour, alpha=0.22, linewidth=0)
     marked: dict[str, Any] = {"marker": ".", "markevery": alone, "markersize": 6} if alone else {}
-    axis.plot(across, up, color=colour, linewidth=WIDTH, **dashes, **marked)
+    axis.plot(across, up, color=colour, linewidth=thick, **dashes, **marked)
 
 
 def _linear(axis: "Axes", panel: Panel, highest: float) -> None:
     """From 0, with few ticks, written as a person says them."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415  # only who draws pays for it
 
-    highest = max(highest, panel.limit or 0.0)
+    highest = panel.top if panel.top is not None else max(highest, panel.limit or 0.0)
     axis.set_ylim(0, highest * 1.08 if highest > 0 else 1)
     axis.yaxis.set_major_locator(MaxNLocator(nbins=3 if panel.height < 120 else 5, min_n_ticks=2))  # noqa: PLR2004
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.told(value)))

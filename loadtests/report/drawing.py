@@ -69,6 +69,7 @@ class Line:
     values: Values
     reduce: Reduce = max
     filled: bool = False
+    thick: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Panel:
     limit: float | None = None
     limit_words: str = ""
     height: int = 150
+    top: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Backdrop:
 
     seconds: float
     bands: tuple[Band, ...] = ()
-    windows: tuple[tuple[float, float, str, bool], ...] = ()
+    windows: tuple[tuple[float, float, tuple[str, str], bool], ...] = ()
     close_s: float | None = None
     marks: dict[str, str] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ from loadtests.report.drawing import (
     BAND_EDGE,
     CURVES,
     INK,
+    PAPER,
     QUIET,
     WIDE,
     Backdrop,
@@ -67,7 +68,16 @@ def _bar(axis: "Axes", bar: Bar, top: float, seconds: float, room: Room) -> None
     if bar.word:
         beside = ends + 4 * seconds / room.width
         if beside + len(bar.word) * room.letters * 0.6 * seconds / room.width < seconds:
-            axis.text(beside, top + 8, bar.word, va="center", fontsize=room.letters - 1, color=INK)
+            axis.text(
+                beside,
+                top + 8,
+                bar.word,
+                va="center",
+                fontsize=room.letters - 1,
+                color=INK,
+                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},
+                zorder=4,
+            )
 
 
 def ballot_days(
@@ -100,7 +110,9 @@ def ballot_days(
             if at == 0 or room is WIDE:
                 near_end = left > first + (last - first) * 0.8
                 axis.annotate(
-                    "real time",
+                    "real time \N{BLACK DOWN-POINTING SMALL TRIANGLE}"
+                    if near_end
+                    else "\N{BLACK DOWN-POINTING SMALL TRIANGLE} real time",
                     (right if near_end else left, 1),
                     xycoords=("data", "axes fraction"),
                     xytext=(0, 3),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from loadtests.report import plots, tables, words
+from loadtests.report import plots, saying, tables, words
 from loadtests.report.drawing import Backdrop
 from loadtests.report.plotting import Plot, backdrop
 
@@ -109,7 +109,7 @@ def view(told: Mapping[str, Any]) -> dict[str, Any]:
         "sign": words.SIGNS[verdict],
         "verdict": verdict,
         "heading": words.heading(told),
-        "began": str(told["run"].get("started_at") or "date not recorded"),
+        "began": saying.moment(told["run"].get("started_at")),
         "lead": words.lead(told),
         "facts": words.facts(told),
         "scaled": words.scaled(told),

@@ -29,8 +29,10 @@ def arrivals(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
     """Votes due, sent and accepted."""
     rates = told["curves"].get("rates", {})
     names = {"planned": "due by the plan", "sent": "sent", "accepted": "accepted"}
+    thick = {"planned": 5.0, "sent": 2.6, "accepted": 1.2}
     lines = tuple(
-        Line(words, rates.get(name, []), mean, filled=name == "planned") for name, words in names.items()
+        Line(words, rates.get(name, []), mean, filled=name == "planned", thick=thick[name])
+        for name, words in names.items()
     )
     busiest = told["measures"].get("busiest_second", {})
     label = (
@@ -45,8 +47,9 @@ def arrivals(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
 def answers(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
     """How long voters waited, from the moment their vote was due."""
     times = told["curves"].get("latency_ms", {})
-    names = {"p99": "99 of 100 within", "p95": "95 of 100 within", "p50": "half within", "max": "the slowest"}
-    lines = tuple(Line(words, times.get(name, [])) for name, words in names.items())
+    names = {"max": "the slowest", "p99": "99 of 100 within", "p95": "95 of 100 within", "p50": "half within"}
+    thick = {"max": 1.0, "p99": 2.2, "p95": 1.7, "p50": 1.7}
+    lines = tuple(Line(words, times.get(name, []), thick=thick[name]) for name, words in names.items())
     measured = told["measures"].get("latency_ms") or {}
     label = (
         "How long voters waited for their receipt, over the run, on a scale where each line is ten times"
@@ -136,12 +139,14 @@ def queue(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
 def resources(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
     """CPU and memory, a panel a kind of process."""
     names = list(told["curves"].get("cores", {}))[:PARTS_SHOWN_MAX]
+    top = max((row["cores_most"] for row in told["processes"]), default=0.0) or 1.0
     cores = tuple(
         Panel(
             f"{name}: cores in use",
             (Line("cores", told["curves"]["cores"][name], filled=True),),
             saying.rate,
             height=58,
+            top=top,
         )
         for name in names
     )

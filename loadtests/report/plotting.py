@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from loadtests.report import curves, lanes, saying
 from loadtests.report.axis import Values, clock, coarser
-from loadtests.report.drawing import CURVES, DASHES, ROOMS, Backdrop, Band, Lane, Panel
+from loadtests.report.drawing import CURVES, DASHES, ROOMS, WIDTH, Backdrop, Band, Lane, Panel
 from loadtests.report.happenings import BANDS
 
 ROWS_MAX: Final = 30
@@ -18,6 +18,7 @@ class Key:
 
     name: str
     dashes: str
+    thick: float
     colour: int
     most: str
 
@@ -55,12 +56,16 @@ def backdrop(told: Mapping[str, Any]) -> Backdrop | None:
         (
             window["from_run_s"] - begins,
             window["to_run_s"] - begins,
-            "real time" if window["real"] else f"{window['factor']:,.0f} times as fast",
+            ("real time", "real") if window["real"] else _faster(window["factor"]),
             window["real"],
         )
         for window in listed
     )
     return Backdrop(axis["steps"] * axis["step_s"], bands, windows, close_s)
+
+
+def _faster(factor: float) -> tuple[str, str]:
+    return f"{factor:,.0f} times as fast", f"\N{MULTIPLICATION SIGN}{factor:,.0f}"
 
 
 def plotted(key: str, label: str, panels: tuple[Panel, ...], back: Backdrop) -> Plot | None:
@@ -84,6 +89,7 @@ def _legend(panel: Panel) -> tuple[str, tuple[Key, ...], str]:
         Key(
             line.name,
             " ".join(f"{part:g}" for part in DASHES[at % len(DASHES)]),
+            line.thick or WIDTH,
             at % len(CURVES) + 1,
             panel.told(max((value for value in line.values if value is not None), default=0.0)),
         )

@@ -1,5 +1,6 @@
 """Numbers as a person reads them, the same in the page, in the plots and in a comparison."""
 
+from datetime import datetime
 from typing import Any
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -24,6 +25,8 @@ def milliseconds(value: Any) -> str:
         return NOTHING
     if value >= 1000:  # noqa: PLR2004  # a second
         return f"{value / 1000:.3g} s"
+    if value == 0:
+        return "0"
     return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"  # noqa: PLR2004
 
 
@@ -32,7 +35,7 @@ def seconds(value: Any) -> str:
     if not _numeric(value):
         return NOTHING
     if value == 0:
-        return "0 s"
+        return "0"
     if value < 1:
         return milliseconds(value * 1000)
     if value < 2 * MINUTE:
@@ -43,13 +46,14 @@ def seconds(value: Any) -> str:
 
 
 def size(value: Any) -> str:
-    """Bytes, in the unit that leaves few figures."""
+    """Bytes, in the unit that leaves few figures; a kB is 1,000 of them."""
     if not _numeric(value):
         return NOTHING
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024 or unit == "TiB":  # noqa: PLR2004  # the next unit
+    unit = "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":  # noqa: PLR2004  # the next unit
             break
-        value = value / 1024
+        value = value / 1000
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"  # noqa: PLR2004
 
 
@@ -60,6 +64,21 @@ def share(value: Any) -> str:
     if value in {0, 1}:
         return f"{value * 100:.0f} %"
     return f"{int(value * 100_000) / 1000:.3f} %"
+
+
+def moment(value: Any) -> str:
+    """An instant as RFC 3339 writes it, as a date and a time."""
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value or "at a time that was not recorded")
+    zone = "" if at.tzinfo is None else " UTC" if not at.utcoffset() else f" UTC{at:%z}"
+    return f"{at.day} {at:%B %Y, %H:%M}{zone}"
+
+
+def percent(value: Any) -> str:
+    """A part of the whole in whole hundredths."""
+    return NOTHING if not _numeric(value) else f"{value * 100:.0f} %"
 
 
 def anything(value: Any) -> str:

@@ -16,6 +16,7 @@ MEAN: Final = {
     None: "This run came to no verdict. What was recorded until it ended is shown here.",
 }
 CAUSES_SAID_MAX: Final = 3
+UNSURE: Final = frozenset({"503", "none"})
 
 
 def heading(told: Mapping[str, Any]) -> str:
@@ -71,9 +72,9 @@ def _counted(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         wrong = sum(1 for row in rows if row.get("difference"))
         which = "the published figures, scaled to this run" if scaled(told) else "the published figures"
         said.append(
-            f"Yes: all {len(rows)} counted figures are {which}, to the last vote."
+            f"Yes: the count is {which} in all {len(rows)} lines, to the last vote."
             if not wrong
-            else f"No: {wrong} of {len(rows)} counted figures differ from {which}."
+            else f"No: the count is not {which} in {wrong} of {len(rows)} lines."
         )
     if differences is not None:
         said.append(
@@ -101,30 +102,40 @@ def _waited(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _busiest(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    busiest = told["measures"].get("busiest_second")
+    busiest, minute = told["measures"].get("busiest_second"), told["measures"].get("busiest_minute")
     if busiest:
-        yield (
-            "How busy was it?",
-            f"In the busiest second {saying.count(busiest['planned'])} votes were due.",
-        )
+        text = f"In the busiest second {saying.count(busiest['planned'])} votes were due"
+        text += f", in the busiest minute {saying.count(minute['planned'])}." if minute else "."
+        yield "How busy was it?", text
 
 
 def _refused(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     causes = told["measures"].get("refusals")
     if causes is None:
         return
-    if not causes:
-        yield "Was anybody turned away?", "No request was answered with anything but a receipt."
-        return
+    unsure = {cause: times for cause, times in causes.items() if cause in UNSURE}
+    refused = {cause: times for cause, times in causes.items() if cause not in UNSURE}
+    said = []
+    if refused:
+        said.append(
+            f"{saying.plural(sum(refused.values()), 'request was', 'requests were')} refused:"
+            f" {_listed(refused)}."
+            " Wrong and used codes, and votes after the close, are sent on purpose and have to be refused."
+        )
+    if unsure:
+        said.append(
+            f"{saying.plural(sum(unsure.values()), 'vote was', 'votes were')} not confirmed at once:"
+            f" {_listed(unsure)}."
+            " Whoever gets no receipt is told that trying again is safe, and does."
+        )
+    yield "Was anybody turned away?", " ".join(said) or "No request was answered with anything but a receipt."
+
+
+def _listed(causes: Mapping[str, int]) -> str:
     most = [
         f"{saying.count(times)} ({meaning(cause)})" for cause, times in list(causes.items())[:CAUSES_SAID_MAX]
     ]
-    text = f"{saying.count(sum(causes.values()))} answers were no receipt: {', '.join(most)}"
-    text += ", and others." if len(causes) > CAUSES_SAID_MAX else "."
-    yield (
-        "Was anybody turned away?",
-        text + " Wrong and used codes are tried on purpose and have to be refused.",
-    )
+    return ", ".join(most) + (", and others" if len(causes) > CAUSES_SAID_MAX else "")
 
 
 def _down(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -167,8 +178,6 @@ def _load(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             " after it."
         )
     if isinstance(cpu, Sequence) and not isinstance(cpu, str) and cpu:
-        said.append(
-            f"The busiest process that sent them used {saying.share(round(max(cpu), 3))} of one core."
-        )
+        said.append(f"The busiest process that sent them used {saying.percent(max(cpu))} of one core.")
     if said:
         yield "Was the load what the plan said?", " ".join(said)
