@@ -29,7 +29,7 @@ def upper_ms(index: int) -> float:
 
 
 def quantile(buckets: Mapping[int, int], share: float) -> float:
-    """The milliseconds within which `share` (0 to 1) of what is in `buckets` lies; 0 when there is nothing."""
+    """The milliseconds within which `share` (0 to 1) of what is in `buckets` lies; 0 if nothing is."""
     total = sum(buckets.values())
     wanted = max(1, math.ceil(share * total - 1e-9))
     seen = 0

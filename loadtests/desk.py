@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from ballot.encoding import b64decode
@@ -15,16 +16,24 @@ class DeskFileFault(ValueError):  # noqa: N818  # a fault in a file
 
 def dispatched_codes(path: Path) -> dict[str, str]:
     """Member id -> code, from a dispatch file."""
+    codes = dict(each_code(path))
+    if not codes:
+        raise DeskFileFault(f"{path.name} has no code in it.")
+    return codes
+
+
+def each_code(path: Path) -> Iterator[tuple[str, str]]:
+    """Member id and code of each row of a dispatch file, one after the other: it may be very long."""
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError) as error:
+            rows = csv.DictReader(lines)
+            if not set(rows.fieldnames or ()) >= CODE_COLUMNS:
+                raise DeskFileFault(
+                    f"{path.name} is not a dispatch file: {', '.join(sorted(CODE_COLUMNS))} are wanted."
+                )
+            yield from ((row["member_id"], row["code"]) for row in rows)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DeskFileFault(f"The file of codes cannot be read: {error}.") from error
-    if not rows or not rows[0].keys() >= CODE_COLUMNS:
-        raise DeskFileFault(
-            f"{path.name} is not a dispatch file: {', '.join(sorted(CODE_COLUMNS))} are wanted."
-        )
-    return {row["member_id"]: row["code"] for row in rows}
 
 
 def pinned_key(path: Path) -> bytes:

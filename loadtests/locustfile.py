@@ -1,6 +1,10 @@
 """The scenario's voters as Locust users, headless or in Locust's web page; ends with the last voter.
 
     locust -f loadtests/locustfile.py --host URL --scenario NAME --codes FILE --desk-key FILE --out DIR
+    locust -f loadtests/locustfile.py --host URL --ahead DIR/ahead --out DIR
+
+In the first each user brings one voter after the other, and waits for the answers. The second is the open
+loop: what was sealed ahead goes out at its moments (openloop.py), shared out among Locust's workers.
 
 Every receipt is verified and kept in `receipts.jsonl`, the digest that the voter's own side computed in
 `sealed.jsonl` with who holds it since when, every answer that settled nothing in `unsettled.jsonl`. A voter
@@ -32,6 +36,7 @@ from loadtests import plan, scenario
 from loadtests.agenda import Agenda, Visit
 from loadtests.desk import dispatched_codes, pinned_key
 from loadtests.door import seconds_to_wait, verifying
+from loadtests.openrun import OpenRun
 from loadtests.pace import Pace
 from loadtests.session import Casting, Codes, Session, Unexpected
 from loadtests.voter import Answer, Patience, enter, send_and_hang_up
@@ -165,6 +170,7 @@ class Run:
 
 
 RUN: dict[str, Run] = {}
+OPEN: dict[str, OpenRun] = {}
 
 
 class FastDoor:
@@ -209,6 +215,8 @@ class Voter(FastHttpUser):
 
     def on_start(self) -> None:
         """Fetch the ballot as every device does, and check the desk's signature."""
+        if OPEN:
+            return
         run = RUN["now"]
         patience = Patience(sleep=gevent.sleep)
         door = FastDoor(self)
@@ -237,7 +245,10 @@ class Voter(FastHttpUser):
 
     @task
     def visit(self) -> None:
-        """The next voter of the plan."""
+        """The next voter of the plan; in the open loop, all that this user is ever given."""
+        if OPEN:
+            OPEN["now"].serve()
+            raise StopUser
         run = RUN["now"]
         visit = run.agenda.next(new_codes=run.new_codes())
         if visit is None:
@@ -275,17 +286,33 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--enough", default="", help="a file; once it is there nobody else begins")
     parser.add_argument("--out", default="run", help="the folder for receipts.jsonl and summary.json")
+    parser.add_argument("--ahead", default="", help="the folder of the votes sealed ahead: the open loop")
+    parser.add_argument("--pool", type=int, default=0, help="users who must be there before it begins")
+    parser.add_argument(
+        "--tethered", action="store_true", help="whoever started Locust says when, and it ends with them"
+    )
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def begin(environment: Environment, **_: Any) -> None:
-    """Draw the plan and watch for its end."""
+    """Draw the plan and watch for its end; or begin the open loop."""
+    if environment.parsed_options is not None and environment.parsed_options.ahead:
+        OPEN["now"] = OpenRun(environment)
+        OPEN["now"].begin()
+        return
     RUN["now"] = Run(environment)
     gevent.spawn(RUN["now"].watch)
+
+
+@events.spawning_complete.add_listener  # type: ignore[untyped-decorator]
+def all_there(user_count: int, **_: Any) -> None:  # noqa: ARG001  # Locust's name
+    """Every user is there."""
+    if OPEN:
+        OPEN["now"].all_users_are_there()
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def finish(environment: Environment, **_: Any) -> None:
     """Write the summary and set the exit code."""
-    run = RUN.get("now")
+    run = OPEN.get("now") or RUN.get("now")
     environment.process_exit_code = 0 if run is not None and run.close() else 1

@@ -1,0 +1,133 @@
+"""The open loop inside Locust: which generator this process is, when it begins, and that its end is the end.
+
+Locust distributes as it always does: a master and workers, started with `--processes` or on their own. Worker
+number i carries part i of what was sealed ahead; the processes share the folder `--out`.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadtests import ahead
+from loadtests.door import verifying
+from loadtests.openloop import START_FILE, TICK_S, OpenLoop
+
+START_AFTER_S = 3.0
+READY_SECONDS_MAX = 600.0
+DONE = "voters_done"
+PROGRESS_S = 2.0
+
+
+class OpenRun:
+    """What one Locust process does in an open-loop run: the master counts, everybody else sends."""
+
+    def __init__(self, environment: Environment) -> None:
+        options, runner = environment.parsed_options, environment.runner
+        if options is None or runner is None or environment.host is None:
+            raise ValueError("A run needs --host, --ahead and --out.")
+        self._environment = environment
+        self._out = Path(options.out)
+        self._out.mkdir(parents=True, exist_ok=True)
+        self._tethered = bool(options.tethered)
+        self._started_by = os.getppid()
+        self._generators: int = ahead.description(Path(options.ahead))["generators"]
+        self._done: set[str] = set()
+        self._whole = True
+        self._loop: OpenLoop | None = None
+        if isinstance(runner, MasterRunner):
+            runner.register_message(DONE, self._worker_is_done)
+        elif (number := runner.worker_index if isinstance(runner, WorkerRunner) else 0) < self._generators:
+            self._loop = OpenLoop(
+                Path(options.ahead),
+                self._out,
+                number,
+                url=environment.host.rstrip("/"),
+                tls=verifying(Path(options.ca) if options.ca else None),
+                reported=self._reported,
+            )
+        self._users = options.pool // self._generators
+
+    def begin(self) -> None:
+        """Start what this process does beside its users."""
+        gevent.spawn(self._play if self._loop is not None else self._watch)
+
+    def all_users_are_there(self) -> None:
+        """Without a conductor who says when, the run starts as soon as the last user is there."""
+        if not self._tethered and not isinstance(self._environment.runner, WorkerRunner):
+            start_us = time.time_ns() // 1000 + int(START_AFTER_S * 1e6)
+            draft = self._out / "start.draft"
+            draft.write_text(json.dumps({"start_us": start_us}), encoding="utf-8")
+            draft.replace(self._out / START_FILE)
+
+    def serve(self) -> None:
+        """A user's whole life."""
+        if self._loop is not None:
+            self._loop.serve()
+
+    def _goes_on(self) -> bool:
+        """Whether somebody still wants this: a crowd whose conductor is gone goes home."""
+        return not self._tethered or os.getppid() == self._started_by
+
+    def _play(self) -> None:
+        """Wait for the start, send everything, and end the run."""
+        loop = self._loop
+        if loop is None:
+            return
+        if loop.wait_for_start(users=self._users, seconds=READY_SECONDS_MAX, goes_on=self._goes_on):
+            loop.run(goes_on=self._goes_on)
+        told = loop.close()
+        self._whole = bool(told.get("finished")) and told["sent"] == told["rows"]
+        runner = self._environment.runner
+        if isinstance(runner, WorkerRunner):
+            runner.send_message(DONE, {"whole": self._whole})
+        else:
+            self._end()
+
+    def _watch(self) -> None:
+        """The master's part, and that of a worker too many: wait for the others, as long as it is wanted."""
+        while len(self._done) < self._generators and self._goes_on():
+            gevent.sleep(TICK_S)
+        if isinstance(self._environment.runner, MasterRunner):
+            self._whole = self._whole and len(self._done) >= self._generators
+            self._end()
+
+    def _worker_is_done(self, environment: Environment, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's names
+        """A worker has sent its last request and has the answer."""
+        self._done.add(str(msg.node_id))
+        self._whole = self._whole and bool(msg.data["whole"])
+
+    def _end(self) -> None:
+        """End with the last voter: the process, or only the run if there is a page to look at."""
+        runner = self._environment.runner
+        if runner is None:
+            return
+        if self._environment.web_ui is None:
+            runner.quit()
+        else:
+            runner.stop()
+
+    def close(self) -> bool:
+        """Write what is not written yet, if the run was broken off; whether everything was sent."""
+        if self._loop is not None and self._loop.close():
+            self._whole = False
+        if not self._whole:
+            sys.stderr.write("The run was broken off before every request was sent.\n")
+        return self._whole
+
+    def _reported(self, name: str, milliseconds: float, size: int, wrong: str | None) -> None:
+        """Tell Locust's own figures, and whoever listens."""
+        self._environment.events.request.fire(  # type: ignore[no-untyped-call]
+            request_type="POST",
+            name=name,
+            response_time=milliseconds,
+            response_length=size,
+            exception=wrong,
+            context={},
+        )
