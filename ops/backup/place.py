@@ -122,9 +122,13 @@ class Place:
             os.close(descriptor)
 
     @contextmanager
-    def alone(self, wait_s: float) -> Iterator[None]:
-        """Hold the place alone; drafts that are there then were left by somebody who is gone."""
+    def alone(self, wait_s: float, first: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Hold the place alone; drafts that are there then were left by somebody who is gone.
+
+        `first` is called when it is held, before the target is touched: that one may hang.
+        """
         with locks.exclusive(self.home.backup / f"{self.what}.lock", wait_s=wait_s):
+            first()
             self.remove_drafts(DRAFT)
             yield
 

@@ -21,10 +21,14 @@ from ops.backup.verify import prove_queue
 from runtime.addresses import ADMIN
 from runtime.clock import SystemClock
 from runtime.preparation import admin_client
+from runtime.valkey_server import ValkeyServer
 
 if TYPE_CHECKING:
+    from runtime.home import Home
     from runtime.servers import Servers
 
+SNAPSHOT: Final = "dump.rdb"
+"""As our own server calls it."""
 SNAPSHOT_WAIT_S: Final = 900.0
 BEGIN_WAIT_S: Final = 30.0
 """After a snapshot that failed the queue waits five seconds before a scheduled one."""
@@ -64,6 +68,15 @@ def back_up_queue(place: Place, servers: Servers, manner: Manner | None = None) 
     finally:
         if snapshot is not None:
             snapshot.unlink(missing_ok=True)
+
+
+def remove_left(home: Home) -> None:
+    """Remove the snapshot in clear that somebody left who was killed, or whom the target keeps waiting.
+
+    Without asking the queue or the target; the place is held alone.
+    """
+    with suppress(OSError):
+        (ValkeyServer(home).data / SNAPSHOT).unlink(missing_ok=True)
 
 
 def _admin(servers: Servers) -> redis.Redis:

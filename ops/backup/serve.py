@@ -20,13 +20,14 @@ from ops.backup.cluster import ClusterSource
 from ops.backup.gaps import is_cut_off
 from ops.backup.place import BackupFailed, Place
 from ops.backup.postgres import Manner, back_up
-from ops.backup.queue import back_up_queue
+from ops.backup.pulse import Pulse
+from ops.backup.queue import back_up_queue, remove_left
 from ops.backup.wal import WalArchive
 from runtime import locks, logs
 from runtime.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ops.backup.catalogue import Entry
     from ops.backup.keys import What
@@ -80,7 +81,10 @@ class Keeper:
         self._place = Place.of(found.home, what, settings.required_target())
         self._source = None if what == "queue" else ClusterSource(found, what)
         self._wal = None if self._source is None else WalArchive(self._place, self._source)
+        self._pulse = Pulse(what)
         self._failures = 0
+        self._early_at = 0.0
+        """From when another base may be made before its time, because WAL is missing."""
 
     def run(self) -> None:
         """Back up until told to stop; a ClickException if another process does so already."""
@@ -110,6 +114,7 @@ class Keeper:
                 ended = [thread.name for thread in threads if not thread.is_alive()]
                 if ended:
                     raise RuntimeError(f"the thread {ended[0]} has ended")  # the next start begins both again
+                self._pulse.watch()
         finally:
             self._stop.set()
             until = time.monotonic() + END_WAIT_S
@@ -117,10 +122,14 @@ class Keeper:
                 thread.join(max(0.0, until - time.monotonic()))
             if any(thread.is_alive() for thread in threads):
                 log.warning("backup_abandoned", what=self._place.what)
+                if self._place.what == "queue" and not self._pulse.resting:
+                    remove_left(self._servers.home)
 
     def _follow_schedule(self) -> None:
+        self._pulse.beat()
         if self._place.on_the_same_disk:
             log.warning("backup_on_the_same_disk", what=self._place.what)
+        self._pulse.rest()
         clock = SystemClock()
         look_at = again_at = clock.monotonic()
         key_id = self._key_id()
@@ -129,8 +138,8 @@ class Keeper:
             if key_id != known:
                 log.warning("backup_key_changed", what=self._place.what, key_id=key_id or "none")
                 look_at = again_at = now
-            if now >= again_at and (self._is_told_to_look() or now >= look_at):
-                wanted = self._wanted(key_id)
+            if now >= again_at and (self._is_told_to_look(now) or now >= look_at):
+                wanted = self._wanted(key_id, now)
                 look_at = clock.monotonic() + self._rest_s(clock.now_us())
                 if wanted is not None and not self._attempt(wanted):
                     longest = max(AGAIN_S, float(self._settings.every_s))
@@ -145,16 +154,28 @@ class Keeper:
         except click.ClickException:
             return None
 
-    def _is_told_to_look(self) -> bool:
-        return self._wal is not None and (self._wal.needs_base.is_set() or self._wal.looks.is_set())
+    def _is_told_to_look(self, now: float) -> bool:
+        if self._wal is None:
+            return False
+        return self._wal.looks.is_set() or (self._wal.needs_base.is_set() and now >= self._early_at)
 
-    def _wanted(self, key_id: str | None) -> Due | None:
+    def _wanted(self, key_id: str | None, now: float) -> Due | None:
+        """What is due; where only missing WAL makes it so, at most once in the time between two bases.
+
+        Otherwise WAL that is lost again and again would have one base made after the other.
+        """
         if self._wal is not None:
             self._wal.looks.clear()
-        entries = self._place.catalogue.own()
-        wanted = due(self._place.what, entries, self._settings, SystemClock().now_us(), key_id=key_id)
+        entries, now_us = self._place.catalogue.own(), SystemClock().now_us()
+        wanted = due(self._place.what, entries, self._settings, now_us, key_id=key_id)
         if wanted is None and self._wal is not None and self._wal.needs_base.is_set():
-            return "incremental"
+            wanted = "incremental"
+        usable = [entry for entry in entries if entry.usable and entry.key_id == key_id]
+        bases = [entry for entry in usable if entry.kind in BASE_KINDS]
+        if wanted == "incremental" and _recent(bases, now_us, self._settings.every_s):
+            if now < self._early_at:
+                return None
+            self._early_at = now + self._settings.every_s
         return wanted
 
     def _rest_s(self, now_us: int) -> float:
@@ -165,32 +186,56 @@ class Keeper:
 
     def _attempt(self, wanted: Due) -> bool:
         unprotected = not any(entry.usable for entry in self._place.catalogue.own())
-        manner = Manner(at_once=unprotected, stopped=self._stop.is_set)
+        manner = Manner(at_once=unprotected, stopped=self._is_stopped)
         if self._wal is not None:
             self._wal.needs_base.clear()
         try:
             made = make(self._place, self._servers, full=wanted == "full", manner=manner, wait_s=LOCK_WAIT_S)
-            retention_of(self._place, self._servers, self._settings)
         except (click.ClickException, OSError) as error:
             if self._stop.is_set():
                 return False
             if self._wal is not None and wanted != "full":
                 self._wal.needs_base.set()
+                self._early_at = 0.0
             self._failures += 1
             say = log.alarm if self._failures >= FAILURES_ALARM else log.error
             say("backup_failed", what=self._place.what, kind=wanted, times=self._failures, error=error)
             return False
+        finally:
+            self._pulse.rest()
         self._failures = 0
         log.info("backup_made", what=self._place.what, id=made.id, bytes=made.bytes, sha256=made.sha256)
+        self._delete_outdated()
         return True
+
+    def _delete_outdated(self) -> None:
+        """What cannot be deleted now is by the next: the backup was made all the same."""
+        try:
+            retention_of(self._place, self._servers, self._settings, first=self._pulse.beat)
+        except (click.ClickException, OSError) as error:
+            if not self._stop.is_set():
+                log.warning("retention_failed", what=self._place.what, error=error)
+        finally:
+            self._pulse.rest()
+
+    def _is_stopped(self) -> bool:
+        """Asked by whoever makes a backup, every now and then: so it gets on."""
+        self._pulse.beat()
+        return self._stop.is_set()
 
 
 def make(place: Place, found: Servers, *, full: bool, manner: Manner, wait_s: float) -> Entry:
     """Make one backup, holding the place alone, and write what became of it as an event of its cluster."""
     what = place.what
     audit = _audit(place, found)
+
+    def first() -> None:
+        manner.stopped()
+        if what == "queue" and found.embedded:
+            remove_left(found.home)  # however long the target takes now
+
     try:
-        with place.alone(wait_s):
+        with place.alone(wait_s, first):
             place = place.with_current_key()
             if what == "queue":
                 made = back_up_queue(place, found, manner)
@@ -211,9 +256,11 @@ def _audit(place: Place, found: Servers) -> ClusterSource:
     return ClusterSource(found, "voterdb" if place.what == "queue" else place.what)
 
 
-def retention_of(place: Place, found: Servers, settings: BackupSettings) -> tuple[Entry, ...]:
+def retention_of(
+    place: Place, found: Servers, settings: BackupSettings, *, first: Callable[[], object] = lambda: None
+) -> tuple[Entry, ...]:
     """Delete what is outdated, holding the place alone; what went is an event of its cluster."""
-    with place.alone(LOCK_WAIT_S):
+    with place.alone(LOCK_WAIT_S, first):
         deleted = retention.enforce(place, SystemClock().now_us(), settings.keep_us)
     if deleted:
         bases = [entry.id for entry in deleted if entry.kind != "wal"][:IDS_TOLD]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ops.backoff import Backoff
+from ops.backoff import HEALTHY_SECONDS, Backoff
 from ops.backup.cluster import SLOT
 from ops.backup.place import BackupFailed
 from ops.backup.postgres import end
@@ -39,6 +39,8 @@ POLL_S: Final = 0.5
 END_WAIT_S: Final = 10.0
 """How long the sealing of what was received last may keep us from ending."""
 SAID_BYTES_MAX: Final = 4096
+ALARM_S: Final = 120.0
+"""How long nothing may be received before that is an alarm."""
 log = logs.get("backup")
 
 
@@ -59,6 +61,7 @@ class WalArchive:
         self.receiving: Final = threading.Event()
         self._words = place.home.logs / f"pg_receivewal-{place.what}.out"
         self._backoff = Backoff()
+        self._failing_since: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Receive and seal until told to stop; what fails is said and tried again."""
@@ -78,7 +81,7 @@ class WalArchive:
                     self._prepare()
                     self._receive(stop)
                 except (click.ClickException, OSError) as error:
-                    self._sealing.say("wal_not_received", error)
+                    self._say_not_received(started, error)
                 if not all(thread.is_alive() for thread in beside):
                     raise RuntimeError("the sealing of WAL has ended")
                 self._sealing.watch()
@@ -98,11 +101,20 @@ class WalArchive:
 
     def _prepare(self) -> None:
         self.spool.mkdir(mode=0o700, exist_ok=True)
-        if self._source.keep_slot(self._begin_anew):
+        if self._source.keep_slot(self._make_way):
+            # Only now that there is a slot: one that cannot be made must not ask for a base at each attempt.
+            # Whoever is killed in between leaves a gap in the list, which is seen there.
+            self.needs_base.set()
             log.warning("wal_begins_anew", what=self._what)
 
-    def _begin_anew(self) -> None:
-        self.needs_base.set()
+    def _say_not_received(self, started: float, error: Exception) -> None:
+        now = time.monotonic()
+        if self._failing_since is None or now - started >= HEALTHY_SECONDS:
+            self._failing_since = now
+        alarm = now - self._failing_since >= ALARM_S
+        self._sealing.say("wal_not_received", error, alarm=alarm)
+
+    def _make_way(self) -> None:
         try:
             self._sealing.set_aside()
         except OSError as error:

@@ -130,10 +130,10 @@ class WalSealing:
                 for path in old.glob(f"*{PARTIAL}"):
                     path.unlink()
 
-    def say(self, action: str, error: Exception) -> None:
+    def say(self, action: str, error: Exception, *, alarm: bool = False) -> None:
         """Log a failure, the same one at most once a minute."""
-        if self._is_time_to_say(action):
-            log.error(action, what=self._place.what, error=error)
+        if self._is_time_to_say(f"{action} {alarm}"):
+            (log.alarm if alarm else log.error)(action, what=self._place.what, error=error)
 
     def _is_time_to_say(self, what: str) -> bool:
         now = time.monotonic()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.backup import queue, serve, wal, wal_sealing
+from ops.backup import pulse, queue, serve, wal, wal_sealing
 from ops.backup.place import BackupFailed
 from ops.backup.postgres import Manner, publish
 from ops.backup.serve import Keeper
@@ -72,10 +72,10 @@ def test_the_spool_stays_bounded_while_sealing_hangs(
             ground.wait_for(partial(sealed, ground, f"while it hung {number}"))
 
 
-def test_backups_end_when_told_to_while_one_hangs(
+def test_a_copy_that_the_target_does_not_take_is_said_and_ends_when_told_to(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever is told to end waits a bounded time for a backup that the target does not take."""
+    """An alarm while it hangs; told to end, it is given up, with the snapshot, which is in clear."""
     hangs, answers = threading.Event(), threading.Event()
 
     def hang(*_: object, **__: object) -> None:
@@ -83,7 +83,10 @@ def test_backups_end_when_told_to_while_one_hangs(
         answers.wait()
         raise BackupFailed("It was stopped.")
 
-    monkeypatch.setattr(serve, "make", hang)
+    folder = ground.stack.home.data / "valkey"
+    (folder / queue.SNAPSHOT).write_bytes(b"left by somebody who was killed")
+    monkeypatch.setattr(queue, "publish", hang)
+    monkeypatch.setattr(pulse, "STUCK_S", 0.1)
     monkeypatch.setattr(serve, "END_WAIT_S", 0.1)
     assert ground.env
     stop = threading.Event()
@@ -92,14 +95,27 @@ def test_backups_end_when_told_to_while_one_hangs(
     thread.start()
     try:
         assert hangs.wait(30)
+        assert (folder / queue.SNAPSHOT).read_bytes().startswith((b"REDIS", b"VALKEY"))
+        ground.wait_for(lambda: "backup_stuck" in capfd.readouterr().err)
         stop.set()
         thread.join(5)
         assert not thread.is_alive()
+        assert list(folder.glob("*.rdb")) == []
     finally:
         stop.set()
         answers.set()
         thread.join(30)
     assert "backup_abandoned" in capfd.readouterr().err
+
+
+def test_a_snapshot_that_was_left_goes_though_the_target_is_away(ground: Ground) -> None:
+    """It is in clear, on the disk that takes votes."""
+    left = ground.stack.home.data / "valkey" / queue.SNAPSHOT
+    left.write_bytes(b"left by somebody who was killed")
+    ground.target.rename(ground.target.with_name("away"))
+    with pytest.raises(BackupFailed, match="is not there"):
+        ground.back_up("queue")
+    assert not left.exists()
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
-from ops.backup import keys, wal
+from ops.backup import keys, wal, wal_sealing
 from ops.backup.cluster import SLOT, ClusterSource
 from ops.backup.place import BackupFailed
 from ops.backup.verify import inflated
@@ -34,6 +35,8 @@ __all__ = ["ground"]
 DROP = """
 SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND NOT active
 """
+TAKE = "SELECT pg_create_physical_replication_slot($1)"
+SLOTS_MAX = 100
 SWITCH = "SELECT pg_switch_wal()"
 WRITE = "SELECT pg_logical_emit_message(true, 'test', $1)"
 STREAMS = "SELECT pid FROM pg_stat_replication WHERE application_name = 'pg_receivewal'"
@@ -162,6 +165,7 @@ def test_wal_waits_in_a_bounded_spool_while_the_target_is_away(
         for number in range(2):
             finish_a_segment(ground, f"while it was away {number}")
         ground.wait_for(lambda: not archive.receiving.is_set())
+        ground.wait_for(lambda: run_sql(ground, "userdb", STREAMS) == [])
         there = sum(path.stat().st_size for path in archive.spool.iterdir())
         for number in range(2, 4):
             finish_a_segment(ground, f"while it was away {number}")
@@ -186,6 +190,37 @@ def test_wal_that_the_server_kept_no_longer_asks_for_a_new_base(ground: Ground) 
         assert archive.needs_base.is_set()
         finish_a_segment(ground, "two")
         ground.wait_for(lambda: sealed(ground, "two"))
+
+
+def test_a_slot_that_cannot_be_made_asks_for_no_base(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Others have all there are: it is tried again, with an alarm; once there is one a base is due."""
+    monkeypatch.setattr(wal, "ALARM_S", 0.1)
+    monkeypatch.setattr(wal_sealing, "SAY_AGAIN_S", 0.0)
+    taken: list[str] = []
+    with suppress(asyncpg.ConfigurationLimitExceededError):
+        for number in range(SLOTS_MAX):
+            run_sql(ground, "userdb", TAKE, f"taken_{number}")
+            taken.append(f"taken_{number}")
+    archive = wal.WalArchive(ground.place("userdb"), ClusterSource(ground.servers, "userdb"))
+    stop = threading.Event()
+    thread = threading.Thread(target=archive.run, args=(stop,))
+    thread.start()
+    try:
+        said = ""
+        while said.count("wal_not_received") < 3 or '"level":"alarm"' not in said:
+            said += ground.wait_for(lambda: capfd.readouterr().err)
+        assert not archive.needs_base.is_set()
+        for name in taken:
+            run_sql(ground, "userdb", DROP, name)
+        assert archive.receiving.wait(30)
+        assert archive.needs_base.is_set()
+    finally:
+        for name in taken:
+            run_sql(ground, "userdb", DROP, name)
+        stop.set()
+        thread.join(30)
 
 
 def test_serving_keeps_a_cluster_backed_up(ground: Ground) -> None:
