@@ -8,12 +8,10 @@ from loadtests.report.drawing import (
     BAND,
     BAND_EDGE,
     CURVES,
-    DASHES,
     INK,
     LIMIT,
     QUIET,
     WIDE,
-    WIDTH,
     Backdrop,
     Line,
     Panel,
@@ -29,6 +27,7 @@ TICK_SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 
 BANDS_MAX: Final = 300
 LETTER_WIDTHS: Final = 1.6
 STRIP: Final = 8
+SOFT: Final = 0.4
 LOG_TICKS_MAX: Final = 5
 
 
@@ -90,6 +89,17 @@ def behind(axes: "list[Axes]", back: Backdrop, room: Room, *, height: float) -> 
     if back.close_s is not None and 0 <= back.close_s <= back.seconds:
         for axis in axes:
             axis.axvline(back.close_s, color=INK, linewidth=1.2, zorder=3)
+        left = back.close_s > back.seconds / 2
+        top.annotate(
+            "close",
+            (back.close_s, 1),
+            xytext=(0, 0.35 * room.letters),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            fontsize=room.letters - 1,
+            annotation_clip=False,
+        )
     _strip(top, back, room, height)
 
 
@@ -160,12 +170,13 @@ def _line(axis: "Axes", line: Line, at: int, back: Backdrop, room: Room) -> None
         and (step + 1 == len(values) or values[step + 1] is None)
     ]
     colour = CURVES[at % len(CURVES)]
-    thick = line.thick or WIDTH
-    dashes: dict[str, Any] = {"dashes": DASHES[at % len(DASHES)]} if DASHES[at % len(DASHES)] else {}
+    dashes: dict[str, Any] = {"dashes": line.dashes(at)} if line.dashes(at) else {}
     if line.filled:
         axis.fill_between(across, up, color=colour, alpha=0.22, linewidth=0)
     marked: dict[str, Any] = {"marker": ".", "markevery": alone, "markersize": 6} if alone else {}
-    axis.plot(across, up, color=colour, linewidth=thick, **dashes, **marked)
+    axis.plot(
+        across, up, color=colour, linewidth=line.thick, alpha=SOFT if line.soft else 1, **dashes, **marked
+    )
 
 
 def _linear(axis: "Axes", panel: Panel, highest: float) -> None:

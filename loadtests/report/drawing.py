@@ -63,13 +63,22 @@ ROOMS: Final = (WIDE, NARROW)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve: its name, its values by step, and how several steps are told as one."""
+    """One curve: its name, its values by step, and how several steps are told as one.
+
+    A soft one is wide and pale, so that what lies on it is seen.
+    """
 
     name: str
     values: Values
     reduce: Reduce = max
     filled: bool = False
-    thick: float | None = None
+    thick: float = WIDTH
+    soft: bool = False
+    style: int | None = None
+
+    def dashes(self, at: int) -> tuple[float, ...]:
+        """Its dashes, as the curve at this place unless it has its own."""
+        return DASHES[(at if self.style is None else self.style) % len(DASHES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +142,7 @@ def figure(room: Room, heights: Iterable[float], *, above: float, below: float) 
 
     tall = list(heights)
     whole = sum(tall) + above + below
-    left, right = (58, 14) if room is WIDE else (44, 8)
+    left, right = (58, 14) if room is WIDE else (48, 8)
     with mpl.rc_context(_style(room)):  # type: ignore[arg-type]  # its keys are literals to mypy
         drawn = Figure(figsize=(room.width / POINTS_AN_INCH, whole / POINTS_AN_INCH))
         axes: list[Axes] = []

@@ -111,6 +111,7 @@ def view(told: Mapping[str, Any]) -> dict[str, Any]:
         "heading": words.heading(told),
         "began": saying.moment(told["run"].get("started_at")),
         "lead": words.lead(told),
+        "broken": words.broken(told),
         "facts": words.facts(told),
         "scaled": words.scaled(told),
         "judgements": described,

@@ -28,11 +28,10 @@ MEANINGS: Final = {
 def arrivals(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
     """Votes due, sent and accepted."""
     rates = told["curves"].get("rates", {})
-    names = {"planned": "due by the plan", "sent": "sent", "accepted": "accepted"}
-    thick = {"planned": 5.0, "sent": 2.6, "accepted": 1.2}
-    lines = tuple(
-        Line(words, rates.get(name, []), mean, filled=name == "planned", thick=thick[name])
-        for name, words in names.items()
+    lines = (
+        Line("due by the plan", rates.get("planned", []), mean, thick=6, soft=True),
+        Line("sent", rates.get("sent", []), mean, thick=2.2),
+        Line("accepted", rates.get("accepted", []), mean, thick=1, style=0),
     )
     busiest = told["measures"].get("busiest_second", {})
     label = (

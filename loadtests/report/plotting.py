@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from loadtests.report import curves, lanes, saying
 from loadtests.report.axis import Values, clock, coarser
-from loadtests.report.drawing import CURVES, DASHES, ROOMS, WIDTH, Backdrop, Band, Lane, Panel
+from loadtests.report.drawing import CURVES, ROOMS, Backdrop, Band, Lane, Panel
 from loadtests.report.happenings import BANDS
 
 ROWS_MAX: Final = 30
@@ -19,6 +19,7 @@ class Key:
     name: str
     dashes: str
     thick: float
+    soft: bool
     colour: int
     most: str
 
@@ -88,8 +89,9 @@ def _legend(panel: Panel) -> tuple[str, tuple[Key, ...], str]:
     keys = tuple(
         Key(
             line.name,
-            " ".join(f"{part:g}" for part in DASHES[at % len(DASHES)]),
-            line.thick or WIDTH,
+            " ".join(f"{part:g}" for part in line.dashes(at)),
+            line.thick,
+            line.soft,
             at % len(CURVES) + 1,
             panel.told(max((value for value in line.values if value is not None), default=0.0)),
         )

@@ -36,7 +36,7 @@ def seconds(value: Any) -> str:
         return NOTHING
     if value == 0:
         return "0"
-    if value < 1:
+    if value < 0.1:  # noqa: PLR2004  # from there on in seconds
         return milliseconds(value * 1000)
     if value < 2 * MINUTE:
         return f"{value:.3g} s"

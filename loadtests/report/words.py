@@ -29,16 +29,23 @@ def lead(told: Mapping[str, Any]) -> list[str]:
     """The verdict in sentences."""
     verdict = told["verdict"]["verdict"]
     judgements = told["verdict"]["judgements"]
-    broken = [row for row in judgements if row["ok"] is False]
     said = [MEAN[verdict]]
     if verdict == "pass":
         said.append(
             f"{saying.plural(len(judgements), 'thing was', 'things were')} looked at, one by one, below."
         )
-    elif broken:
-        many = f"{len(broken)} of {len(judgements)} did not hold: "
-        said.append(many + "; ".join(f"{row['what']} ({row['found']})" for row in broken) + ".")
+    elif broken(told):
+        said.append(f"Of {len(judgements)} things that were looked at, {len(broken(told))} did not hold:")
     return said
+
+
+def broken(told: Mapping[str, Any]) -> list[str]:
+    """What did not hold, and what was found instead; nothing for a pass."""
+    rows = [row for row in told["verdict"]["judgements"] if row["ok"] is False]
+    return [
+        f"\N{LEFT DOUBLE QUOTATION MARK}{row['what']}\N{RIGHT DOUBLE QUOTATION MARK}: found {row['found']}"
+        for row in rows
+    ]
 
 
 def scaled(told: Mapping[str, Any]) -> bool:
@@ -72,9 +79,9 @@ def _counted(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         wrong = sum(1 for row in rows if row.get("difference"))
         which = "the published figures, scaled to this run" if scaled(told) else "the published figures"
         said.append(
-            f"Yes: the count is {which} in all {len(rows)} lines, to the last vote."
+            f"Yes: the count equals {which} in all {len(rows)} lines, to the last vote."
             if not wrong
-            else f"No: the count is not {which} in {wrong} of {len(rows)} lines."
+            else f"No: the count differs from {which} in {wrong} of {len(rows)} lines."
         )
     if differences is not None:
         said.append(
