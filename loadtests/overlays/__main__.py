@@ -12,21 +12,23 @@ from typing import Any
 from loadtests.overlays import botnet, cap, fault, guessing, handshakes, reissue, reloaders, replay
 from loadtests.overlays.work import Work, read_context, serve
 
-RUNS: dict[str, Callable[[Work], Awaitable[dict[str, Any]]]] = {
-    "botnet": botnet.run,
-    "cap": cap.run,
-    "fault": fault.run,
-    "guessing": guessing.run,
-    "handshakes": handshakes.run,
-    "reissue": reissue.run,
-    "reloaders": reloaders.run,
-    "replay": replay.run,
+Run = Callable[[Work], Awaitable[dict[str, Any]]]
+RUNS: dict[str, tuple[Run, frozenset[str]]] = {
+    "botnet": (botnet.run, botnet.KNOBS),
+    "cap": (cap.run, cap.KNOBS),
+    "fault": (fault.run, fault.KNOBS),
+    "guessing": (guessing.run, guessing.KNOBS),
+    "handshakes": (handshakes.run, handshakes.KNOBS),
+    "reissue": (reissue.run, reissue.KNOBS),
+    "reloaders": (reloaders.run, reloaders.KNOBS),
+    "replay": (replay.run, replay.KNOBS),
 }
 
 
 async def main(name: str) -> None:
     """Run the overlay `name` to its end."""
-    await serve(Work(name, read_context()), RUNS[name])
+    run, knobs = RUNS[name]
+    await serve(Work(name, read_context(), knobs=knobs), run)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ the vote.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from ballot.suite import SEAL_OVERHEAD_BYTES
 from loadtests.overlays import addresses
@@ -16,6 +16,7 @@ from loadtests.overlays.wire import Target, once
 from loadtests.overlays.work import Work
 
 WHAT = "a botnet of 10,000 loopback addresses: half on the landing page, half casting votes without a code"
+KNOBS: Final = frozenset({"addresses", "rate", "burst_rate", "burst_seconds"})
 RATE, BURST_RATE, BURST_SECONDS = 28.0, 300.0, 60.0
 AT_ONCE_MAX = 1_000
 PAGE, CAST = "page", "cast"

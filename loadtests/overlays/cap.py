@@ -18,6 +18,7 @@ from loadtests.overlays.wire import CONNECT_SECONDS_MAX, Target
 from loadtests.overlays.work import Impossible, Work, now_us, python_module
 
 WHAT = "inbound bandwidth cut to a tenth (tc tbf in a network namespace of the run's own)"
+KNOBS: Final = frozenset({"how", "line_bits", "share"})
 LINE_BITS, SHARE = 10e6, 0.1
 READY_SECONDS_MAX = 20.0
 END_SECONDS_MAX = 5.0

@@ -25,6 +25,7 @@ from loadtests.overlays.work import Impossible, Work, now_us
 from loadtests.stage import STOP_SECONDS_MAX, ballot_command, end
 
 WHAT = "kill -9 of an edge process, a worker and the voter database, and a clock that jumps by 2 s"
+KNOBS: Final = frozenset({"kinds", "rounds", "step_seconds"})
 KILLS: Final = {
     "kill-edge": EDGE_CHILD,
     "kill-worker": WORKER,
@@ -39,7 +40,8 @@ BACK_WITHIN_S = 30.0
 LOOK_SECONDS = 0.02
 STEP_SECONDS = 2.0
 STEP_LASTS_SECONDS = 5.0
-RUNS_PATTERN = r"postgres\b.*(checkpointer|walwriter|background writer)"
+RUNS_PATTERN = r"postgres\b.*walwriter"
+"""A cluster starts it once it has recovered; others of its helpers run before that."""
 
 
 @dataclass(slots=True)
@@ -50,6 +52,8 @@ class Hit:
     from_us: int
     to_us: int
     done: bool
+    expects_down: bool = False
+    """Whether no vote can be accepted meanwhile."""
 
 
 class Breaker:
@@ -68,7 +72,8 @@ class Breaker:
         from_us = now_us()
         hands.send(before[-1:], signal.SIGKILL)
         done = await until(lambda: self._back(part, before))
-        return Hit(name, from_us, now_us(), done)
+        alone = part == VALKEY or (part == EDGE_CHILD and len(before) == 1)
+        return Hit(name, from_us, now_us(), done, expects_down=alone)
 
     def _victims(self, part: str) -> list[int]:
         """What is killed of a part: the last; an edge of one process has no children that could be."""
@@ -83,7 +88,7 @@ class Breaker:
             return False
         if part == EDGE_CHILD:
             return servers.listens(self._port)
-        if part == VOTERDB:  # its own helpers run only once it has recovered
+        if part == VOTERDB:
             return any(hands.below(pid, RUNS_PATTERN) for pid in now)
         return True
 
@@ -134,12 +139,13 @@ async def until(holds: Callable[[], bool]) -> bool:
     return True
 
 
-def planned(knobs: Mapping[str, Any], seconds: float) -> list[tuple[float, str]]:
+def planned(knobs: Mapping[str, Any], seconds: float, *, rounds: int) -> list[tuple[float, str]]:
     """What comes when: the kinds named, as often as said, evenly over the time."""
-    kinds = [*knobs.get("kinds", USUAL)]
+    asked = knobs.get("kinds")
+    kinds = [kind.strip() for kind in str(asked).split(",")] if asked else [*USUAL]
     if unknown := [kind for kind in kinds if kind not in {*KILLS, STEP}]:
         raise Impossible(f"There is no fault '{unknown[0]}'; there are {', '.join([*KILLS, STEP])}.")
-    order = (kinds * int(knobs.get("rounds", 1)))[:FAULTS_MAX]
+    order = (kinds * rounds)[:FAULTS_MAX]
     return [((number + 0.5) * seconds / len(order), kind) for number, kind in enumerate(order)]
 
 
@@ -149,7 +155,7 @@ async def run(work: Work) -> dict[str, Any]:
     if context.up_pid is None:
         raise Impossible("Nobody said which `ballot up` is the run's own.")
     breaker = Breaker(context.up_pid, Target.of(context).port)
-    faults = planned(context.knobs, context.seconds)
+    faults = planned(context.knobs, context.seconds, rounds=max(1, int(work.knob("rounds", 1))))
     stepped, skipped = None, 0
     if any(kind == STEP for _, kind in faults):
         if steppable():
@@ -188,7 +194,7 @@ async def _all(
             hit = await breaker.kill(kind)
         hits.append(hit)
         work.note(kind, "over" if hit.done else "not over", (hit.to_us - hit.from_us) / 1000)
-        work.mark("fault", hit.name, hit.from_us, hit.to_us)
+        work.mark("fault", hit.name, hit.from_us, hit.to_us, expects_down=hit.expects_down)
     return hits
 
 

@@ -5,7 +5,7 @@ There must be no hit, and that voter must be able to vote from home all the whil
 
 import asyncio
 import os
-from typing import Any
+from typing import Any, Final
 
 from ballot.alphabet import SYMBOLS
 from ballot.code import CODE_SYMBOLS, Code, check_symbol
@@ -18,6 +18,7 @@ from loadtests.overlays.work import Impossible, Work
 from loadtests.voter import CREATED, OK, TRANSIENT, Booth, access_body, seal
 
 WHAT = "codes guessed at random, and one voter's code hammered by somebody who knows how it begins"
+KNOBS: Final = frozenset({"addresses", "rate", "hammer_rate", "victim_votes"})
 RATE, HAMMER_RATE = 50.0, 10.0
 KNOWN_SYMBOLS = 8
 """Of 20; the rest is 55 bits and a check symbol."""

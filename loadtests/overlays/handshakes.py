@@ -5,22 +5,23 @@ asks for the ballot: what counts is whether somebody new still gets in.
 """
 
 import asyncio
-import resource
+import json
 import ssl
 import time
 from contextlib import suppress
 from typing import Any, Final
 
 from loadtests.overlays import addresses
-from loadtests.overlays.judging import at_most, got, only
+from loadtests.overlays.judging import at_most, did, got, only
 from loadtests.overlays.spread import Spread
 from loadtests.overlays.terms import Judgement, Told
 from loadtests.overlays.wire import ANSWER_SECONDS_MAX, CONNECT_SECONDS_MAX, Line, Target, once
-from loadtests.overlays.work import Impossible, Work
+from loadtests.overlays.work import Impossible, Work, handles_raised, python_module
 
 WHAT = (
     "1,390 new TLS connections a second that stop after their first words or one request, and 500 slow bodies"
 )
+KNOBS: Final = frozenset({"addresses", "hold_seconds", "rate", "slow_bodies"})
 RATE, SLOW_BODIES = 1_390.0, 500
 HOLD_SECONDS = 3.0
 BODY_BYTES = 2_000
@@ -49,8 +50,8 @@ class Flood:
         self._slow_head = target.request(
             "POST", f"/api/v1/ballots/{work.context.ballot}/votes", b" " * BODY_BYTES
         )[:-BODY_BYTES]
+        self._visit = (target.url, f"/api/v1/ballots/{work.context.ballot}")
         self.honest = Spread()
-        self.honest_asked = 0
         self.slow_lived_s_max = 0.0
 
     async def one(self, number: int) -> None:
@@ -107,8 +108,8 @@ class Flood:
         try:
             while not answer.done() and not self._work.over.is_set():
                 await asyncio.wait([answer], timeout=BODY_STEP_SECONDS)
-                with suppress(OSError, RuntimeError):
-                    line.writer.write(b" ")
+                with suppress(OSError):
+                    line.send(b" ")
             # One that we end ourselves, when it is over, tells nothing of how long the server lets it live.
             self.slow_lived_s_max = max(self.slow_lived_s_max, time.monotonic() - began)
             return (await answer).came if answer.done() else "left"
@@ -117,15 +118,25 @@ class Flood:
             line.close()
 
     async def visit(self) -> None:
-        """The honest visitor, from an address of the voters' own."""
-        while not self._work.over.is_set():
-            began = time.monotonic()
-            reply = await once(self._target, self._page)
-            self.honest_asked += 1
-            self._work.note(HONEST, f"{HONEST} {reply.came}")
-            if reply.status == HTTP_OK:
-                self.honest.add(reply.ms)
-            await self._work.rest(1 - (time.monotonic() - began))
+        """The honest visitor, in a process of its own."""
+        ca = self._work.context.ca
+        process = await asyncio.create_subprocess_exec(
+            *python_module("loadtests.overlays.visitor"),
+            *self._visit,
+            *([] if ca is None else [str(ca)]),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the visitor is started with pipes")
+        ending = asyncio.ensure_future(self._work.over.wait())
+        ending.add_done_callback(lambda _, stdin=process.stdin: stdin.close())  # type: ignore[misc]
+        while line := await process.stdout.readline():
+            told = json.loads(line)
+            self._work.note(HONEST, f"{HONEST} {told['status'] or 'none'}")
+            if told["status"] == HTTP_OK:
+                self.honest.add(told["ms"])
+        await process.wait()
 
 
 def client_hello(tls: ssl.SSLContext, host: str) -> bytes:
@@ -135,14 +146,6 @@ def client_hello(tls: ssl.SSLContext, host: str) -> bytes:
     with suppress(ssl.SSLWantReadError):
         session.do_handshake()
     return going.read()
-
-
-def handles_raised() -> int:
-    """How many files and connections this process may have open, once it may have as many as it can get."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 async def run(work: Work) -> dict[str, Any]:
@@ -165,14 +168,13 @@ async def run(work: Work) -> dict[str, Any]:
     return {
         "asked_for_a_second": rate,
         "honest": flood.honest.told(),
-        "honest_asked": flood.honest_asked,
         "slow_lived_s_max": round(flood.slow_lived_s_max, 1),
     }
 
 
 def judge(told: Told) -> list[Judgement]:
     """Somebody new still gets in, and no slow body lives much longer than it may."""
-    asked, answered = int(told["honest_asked"]), got(told, f"{HONEST} {HTTP_OK}")
+    asked, answered = did(told, HONEST), got(told, f"{HONEST} {HTTP_OK}")
     share = answered / asked if asked else 0.0
     return [
         Judgement(

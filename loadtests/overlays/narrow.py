@@ -20,8 +20,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
+from loadtests.overlays.work import handles_raised
+
 CHUNK: Final = 16_384
 CONNECTIONS_MAX: Final = 4_000
+HANDLES_A_PAIR: Final = 5
 BUFFER_BYTES: Final = 65_536
 MTU: Final = 1_500
 BURST_BYTES: Final = 16_384
@@ -111,6 +114,7 @@ class Narrow:
         self._device = device
         self._bucket = Bucket()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._most = min(CONNECTIONS_MAX, handles_raised() // HANDLES_A_PAIR)
         self.bytes_in = self.bytes_out = self.connections = self.refused = 0
 
     def set(self, bits_a_second: float) -> None:
@@ -119,7 +123,7 @@ class Narrow:
 
     def carry(self, voter: socket.socket, edge: socket.socket) -> None:
         """Begin to carry one pair; one too many is closed."""
-        if len(self._tasks) >= CONNECTIONS_MAX:
+        if len(self._tasks) >= self._most:
             self.refused += 1
             voter.close()
             edge.close()

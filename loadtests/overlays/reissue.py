@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ballot.code import Code
 from loadtests.desk import dispatched_codes
@@ -24,6 +24,7 @@ from loadtests.stage import SETTINGS, ballot_command
 from loadtests.voter import TRANSIENT, Booth, access_body
 
 WHAT = "thousands ask for a new code while the letters leave at 20 a second"
+KNOBS: Final = frozenset({"desk_seconds", "rate", "sink_rate"})
 SINK_RATE = 20.0
 DESK_SECONDS = 5.0
 BATCH_MAX = 2_000

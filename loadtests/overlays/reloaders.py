@@ -5,7 +5,7 @@ how many pages arrive, not how many are asked for.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from loadtests.overlays import addresses
 from loadtests.overlays.judging import did, got, only
@@ -14,6 +14,7 @@ from loadtests.overlays.wire import Line, Reply, Target
 from loadtests.overlays.work import Work
 
 WHAT = "people who wait reload the page every 5 s, up to ten times as many as at first"
+KNOBS: Final = frozenset({"every_seconds", "grows", "people"})
 PEOPLE, EVERY_SECONDS, GROWS = 1_000, 5.0, 10.0
 AT_ONCE_MAX = 4_000
 HTTP_OK = 200

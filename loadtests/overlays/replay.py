@@ -26,10 +26,12 @@ from loadtests.voter import CREATED, OK, TRANSIENT
 WHAT = (
     "votes sent again bit for bit, the same code with another choice within 5 ms, others' receipts asked for"
 )
+KNOBS: Final = frozenset({"rate"})
 AT_ONCE_MAX = 200
 COPIES, RACED_ONE_IN = 3, 3
 TRIES_MAX = 20
 PAUSE_SECONDS = 0.5
+APART_MS_MAX = 5.0
 REFERENCE_SYMBOLS: Final = 16
 COPY, RACE, RECEIPT, UNKNOWN = "copy", "race", "receipt", "unknown receipt"
 
@@ -46,6 +48,7 @@ class Replayer:
         self._sources = addresses.drawn(work.context.seed, max(1, 2 * len(self._codes)), apart="replay")
         self.codes = self.votes_twice = self.other_references = self.unsettled = 0
         self.raced = self.races_won_once = self.told_too_much = 0
+        self.raced_within_5_ms = 0
         self.apart_ms_max = 0.0
 
     async def one(self, number: int) -> None:
@@ -93,7 +96,9 @@ class Replayer:
             for line, vote in zip(lines, votes, strict=True)
         ]
         await asyncio.sleep(0)
-        self.apart_ms_max = max(self.apart_ms_max, (loop.time() - began) * 1000)
+        apart_ms = (loop.time() - began) * 1000
+        self.apart_ms_max = max(self.apart_ms_max, apart_ms)
+        self.raced_within_5_ms += apart_ms <= APART_MS_MAX
         replies = list(await asyncio.gather(*asked))
         for line in lines:
             line.close()
@@ -165,6 +170,7 @@ class Replayer:
             "other_references": self.other_references,
             "unsettled": self.unsettled,
             "told_too_much": self.told_too_much,
+            "raced_within_5_ms": self.raced_within_5_ms,
             "apart_ms_max": round(self.apart_ms_max, 3),
         }
 
@@ -197,6 +203,13 @@ def judge(told: Told) -> list[Judgement]:
         equal("codes of which nothing was ever settled", 0, int(told["unsettled"])),
         equal("receipts that do not hold", 0, int(told["untrue"])),
         equal("races of two choices with one winner", raced, int(told["races_won_once"])),
+        Judgement(
+            "races whose two votes left within 5 ms",
+            "at least half",
+            f"{told['raced_within_5_ms']:,} of {raced:,}",
+            ok=(close := 2 * int(told["raced_within_5_ms"]) >= raced > 0),
+            void=not close,
+        ),
         only(told, "answers to copies", COPY, {"200", "201"}),
         equal("answers about others' references that say more than a state", 0, int(told["told_too_much"])),
         none_of(told, "references nobody was given that were found", (f"{UNKNOWN} 200",)),

@@ -1,7 +1,7 @@
 """What the overlays and whoever starts them say to each other: where to, what was done and judged; no I/O."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Context:
 
     def as_json(self) -> dict[str, Any]:
         """These fields as JSON has them. It holds codes: through a pipe, never into a file or argv."""
-        return asdict(self) | {
+        return {name.name: getattr(self, name.name) for name in fields(self)} | {
             "stage_folder": str(self.stage_folder),
             "out": str(self.out),
             "ca": str(self.ca) if self.ca else None,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from loadtests.door import verifying
 from loadtests.overlays.terms import Context
+from loadtests.voter import SLOW_DOWN, UNAVAILABLE
 
 NO_ANSWER: Final = 0
 HEAD_BYTES_MAX: Final = 32_768
@@ -17,6 +18,7 @@ BODY_BYTES_MAX: Final = 8 << 20
 CONNECT_SECONDS_MAX: Final = 10.0
 ANSWER_SECONDS_MAX: Final = 15.0
 LENGTH: Final = b"content-length:"
+SAFE: Final = b'"retry":true'
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,9 @@ class Reply:
 
     @property
     def came(self) -> str:
-        """How it is counted."""
+        """How it is counted; who is told to come later must be told that it is safe."""
+        if self.status in {SLOW_DOWN, UNAVAILABLE} and self.body[:1] == b"{" and SAFE not in self.body:
+            return f"{self.status} that does not say it is safe to try again"
         return str(self.status) if self.status else "none"
 
 
@@ -40,6 +44,11 @@ class Target:
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"{'http' if self.tls is None else 'https'}://{self.host}:{self.port}"
 
     @classmethod
     def of(cls, context: Context, url: str | None = None) -> Self:
@@ -85,12 +94,19 @@ class Line:
         )
         return cls(*await asyncio.wait_for(connecting, CONNECT_SECONDS_MAX))
 
+    def send(self, some: bytes) -> None:
+        """Write what the other side takes; OSError when the connection has ended."""
+        try:
+            self.writer.write(some)
+        except (AttributeError, RuntimeError) as error:  # how asyncio says so of TLS that was just closed
+            raise ConnectionResetError("the connection has ended") from error
+
     async def ask(self, request: bytes, *, seconds: float = ANSWER_SECONDS_MAX) -> Reply:
         """Send `request` and read the answer to it."""
         began = time.monotonic()
         try:
             async with asyncio.timeout(seconds):
-                self.writer.write(request)
+                self.send(request)
                 await self.writer.drain()
                 status, body = await self._read()
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

@@ -5,8 +5,10 @@ It ends when its seconds are over, when the pipe that it was started with closes
 
 import asyncio
 import json
+import math
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -23,7 +25,7 @@ CONFIG_BYTES_MAX: Final = 64 << 20
 TICK_SECONDS: Final = 0.02
 CATCH_UP_SECONDS: Final = 1.0
 LAST_ANSWERS_SECONDS: Final = 20.0
-SECOND_US: Final = 1_000_000
+HELD_BACK: Final = "held back"
 
 
 class Impossible(Exception):  # noqa: N818  # named for what it means to the tester
@@ -35,6 +37,14 @@ def python_module(name: str) -> list[str]:
     return [sys.executable, "-m", name]
 
 
+def handles_raised() -> int:
+    """How many files and connections this process may have open, once it may have as many as it can get."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 def now_us() -> int:
     """This instant, on the clock that all files of a run use."""
     return time.time_ns() // 1000
@@ -43,9 +53,10 @@ def now_us() -> int:
 class Work:
     """One overlay at work. All counters here are only ever added to."""
 
-    def __init__(self, name: str, context: Context) -> None:
+    def __init__(self, name: str, context: Context, *, knobs: frozenset[str] = frozenset()) -> None:
         self.name = name
         self.context = context
+        self._knobs = knobs
         self.rng = random.Random(f"{name}/{context.seed}")
         self.over = asyncio.Event()
         self.did: Counter[str] = Counter()
@@ -60,7 +71,19 @@ class Work:
 
     def knob(self, name: str, usual: float) -> float:
         """The parameter `name` as the scenario gave it, or its usual value."""
-        return float(self.context.knobs.get(name, usual))
+        if name not in self._knobs:
+            raise RuntimeError(f"{name} is not among the parameters of {self.name}")
+        given = self.context.knobs.get(name, usual)
+        if not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
+            raise Impossible(f"Overlay {self.name}: {name} must be a number, 0 or more.")
+        return float(given)
+
+    def check_knobs(self) -> None:
+        """Refuse parameters that nothing reads."""
+        if unknown := sorted(self.context.knobs.keys() - self._knobs):
+            raise Impossible(
+                f"Overlay {self.name} has no {unknown[0]}; it has {', '.join(sorted(self._knobs))}."
+            )
 
     def note(self, what: str, came: str, ms: float | None = None) -> None:
         """Count one thing done and what came of it; `ms` is how long the answer took."""
@@ -70,9 +93,9 @@ class Work:
             self.spread.add(ms)
             self._ms_max = max(self._ms_max, ms)
 
-    def mark(self, kind: str, name: str, from_us: int, to_us: int) -> None:
+    def mark(self, kind: str, name: str, from_us: int, to_us: int, **told: Any) -> None:
         """Tell of something that lasted, to be shown on the run's time axis."""
-        self._marks.append({"kind": kind, "name": name, "from_us": from_us, "to_us": to_us})
+        self._marks.append({"kind": kind, "name": name, "from_us": from_us, "to_us": to_us, "told": told})
 
     def ready(self, **more: Any) -> None:
         """Say that the overlay could begin; `more` is for whoever started it."""
@@ -131,11 +154,13 @@ class Work:
         while not self.over.is_set():
             now = loop.time()
             due += rate(now - began) * min(now - last, CATCH_UP_SECONDS)
+            if now - last > CATCH_UP_SECONDS:  # this machine is too busy for it
+                self.did[HELD_BACK] += round(rate(now - began) * (now - last - CATCH_UP_SECONDS))
             last = now
             while due >= 1:
                 due -= 1
                 if len(going) >= at_once_max:
-                    self.did["held back"] += 1
+                    self.did[HELD_BACK] += 1
                     continue
                 task = asyncio.ensure_future(_guarded(do, number))
                 going.add(task)
@@ -172,8 +197,10 @@ async def serve(work: Work, run: Callable[[Work], Awaitable[dict[str, Any]]]) ->
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, work.over.set)
     _tether(loop, work.over)
+    handles_raised()
     lines = asyncio.create_task(_lines(work))
     try:
+        work.check_knobs()
         told = await run(work)
     except Impossible as error:
         told = {"impossible": str(error)}
