@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -23,8 +24,10 @@ AHEAD_US = 2_000_000
 CONFIRM_S = AHEAD_US / 2 / 1_000_000
 #: Primaries whose clocks differ by more close nothing together; the edge takes no vote while they do.
 CLOCKS_APART_US_MAX = 50_000
-PUT_BACK_TRIES = 3
+#: How long one try to put a closing time back may take, and the pause before the next: a server that restarts
+#: or is replaced refuses at once, and may be there again before the new time comes.
 PUT_BACK_S = 0.3
+PUT_BACK_EVERY_S = 0.05
 #: `extend` in the last second could find one shard closed and another not.
 EXTEND_MARGIN_US = 1_000_000
 #: The same bound as a definition's own closing time has.
@@ -154,7 +157,13 @@ async def close_ballot(desk: Desk, ballot: str, *, wait: bool) -> int:
             await _set_everywhere(gate, left, closes_us)
         else:
             closes_us = max(state.closes_us for state in states)
-        await _record(desk, ballot, "closing", opens_us=states[0].opens_us, closes_us=closes_us)
+        earlier = {state.shard: state.closes_us for state in states if state.closed}
+        earlier = {shard: at_us for shard, at_us in earlier.items() if at_us != closes_us}
+        for shard, at_us in earlier.items():
+            click.echo(f"shard {shard} had closed already, at {format_time(at_us, decimals=6)}", err=True)
+        await _record(
+            desk, ballot, "closing", opens_us=states[0].opens_us, closes_us=closes_us, earlier=earlier
+        )
     if wait:
         await closing.wait_until_stored(desk, stored)
     return closes_us
@@ -236,7 +245,7 @@ async def _set_everywhere(gate: Gate, states: list[ShardState], closes_us: int) 
         for state, reply in zip(states, replies, strict=True)
         if isinstance(reply, BaseException) or reply[0]
     ]
-    if told := await _put_back(gate, touched, closes_us):
+    if told := await _put_back(gate, touched, closes_us, until_s=began_s + AHEAD_US / 1_000_000):
         raise click.ClickException(
             f"not every shard took the new closing time: {told}, all others have the old one; see that every "
             "server of the queue answers, then run this again at once"
@@ -257,12 +266,12 @@ async def _answers(calls: Sequence[Coroutine[Any, Any, Any]], within_s: float) -
     return await asyncio.gather(*(asyncio.wait_for(call, within_s) for call in calls), return_exceptions=True)
 
 
-async def _put_back(gate: Gate, states: list[ShardState], closes_us: int) -> str:
+async def _put_back(gate: Gate, states: list[ShardState], closes_us: int, *, until_s: float) -> str:
     """Give shards their closing times again; says which kept, or may come to have, the new one.
 
-    No shard waits for another: a silent one is tried as long as the others would need at most.
+    No shard waits for another: a silent one is tried until the new time has come, and no longer.
     """
-    found = await asyncio.gather(*(_put_one_back(gate, state, closes_us) for state in states))
+    found = await asyncio.gather(*(_put_one_back(gate, state, closes_us, until_s) for state in states))
     shards: dict[str, list[str]] = {}
     for state, outcome in zip(states, found, strict=True):
         if outcome:
@@ -270,19 +279,30 @@ async def _put_back(gate: Gate, states: list[ShardState], closes_us: int) -> str
     return " and ".join(f"shards {', '.join(shards[outcome])} {outcome}" for outcome in sorted(shards))
 
 
-async def _put_one_back(gate: Gate, state: ShardState, closes_us: int) -> str:
-    for _ in range(PUT_BACK_TRIES):
+async def _put_one_back(gate: Gate, state: ShardState, closes_us: int, until_s: float) -> str:
+    while True:
         (reply,) = await _answers([gate.set_closes(state.shard, state.closes_us)], PUT_BACK_S)
         if not isinstance(reply, BaseException) and reply[0]:
             return ""
+        if not isinstance(reply, BaseException) or time.monotonic() >= until_s:
+            break
+        await asyncio.sleep(PUT_BACK_EVERY_S)
     (now,) = await _answers([gate.state(state.shard)], PUT_BACK_S)
     if not isinstance(now, ShardState):
         return "do not answer and may still take it"
     return "kept it" if now.closes_us == closes_us else ""
 
 
-async def _record(desk: Desk, ballot: str, kind: str, *, opens_us: int, closes_us: int) -> None:
-    """Write the life-cycle row and its event, once for one closing time."""
+async def _record(
+    desk: Desk,
+    ballot: str,
+    kind: str,
+    *,
+    opens_us: int,
+    closes_us: int,
+    earlier: Mapping[int, int] = MappingProxyType({}),
+) -> None:
+    """Write the life-cycle row and its event, once for one closing time; `earlier`: who closed before it."""
     async with desk.votes.transaction():
         newest = await desk.votes.fetchrow(
             "SELECT kind, closes_us FROM ballot.lifecycle WHERE ballot = $1 ORDER BY seq DESC LIMIT 1", ballot
@@ -303,4 +323,9 @@ async def _record(desk: Desk, ballot: str, kind: str, *, opens_us: int, closes_u
             act=kind,
             closes_before=before,
             closes=format_time(closes_us, decimals=6),
+            **(
+                {"closed_earlier": {str(k): format_time(at, decimals=6) for k, at in earlier.items()}}
+                if earlier
+                else {}
+            ),
         )

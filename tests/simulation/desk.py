@@ -19,6 +19,8 @@ from tests.simulation.material import BALLOT, material
 from tests.simulation.network import pooled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.simulation.world import World
 
 AGAIN_S: Final = 0.5
@@ -52,6 +54,8 @@ class Desk:
         self.world = world
         self.done = False
         self.closes_us = 0
+        self.unsure = False
+        self.earlier: Mapping[int, int] = {}
         self._loop: Loop | None = None
 
     def close(self) -> None:
@@ -79,6 +83,7 @@ class Desk:
                 self.closes_us = await lifecycle.close_ballot(desk, BALLOT, wait=True)
             except (click.ClickException, RedisError, OSError, TimeoutError) as error:
                 world.kernel.tell("desk", "could not close:", error)
+                self.unsure = self.unsure or "may still take it" in str(error)
                 await asyncio.sleep(AGAIN_S)
             else:
                 world.kernel.tell("desk", "has closed", self.closes_us)
@@ -87,8 +92,9 @@ class Desk:
             finally:
                 await client.aclose()
 
-    async def _record(self, kind: str, opens_us: int, closes_us: int) -> None:
-        self.world.kernel.tell("desk", "records", kind, opens_us, closes_us)
+    async def _record(self, kind: str, opens_us: int, closes_us: int, earlier: Mapping[int, int]) -> None:
+        self.world.kernel.tell("desk", "records", kind, opens_us, closes_us, *earlier.items())
+        self.earlier = earlier
 
     def _ended(self, task: Any) -> None:
         if not task.cancelled() and task.exception() is not None:

@@ -35,7 +35,7 @@ from workers.reading import ConsumerSettings
 from workers.verification import Claim, Verifier, signed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -176,8 +176,10 @@ def _install_desk() -> None:
     async def armed(*_: object) -> bool:
         return True
 
-    async def record(desk: Any, _: str, kind: str, *, opens_us: int, closes_us: int) -> None:
-        await desk.record(kind, opens_us, closes_us)
+    async def record(
+        desk: Any, _: str, kind: str, *, opens_us: int, closes_us: int, earlier: Mapping[int, int]
+    ) -> None:
+        await desk.record(kind, opens_us, closes_us, earlier)
 
     life.ballots = SimpleNamespace(load=load, armed=armed)
     life.changing = changing

@@ -49,6 +49,12 @@ def test_no_seed_finds_anything_wrong() -> None:
         assert not each["failed"], shown(each["failed"][0], each["level"])
 
 
+def test_what_once_failed_is_well() -> None:
+    """A queue that fails over while the desk takes a closing time back is asked until that time has come."""
+    (found,) = played("--level", "replicated", "--from", 101_161, "--seeds", 1)
+    assert not found["failed"], shown(101_161, "replicated")
+
+
 def test_a_seed_plays_the_same_again() -> None:
     """Two processes write the same history of the same seeds, byte for byte."""
     first, second = (played("--seeds", AGAIN, "--from", 1_000) for _ in range(2))
