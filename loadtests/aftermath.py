@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from loadtests import unconfirmed
 from loadtests.kept import Kept
 from loadtests.poll import Marks, Poll, added
 from loadtests.stage import StageFault
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 FINDINGS_MAX = 1_000
 RECEIPTS = "receipts.jsonl"
-ATTEMPTS = "attempts.jsonl"
 T = TypeVar("T")
 
 
@@ -52,8 +52,11 @@ class Aftermath:
         """The signature of every result, under the key pinned at the opening."""
         self.each(Poll.verify)
 
-    def compare(self, beyond: Mapping[str, Marks]) -> None:
-        """Keep the results, and every figure beside what was published; `beyond`: ballot -> votes on top."""
+    def compare(self, beyond: Mapping[str, Marks], papers: Mapping[str, Any]) -> None:
+        """Keep the results, and every figure beside what was published, and beside what voters hold.
+
+        `beyond` is what was voted on top of the published votes, by ballot; `papers` what the crowd marked.
+        """
         figures: list[Figure] = []
         for poll, found in zip(
             self.polls,
@@ -64,6 +67,7 @@ class Aftermath:
             if poll.result.exists():
                 shutil.copyfile(poll.result, self._result(poll))
         self.kept.write("figures.json", as_json(figures))
+        self.kept.write("chosen.json", [row for poll in self.polls for row in _bounds(poll, beyond, papers)])
 
     def _named(self, poll: Poll, what: str) -> str:
         return what if len(self.polls) == 1 else f"{poll.ballot}: {what}"
@@ -77,10 +81,11 @@ class Aftermath:
 
     def check(self, voters: Path) -> None:
         """`ballot check` of every ballot with what its own voters hold; all findings together."""
+        unconfirmed.write(voters)
         for poll in self.polls:
             poll.voters.mkdir(exist_ok=True)
         if len(self.polls) > 1:
-            for name in (RECEIPTS, ATTEMPTS):
+            for name in (RECEIPTS, unconfirmed.FILE):
                 split(voters / name, {poll.ballot: poll.voters / name for poll in self.polls})
         told = [each for each in self.each(Poll.checked) if each is not None]
         if len(told) < len(self.polls):
@@ -132,6 +137,22 @@ def split(path: Path, into: Mapping[str, Path]) -> None:
     finally:
         for part in open_.values():
             part.close()
+
+
+def _bounds(poll: Poll, beyond: Mapping[str, Marks], papers: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What each option must have at least, by the receipts and papers, and with every unconfirmed vote."""
+    receipted, unconfirmed = (
+        papers.get(name, {}).get(poll.ballot, {}) for name in ("receipted", "unconfirmed")
+    )
+    least = added(receipted, beyond.get(poll.ballot, {}), poll.by_hand())
+    most = added(least, unconfirmed)
+    for question, options in poll.counted().items():
+        for option, counted in options.items():
+            bounds = {
+                "least": least.get(question, {}).get(option, 0),
+                "most": most.get(question, {}).get(option, 0),
+            }
+            yield {"ballot": poll.ballot, "question": question, "option": option, "counted": counted} | bounds
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -62,6 +62,8 @@ class Conductor:
         self._telling = telling
         self._started_us = now_us()
         self.schedule, ballots = wanted.drawn_up()
+        if not self.schedule.votes:
+            raise StageFault("Nobody votes in that part of the ballot: take more of it, or a larger --scale.")
         self.schedule.save(kept.folder / "schedule.npz")
         kept.write("windows.json", [asdict(window) for window in self.schedule.windows])
         closes = not wanted.burst and wanted.only != "peak"
@@ -197,7 +199,10 @@ class Conductor:
         steps = (
             ("ballot tally: exported, opened with 2 shares, counted, signed", after.tally),
             ("ballot verify: the signature of the result", after.verify),
-            ("the result beside the published figures", lambda: after.compare(more)),
+            (
+                "the result beside the published figures",
+                lambda: after.compare(more, self.summary.get("papers", {})),
+            ),
             ("ballot check: books, signatures, receipts", lambda: after.check(self.voters)),
             ("the availability record", self._available),
         )
@@ -234,9 +239,10 @@ class Conductor:
                 "votes": sum(poll.scenario.votes for poll in self.polls),
                 "overlays": [call.name for call in self.beside.calls],
                 "generators": wanted.generators,
-                "started_at": format_time(self._started_us, decimals=3),
+                "started_at": format_time(self._started_us),
                 "start_us": self.start_us,
                 "closes_us": first.closes_us,
+                "closes": {poll.ballot: poll.closes_us for poll in self.polls},
                 "command": wanted.command(),
                 "commit": machine.commit(),
                 "machine": machine.facts(self.stage.folder),

@@ -14,12 +14,40 @@ WINDOW = "nothing is accepted at or after the close"
 def judged(run: RunDirectory) -> Iterator[Judgement]:
     """Every judgement on the votes, in the order in which a person would ask."""
     told = run.table("run.json")
-    yield published(run.rows("figures.json"), scaled=told.get("scale", 1) != 1)
+    yield done(told.get("wrong"))
+    if told.get("only") != "burst":  # more than can be taken is offered: not every vote will be cast
+        yield published(run.rows("figures.json"), scaled=told.get("scale", 1) != 1)
+    yield chosen(run.rows("chosen.json"))
     yield from books(run.table("check.json"))
     yield outcomes(run.table("summary.json"))
-    yield window(run, told.get("closes_us"))
-    yield counted(run.table("result.json"))
+    yield window(run, told.get("closes"))
+    yield counted([run.table(name) for name in run.names("results/*.json") or ["result.json"]])
     yield turnout(run.value("quiet.json"))
+
+
+def done(wrong: Any) -> Judgement:
+    """No command of the run failed."""
+    what, must = "every step of the run was done", "none failed"
+    if not isinstance(wrong, list):
+        return not_recorded(what, must)
+    named = tuple(str(sentence) for sentence in wrong)
+    return Judgement(what, must, f"{len(named)} failed", ok=not named, references=named)
+
+
+def chosen(rows: list[dict[str, Any]]) -> Judgement:
+    """Option by option: all that receipts and papers say, and no more than with every unconfirmed vote."""
+    what = "what is counted is what voters hold receipts for"
+    must = "every option: at least its receipts and papers, at most its unconfirmed votes more"
+    if not rows:
+        return not_recorded(what, must)
+    wrong = tuple(
+        f"{row['ballot']} {row['question']} {row['option']}: {row['counted']} counted,"
+        f" {row['least']} to {row['most']} held"
+        for row in rows
+        if not row["least"] <= row["counted"] <= row["most"]
+    )
+    found = f"so for {len(rows) - len(wrong)} of {len(rows)} options"
+    return Judgement(what, must, found, ok=not wrong, references=wrong)
 
 
 def published(figures: list[dict[str, Any]], *, scaled: bool) -> Judgement:
@@ -80,27 +108,28 @@ def outcomes(summary: Mapping[str, Any]) -> Judgement:
     return Judgement(what, must, f"{count:,} unexpected", ok=count == 0, references=named)
 
 
-def window(run: RunDirectory, closes_us: Any) -> Judgement:
-    """No receipt says that its vote was accepted at or after the close."""
+def window(run: RunDirectory, closes: Any) -> Judgement:
+    """No receipt says that its vote was accepted at or after the close of its ballot."""
     must = "every receipt's time before the close"
-    if run.path("receipts.jsonl") is None or not isinstance(closes_us, int):
+    if run.path("receipts.jsonl") is None or not isinstance(closes, dict):
         return not_recorded(WINDOW, must)
     late, receipts = [], 0
     for line in run.lines("receipts.jsonl"):
         receipts += 1
-        if parse_time(str(line.get("accepted_at", ""))) >= closes_us:
+        if parse_time(str(line.get("accepted_at", ""))) >= closes.get(line.get("ballot"), 0):
             late.append(str(line.get("reference")))
     found = f"{len(late):,} of {receipts:,} at or after it"
     return Judgement(WINDOW, must, found, ok=not late and receipts > 0, references=tuple(late))
 
 
-def counted(result: Mapping[str, Any]) -> Judgement:
-    """What the queue accepted is what was opened and counted, or set aside by name."""
+def counted(results: list[dict[str, Any]]) -> Judgement:
+    """What the queue accepted is what was opened and counted, or set aside by name; all ballots together."""
     what, must = "everything accepted before the close is counted", "accepted = counted + set aside"
     try:
-        accepted = int(result["books"]["accepted"])
-        electronic = int(result["by_method"]["electronic"])
-        aside = sum(result["set_aside"].values()) + sum(result["quarantined"].values())
+        accepted = sum(int(result["books"]["accepted"]) for result in results)
+        electronic = sum(int(result["by_method"]["electronic"]) for result in results)
+        aside = sum(sum(result["set_aside"].values()) for result in results)
+        aside += sum(int(result["books"]["quarantined"]) for result in results)
     except (KeyError, TypeError, ValueError, AttributeError):
         return not_recorded(what, must)
     found = f"{accepted:,} accepted, {electronic:,} counted, {aside:,} set aside"

@@ -7,7 +7,7 @@ import click
 
 from loadtests import judged_times, judged_votes
 from loadtests.report.reading import RunDirectory
-from loadtests.verdict import Judgement, Verdict, Weight
+from loadtests.verdict import Judgement, Verdict, Weight, not_recorded
 
 
 def judge(folder: Path) -> Verdict:
@@ -17,8 +17,12 @@ def judge(folder: Path) -> Verdict:
 
 
 def overlays(run: RunDirectory) -> Iterator[Judgement]:
-    """What each overlay expected of the system, as it was judged when it ended."""
-    for told in run.rows("overlays.json"):
+    """What each overlay expected of the system, as it was judged when it ended; none may be forgotten."""
+    asked = run.table("run.json").get("overlays", [])
+    judged = run.rows("overlays.json") if asked else []
+    for name in sorted({*asked} - {told.get("name") for told in judged}):
+        yield not_recorded(f"{name}: what it got", "told and judged")
+    for told in judged:
         for each in told.get("judgements", ()):
             weight = Weight.VOIDS if each.get("void") else Weight.FAILS
             what = f"{told['name']}: {each['what']}"

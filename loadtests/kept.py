@@ -37,6 +37,7 @@ class Kept:
         if self.overlays.is_dir():
             for path in self.overlays.glob("*.*"):
                 path.unlink()
+        self.write("run.json", {})  # from now on it is a run's directory
         self._marks = 0
         self.phases: list[dict[str, Any]] = []
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ballot.encoding import format_time
+from ballot.encoding import format_time, parse_time
+from loadtests import unconfirmed
 from loadtests.kept import US, now_us
 from loadtests.life import THRESHOLD, Figure, Life
 from loadtests.people import member_id
 from loadtests.plan import Plan
 from loadtests.posted import write_returns
-from loadtests.scenario import Scenario
+from loadtests.scenario import SPOILT, Scenario
 from loadtests.stage import Stage, StageFault, wait_until
 
 SETTING_UP_US = 90 * US
@@ -111,6 +112,7 @@ class Poll(Life):
         for attempt in range(CLOSE_TRIES):
             done = self.stage.attempt("close", self.ballot, seconds=CLOSE_SECONDS_MAX)
             if done.returncode == 0:
+                self.closes_us = parse_time(done.stdout.split()[-1])
                 return
             if "not stored yet" not in done.stderr.replace("\n", " ") or attempt == CLOSE_TRIES - 1:
                 raise StageFault(f"`ballot close` failed: {done.stderr.strip()[-300:]}")
@@ -159,6 +161,16 @@ class Poll(Life):
         self.plan.posted.write_count(path)
         return path
 
+    def by_hand(self) -> Marks:
+        """The hand count by question and option; nothing without papers."""
+        posted = self.plan.posted
+        return posted.hand_count if len(posted.counted) else {}
+
+    def counted(self) -> Marks:
+        """The signed result by question and option."""
+        result = json.loads(self.result.read_text(encoding="utf-8"))
+        return {each["id"]: each["counts"] | {SPOILT: each["spoilt"]} for each in result["questions"]}
+
     def check(self) -> None:
         """Not here: a load run's check is told, not obeyed."""
         raise NotImplementedError
@@ -166,7 +178,7 @@ class Poll(Life):
     def checked(self) -> Told:
         """What `ballot check` found, as a program reads it; StageFault when it did not finish."""
         options: list[str | Path] = ["--receipts", self.voters / "receipts.jsonl", "--signatures", "--json"]
-        for option, path in (("--attempts", self.voters / "attempts.jsonl"), ("--result", self.result)):
+        for option, path in (("--attempts", self.voters / unconfirmed.FILE), ("--result", self.result)):
             options += [option, path] if path.exists() else []
         done = self.stage.attempt("check", self.ballot, *options, seconds=self.command_seconds)
         try:

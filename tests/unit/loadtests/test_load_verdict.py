@@ -20,9 +20,19 @@ def good() -> Files:
     """What a run leaves in which nothing is wrong: 300 s, two votes a second, four in the peak minute."""
     books = {"accepted": 720, "stored": 720}
     return {
-        "run.json": {"scale": 1, "closes_us": CLOSES_US},
+        "run.json": {"scale": 1, "closes": {"tube": CLOSES_US}, "wrong": [], "overlays": []},
         "figures.json": [
             {"question": "strike", "option": "yes", "published": 720, "counted": 720, "difference": 0}
+        ],
+        "chosen.json": [
+            {
+                "ballot": "tube",
+                "question": "strike",
+                "option": "yes",
+                "counted": 720,
+                "least": 720,
+                "most": 720,
+            }
         ],
         "check.json": {"differences": 0, "counts": {"lost": 0, "doubled": 0, "unexplained": 0}},
         "summary.json": {
@@ -36,10 +46,14 @@ def good() -> Files:
             "client_was_bottleneck": False,
         },
         "receipts.jsonl": [
-            {"reference": "0000-1111-2222-3333", "accepted_at": "2026-05-28T20:26:40.000000Z"}
+            {
+                "ballot": "tube",
+                "reference": "0000-1111-2222-3333",
+                "accepted_at": "2026-05-28T20:26:40.000000Z",
+            }
         ],
         "result.json": {
-            "books": {"accepted": 720},
+            "books": {"accepted": 720, "quarantined": 0},
             "by_method": {"electronic": 720},
             "set_aside": {},
             "quarantined": {},
@@ -116,11 +130,23 @@ def _unexpected(files: Files) -> None:
 
 
 def _accepted_at_the_close(files: Files) -> None:
-    files["run.json"]["closes_us"] = 1_780_000_000_000_000
+    files["run.json"]["closes"] = {"tube": 1_780_000_000_000_000}
 
 
 def _accepted_not_counted(files: Files) -> None:
     files["result.json"]["books"]["accepted"] = 721
+
+
+def _counted_more_than_held(files: Files) -> None:
+    files["chosen.json"][0]["counted"] = 721
+
+
+def _a_step_failed(files: Files) -> None:
+    files["run.json"]["wrong"] = ["`ballot verify` failed"]
+
+
+def _overlay_forgotten(files: Files) -> None:
+    files["run.json"]["overlays"] = ["botnet"]
 
 
 def _turnout_out(files: Files) -> None:
@@ -169,11 +195,13 @@ def _late_and_lost(files: Files) -> None:
 
 def _overlay_failed(files: Files) -> None:
     held = {"what": "codes guessed", "must": "0", "found": "1", "ok": False, "void": False}
+    files["run.json"]["overlays"] = ["guessing"]
     files["overlays.json"] = [{"name": "guessing", "judgements": [held]}]
 
 
 def _overlay_not_possible(files: Files) -> None:
     held = {"what": "cap", "must": "can be tried", "found": "no tc", "ok": False, "void": True}
+    files["run.json"]["overlays"] = ["cap"]
     files["overlays.json"] = [{"name": "cap", "judgements": [held]}]
 
 
@@ -187,6 +215,9 @@ def _overlay_not_possible(files: Files) -> None:
         (_unexpected, "fail", "every voter got the outcome they must get"),
         (_accepted_at_the_close, "fail", "nothing is accepted at or after the close"),
         (_accepted_not_counted, "fail", "everything accepted before the close is counted"),
+        (_counted_more_than_held, "fail", "what is counted is what voters hold receipts for"),
+        (_a_step_failed, "fail", "every step of the run was done"),
+        (_overlay_forgotten, "fail", "botnet: what it got"),
         (_turnout_out, "fail", "the turnout is exact at every quiet point"),
         (_disagrees, "fail", "the availability record agrees"),
         (_slow_peak, "fail", "p99 of a cast at the peak minute"),
