@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from ballot.definition import Definition, DefinitionFaults, parse_toml
 from ballot.encoding import format_time
 from loadtests import scenario_parts as parts
+from loadtests.apportioning import apportioned
 from loadtests.arrivals import Arrivals
 from loadtests.scenario_parts import Behaviour, GroupShape, OverlayCall, PaperReturns
 from loadtests.scenario_table import ScenarioFault, Table, table
@@ -79,7 +80,7 @@ class Scenario:
 
     @property
     def spec(self) -> str:
-        """What `load` makes this very scenario of again, in another process."""
+        """What `load` makes this scenario of again in another process, unless it was `shrunk` since."""
         variant = f":{self.variant}" if self.variant else ""
         return f"{self.file}{variant}" + (f"@{self.scale!r}" if self.scale != 1 else "")
 
@@ -219,11 +220,13 @@ def scaled(scenario: Scenario, scale: float) -> Scenario:
         raise ScenarioFault(f"Scenario {scenario.name}: a scale is above 0 and at most 1.")
     if scale == 1:
         return scenario
+    if scenario.scale != 1:
+        raise ScenarioFault(f"Scenario {scenario.name}: it is scaled already.")
     votes = max(1, round(scenario.votes * scale))
     if scenario.group is not None:
         votes = max(votes, scenario.group.ballots * GROUP_VOTES_MIN)
     entitled = max(votes, round(scenario.entitled * scale))
-    return replace(shrunk(scenario, votes=votes, entitled=entitled), scale=scenario.scale * scale)
+    return replace(shrunk(scenario, votes=votes, entitled=entitled), scale=scale)
 
 
 def shrunk(scenario: Scenario, *, votes: int, entitled: int | None = None) -> Scenario:
@@ -239,17 +242,6 @@ def shrunk(scenario: Scenario, *, votes: int, entitled: int | None = None) -> Sc
             for question, figures in scenario.published.items()
         },
     )
-
-
-def apportioned(parts: Sequence[int], total: int) -> list[int]:
-    """`total` in the proportions of `parts`, by largest remainder; the first of equal ones gets the rest."""
-    whole = sum(parts)
-    if not whole:
-        return [0] * len(parts)
-    shares = [divmod(part * total, whole) for part in parts]
-    rest = total - sum(share for share, _ in shares)
-    lucky = sorted(range(len(parts)), key=lambda i: (-shares[i][1], i))[:rest]
-    return [share + (i in lucky) for i, (share, _) in enumerate(shares)]
 
 
 def random_of(scenario: Scenario, what: str, seed: int | None) -> np.random.Generator:

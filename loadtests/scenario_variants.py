@@ -7,7 +7,10 @@ from typing import Any
 
 from loadtests.scenario_table import ScenarioFault, table
 
-_SPEC = re.compile(r"(?P<name>[^@]+?)(?::(?P<variant>[\w-]+))?(?:@(?P<scale>[0-9.]+(?:e-?[0-9]+)?))?")
+PARTS = ("scenario", "arrivals", "behaviour", "published", "paper", "group", "overlays")
+_SPEC = re.compile(
+    r"(?P<name>.+?)(?::(?P<variant>[\w-]+))?(?:@(?P<scale>[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?))?", re.ASCII
+)
 
 
 def split(name: str) -> tuple[str, str, float | None]:
@@ -21,30 +24,28 @@ def split(name: str) -> tuple[str, str, float | None]:
 def varied(name: str, data: Mapping[str, Any], variant: str) -> dict[str, Any]:
     """`data` as `variant` overrides it; without one, as it stands."""
     plain = {key: value for key, value in data.items() if key != "variants"}
-    known = data.get("variants", {})
+    known, head = data.get("variants", {}), data.get("scenario")
     if not isinstance(known, dict):
         raise ScenarioFault(f"Scenario {name}: [variants] must be a table.")
-    head = data.get("scenario", {})
-    usual = head.get("variant", "") if isinstance(head, dict) else ""
-    if not variant or variant == usual:
+    if not isinstance(head, dict) or variant in {"", head.get("variant", "")}:
         return plain
     if variant not in known:
-        there = ", ".join(str(each) for each in (usual, *known) if each)
+        there = ", ".join(str(each) for each in (head.get("variant", ""), *known) if each)
         raise ScenarioFault(f"Scenario {name}: there is no variant '{variant}'; there are {there or 'none'}.")
     where = f"[variants.{variant}]"
-    parts = ("scenario", "arrivals", "behaviour", "published", "paper", "group", "overlays")
-    over = table(name, where, known[variant], ("title",), parts)
-    merged = dict(plain) | {"scenario": dict(head) | {"title": over.inner("title"), "variant": variant}}
-    for part in parts:
-        if part in over.values:
+    over = table(name, where, known[variant], ("title",), PARTS)
+    merged = dict(plain)
+    for part in PARTS:
+        if part in over.values and part == "overlays":
+            merged[part] = over.inner(part)
+        elif part in over.values:
             merged[part] = _over(name, f"{where} {part}", merged.get(part, {}), over.inner(part))
+    merged["scenario"] = merged["scenario"] | {"title": over.inner("title"), "variant": variant}
     return merged
 
 
 def _over(name: str, where: str, base: Any, over: Any) -> Any:
-    """`base` with what `over` says instead: key by key in a table, as a whole in a list."""
-    if isinstance(over, list):
-        return over
+    """`base` with what `over` says instead, key by key, and so in the tables inside."""
     if not isinstance(over, dict) or not isinstance(base, dict):
         raise ScenarioFault(f"Scenario {name}: {where} must be a table.")
     return base | {
