@@ -64,8 +64,8 @@ def duration(us: int) -> str:
 def _summary(timeline: Timeline) -> Iterator[str]:
     total_us = timeline.to_us - timeline.from_us
     yield (
-        f"votes were taken {percent(timeline.available)} of the time that anybody looked,"
-        f" which was {percent(timeline.looked_us / total_us)} of the time"
+        f"votes were taken {percent(timeline.available)} of the time on record,"
+        f" which is {percent(timeline.looked_us / total_us)} of all this time"
     )
     parts = [f"{state.value} {duration(us)}" for state, us in timeline.length_us.items() if us]
     yield f"in all {duration(total_us)}: " + ", ".join(parts)

@@ -1,6 +1,7 @@
 """`ballot up`: ready, restarted when anything dies, stopped in order, and no orphan of ours behind it."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -237,8 +238,12 @@ def test_a_killed_supervisor_leaves_no_process_of_ours(up: Up) -> None:
         again.end()
     assert (up.home / "monitor" / "opened").exists(), again.text()
     assert "could not be prepared" not in again.text()
-    assert {"intake.out", "probe.out", "prepare.lock"} <= modes.keys()
+    assert {"intake.out", "probe.out", "prepare.lock", "service.jsonl"} <= modes.keys()
     assert set(modes.values()) == {0o600}, modes
+    # A start after a start: the first end was nobody's wish. The second was.
+    turns = [json.loads(line) for line in (up.home / "monitor" / "service.jsonl").read_text().splitlines()]
+    kinds = [(turn["kind"].removeprefix("service."), turn["asked"]) for turn in turns]
+    assert kinds == [("started", True), ("started", True), ("stopped", True)]
     until(lambda: not alive(everything), seconds=5, what="adopted servers stopped")
 
 

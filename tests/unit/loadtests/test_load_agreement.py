@@ -134,6 +134,8 @@ def test_a_monitor_must_look(tmp_path: Path) -> None:
     assert told["differences"] == ["The monitor outside looked at only 50% of the time."]
     assert told["looked"] == {"inside": 1.0, "outside": 0.5, "voters": 0.0}
     assert told["available"]["voters"] is None
+    assert compared(tmp_path, outside=[Interval(0, 87 * S, UP)])["agree"]
+    assert not compared(tmp_path, outside=[Interval(0, 85 * S, UP)])["agree"]
 
 
 def test_nothing_is_compared_with_nothing() -> None:
