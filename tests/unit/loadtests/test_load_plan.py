@@ -2,13 +2,17 @@
 
 import csv
 import io
+import tracemalloc
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from loadtests import plan, scenario
 from loadtests.agenda import Agenda, Visit
 from loadtests.plan import Afterwards, Lost, Plan, Voter
+from loadtests.posted import write_returns
 from loadtests.scenario import SPOILT, Scenario
 
 TUBE = scenario.load("tube-two-questions")
@@ -118,3 +122,69 @@ def test_nobody_is_forgotten_on_the_agenda(tube: Plan) -> None:
     agenda.done(late)
     assert agenda.finished
     assert agenda.voted == agenda.voters == 4
+
+
+def test_nobody_is_in_two_places() -> None:
+    """Voters, those who are late or aim at the close, and those who post a paper are different people."""
+    played = scenario.load("residents-hybrid:harsh@0.2")
+    drawn = plan.draw(played)
+    posted = drawn.posted
+    groups = [drawn.voters.people, drawn.late.people, drawn.at_close.people]
+    groups += [posted.counted, posted.late, posted.rejected]
+    assert [len(group) for group in groups] == [4_758, 2, 100, 1_190, 12, 56]
+    assert len(np.unique(np.concatenate(groups))) == sum(len(group) for group in groups)
+    assert set(posted.also) <= set(drawn.voters.people)
+    assert len(posted.also) == 34
+    assert all(voter.paper.legal for voter in [*drawn.late, *drawn.at_close])
+
+
+def test_the_desk_reads_the_papers(tmp_path: Path) -> None:
+    """The returns name members and a time, the count every option of every question."""
+    drawn = plan.draw(scenario.load("residents-hybrid@0.05"))
+    write_returns(tmp_path / "returns.csv", drawn.posted.counted, received_us=1_750_000_000_000_000)
+    rows = list(csv.DictReader((tmp_path / "returns.csv").open()))
+    assert len({row["member_id"] for row in rows}) == len(drawn.posted.counted) == 297
+    assert {row["received_at"] for row in rows} == {"2025-06-15T15:06:40Z"}
+    drawn.posted.write_count(tmp_path / "count.csv")
+    counts = {row["option"]: int(row["count"]) for row in csv.DictReader((tmp_path / "count.csv").open())}
+    assert list(counts) == ["yes", "no", "spoilt"]
+    assert sum(counts.values()) == 297
+
+
+def test_voters_are_a_sequence(tube: Plan) -> None:
+    """One of them, a stretch of them, all of them: the same voters."""
+    voters, everybody = tube.voters, list(tube.voters)
+    assert (voters[0], voters[-1]) == (everybody[0], everybody[-1])
+    assert list(voters[5:9]) == everybody[5:9]
+    assert voters[5:9] == voters[5:9] != voters[4:8]
+    assert tube.people[-1].member_id == f"M{TUBE.entitled:07d}"
+    assert [person.member_id for person in tube.people[1:3]] == ["M0000002", "M0000003"]
+    with pytest.raises(IndexError):
+        _ = voters[len(voters)]
+
+
+def test_people_think_as_long_as_the_model_says(tube: Plan) -> None:
+    """Around 45 seconds, some much longer."""
+    assert np.median(tube.voters.think_s) == pytest.approx(45, rel=0.05)
+    assert np.log(tube.voters.think_s).std() == pytest.approx(0.8, rel=0.05)
+
+
+def test_a_roll_is_written_as_it_is(tube: Plan, tmp_path: Path) -> None:
+    """Person by person into a file, and the same text."""
+    tube.write_roll(tmp_path / "roll.csv")
+    assert (tmp_path / "roll.csv").read_text() == tube.roll_csv()
+
+
+def test_a_million_and_a_third_are_a_few_columns() -> None:
+    """1.3 million people and 858,000 voters fit into 60 MB, and the last is as easily had as the first."""
+    tracemalloc.start()
+    try:
+        drawn = plan.draw(scenario.load("million-and-a-third:c"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 60_000_000
+    assert (len(drawn.people), len(drawn.voters)) == (1_300_000, 858_000)
+    assert len(drawn.reissues) == 17_160
+    assert drawn.people[-1].mobile == "07700 91299999"
+    assert drawn.voters[-1].paper.answers[0][0] == "strike"
