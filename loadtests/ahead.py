@@ -26,7 +26,7 @@ from loadtests.comers import first_choices
 from loadtests.desk import DeskFileFault, each_code
 from loadtests.plan import Plan, Voter, other_paper
 from loadtests.session import mistyped
-from loadtests.timetable import ADDED, ROW, Draft, Kind, Timetable
+from loadtests.timetable import ROW, Draft, Kind, Timetable
 from loadtests.voter import Booth, access_body, seal
 
 FOLDER = "ahead"
@@ -61,9 +61,11 @@ class Hands:
     second: Codes
 
     def voter(self, row: np.void) -> Voter:
-        """The voter of a row that belongs to one."""
-        ballot = int(row["ballot"])
-        return self.plans[ballot].voters[int(row["voter"]) - self.timetable.first_voter[ballot]]
+        """Whose row it is."""
+        ballot, number = int(row["ballot"]), int(row["voter"])
+        if number >= self.timetable.voters:
+            return self.timetable.extras[number - self.timetable.voters].voter
+        return self.plans[ballot].voters[number - self.timetable.first_voter[ballot]]
 
     def code(self, number: int, *, second: bool = True) -> Code:
         """The code that voter `number` holds, the second if they have one and it is wanted."""
@@ -90,9 +92,10 @@ def codes_by_number(
     both = np.zeros(size, CODE), np.zeros(size, CODE)
     for ballot, (plan, names) in enumerate(zip(plans, files, strict=True)):
         start = timetable.first_voter[ballot]
-        numbers = {voter.member_id: start + turn for turn, voter in enumerate(plan.voters)}
+        members = plan.voters.member_ids(np.arange(len(plan.voters)))
+        numbers = {member: start + turn for turn, member in enumerate(members)}
         numbers |= {
-            extra.member_id: timetable.voters + number
+            extra.voter.member_id: timetable.voters + number
             for number, extra in enumerate(timetable.extras)
             if extra.ballot == ballot
         }
@@ -203,10 +206,9 @@ def _body(hands: Hands, row: np.void) -> tuple[bytes, bytes]:
     booth, number, kind = hands.booths[int(row["ballot"])], int(row["voter"]), Kind(int(row["kind"]))
     if kind is Kind.ACCESS:
         return access_body(booth, hands.code(number)), bytes(32)
-    definition = booth.document.definition
-    paper = first_choices(definition) if kind in ADDED else hands.voter(row).paper
+    paper = hands.voter(row).paper
     if kind in {Kind.DEVICE, Kind.USED}:
-        paper = other_paper(paper, definition)
+        paper = other_paper(paper, booth.document.definition)
     code = (
         Code.draw(os.urandom) if kind is Kind.FOREIGN else hands.code(number, second=kind is not Kind.REVOKED)
     )

@@ -60,7 +60,7 @@ def counted_for(paper: Paper, definition: Definition) -> CountedFor:
 
 
 def first_choices(definition: Definition) -> Paper:
-    """A legal paper with each question's first option: what people cast who are not among the voters."""
+    """A legal paper with each question's first option."""
     blank = Paper(tuple((question.id, ()) for question in definition.questions), legal=True)
     return other_paper(blank, definition)
 
@@ -77,9 +77,8 @@ def drawn_up(timetable: Timetable, plans: Sequence[Plan], definitions: Sequence[
             table[number] = (voter.member_id.encode(), own, other, ballot)
             number += 1
     for extra in timetable.extras:
-        definition = definitions[extra.ballot]
-        own = papers.number(extra.ballot, first_choices(definition), definition)
-        table[number] = (extra.member_id.encode(), own, own, extra.ballot)
+        own = papers.number(extra.ballot, extra.voter.paper, definitions[extra.ballot])
+        table[number] = (extra.voter.member_id.encode(), own, own, extra.ballot)
         number += 1
     return Comers(table=table, papers=papers.told)
 

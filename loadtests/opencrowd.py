@@ -186,7 +186,7 @@ def _describe(
             ],
             "keys": {name: b64encode(key) for booth in booths for name, key in booth.receipt_keys.items()},
             "papers": coming.papers,
-            "extras": [[extra.ballot, extra.member_id] for extra in timetable.extras],
+            "extras": [[extra.ballot, extra.voter.member_id] for extra in timetable.extras],
         },
     )
 

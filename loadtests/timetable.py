@@ -74,10 +74,10 @@ ADDED = {Kind.LATE, Kind.AT_CLOSE}
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """Somebody on the roll who is not among the voters, but comes late or at the very close."""
+    """Somebody who is not among the voters, but comes late or at the very close."""
 
     ballot: int
-    member_id: str
+    voter: Voter
 
 
 @dataclass(slots=True)
@@ -168,11 +168,17 @@ def draw_up(
             habits,
             rng,
         )
-    extras = _outsiders(schedule, plans, rng)
-    late = [(at_s, Kind.LATE) for at_s in schedule.late_s.tolist()]
-    aimed = [(at_s, Kind.AT_CLOSE) for at_s in schedule.at_close_s.tolist()]
-    for number, (extra, (at_s, kind)) in enumerate(zip(extras, late + aimed, strict=False)):
-        drafts[number % generators].add(at_s, total + number, extra.ballot, kind)
+    extras: list[Extra] = []
+    for kind, moments_s, comers in (
+        (Kind.LATE, schedule.late_s, [plan.late for plan in plans]),
+        (Kind.AT_CLOSE, schedule.at_close_s, [plan.at_close for plan in plans]),
+    ):
+        coming = [Extra(ballot, voter) for ballot, voters in enumerate(comers) for voter in voters]
+        rng.shuffle(coming)
+        for extra, at_s in zip(coming, moments_s.tolist(), strict=False):
+            draft = drafts[len(extras) % generators]
+            draft.add(at_s, total + len(extras), extra.ballot, kind)
+            extras.append(extra)
     return Timetable(drafts=drafts, first_voter=firsts, voters=total, extras=extras)
 
 
@@ -216,16 +222,3 @@ def _visit(
     ):
         if wanted:
             draft.add(after(seconds), number, ballot, kind, of)
-
-
-def _outsiders(schedule: Schedule, plans: Sequence[Plan], rng: random.Random) -> list[Extra]:
-    """People on a roll who do not vote, as many as are wanted late and at the close, if there are so many."""
-    wanted = len(schedule.late_s) + len(schedule.at_close_s)
-    if not wanted:
-        return []
-    found: list[Extra] = []
-    for ballot, plan in enumerate(plans):
-        voting = {voter.member_id for voter in plan.voters}
-        at_home = [person.member_id for person in plan.people if person.member_id not in voting]
-        found += [Extra(ballot, member) for member in rng.sample(at_home, min(wanted, len(at_home)))]
-    return rng.sample(found, min(wanted, len(found)))
