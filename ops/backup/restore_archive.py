@@ -18,7 +18,7 @@ from ballot.encoding import format_time
 from ops.backup.restore_chain import is_segment
 from ops.backup.restore_cluster import EPOCH, Replayed, TargetNotReached
 from ops.backup.restore_home import check_room
-from ops.backup.restore_source import NOTHING_CHANGED, NotAsMade
+from ops.backup.restore_source import NOTHING_CHANGED, NotAsMade, is_begun
 from ops.backup.restore_unpacking import copy
 
 if TYPE_CHECKING:
@@ -135,11 +135,21 @@ class Archive:
 
     def _add_what_was_not_sealed(self) -> int:
         """Where the backups end this home's spool may go on, without a gap; when the newest of it came."""
-        newest, number = 0, self._chain.next_segment
-        for name, path in self._source.spooled().items():
-            if self._chain.is_its(name) and self._chain.number(name) == number:
-                shutil.copyfile(path, self._scratch.wal / name)
-                number, newest = number + 1, int(path.stat().st_mtime * 1_000_000)
+        mine = {  # of one segment the latest timeline's, as of sealed ones
+            self._chain.number(name): (name, path)
+            for name, path in self._source.spooled().items()
+            if self._chain.is_its(name)
+        }
+        newest, end = 0, self._chain.next_segment
+        for number, (name, path) in sorted(mine.items()):
+            if number > end:
+                break
+            if (self._scratch.wal / name).exists():
+                continue
+            shutil.copyfile(path, self._scratch.wal / name)
+            newest, end = int(path.stat().st_mtime * 1_000_000), max(end, number + 1)
+            if is_begun(path):
+                break
         self.reaches = max(self.reaches, newest)
         return newest
 

@@ -23,6 +23,7 @@ from ops.backup.restore_chain import is_segment, lsn_of, size_of_segments
 from ops.backup.restore_unpacking import Stream, label
 from ops.backup.sealed_file import DoesNotOpen, chunks, read_head
 from ops.backup.verify import SEGMENT, inflated
+from ops.backup.wal_sealing import ASIDE, PARTIAL
 from runtime.home import Home
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from ops.backup.sealed_file import Header
 
 FILES_MAX: Final = 100_000
-PARTIAL: Final = ".partial"
 LSN: Final = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 NOTHING_CHANGED: Final = "Nothing was changed."
 
@@ -95,12 +95,19 @@ class Source:
         return f"the key {key_id}, whose private half was not given (--key, as often as there are keys)"
 
     def spooled(self) -> dict[str, Path]:
-        """The newest WAL, received here and not among the backups yet, by segment; the last is not full."""
+        """The newest WAL, received here and not among the backups yet, by segment; one may be only begun.
+
+        Also what was moved aside when receiving began anew. Of two a whole one is taken, else the newer.
+        """
         if self._spool is None or not self._spool.is_dir():
             return {}
-        there = sorted(self._spool.iterdir(), reverse=True)  # a full segment after its own beginnings
-        found = {path.name.removesuffix(PARTIAL): path for path in there}
-        return {name: path for name, path in sorted(found.items()) if SEGMENT.fullmatch(name)}
+        found: dict[str, Path] = {}
+        for folder in (*sorted(self._spool.glob(f"{ASIDE}*/")), self._spool):
+            for path in folder.iterdir():
+                name, before = path.name.removesuffix(PARTIAL), found.get(path.name.removesuffix(PARTIAL))
+                if SEGMENT.fullmatch(name) and (before is None or not is_begun(path) or is_begun(before)):
+                    found[name] = path
+        return dict(sorted(found.items()))
 
     @contextmanager
     def opened(
@@ -179,6 +186,11 @@ class Source:
         for said in passed:
             click.echo(f"Passed over: {said}", err=True)
         return bases + [_placed(entry, size) for entry in found if entry.kind not in BASE_KINDS]
+
+
+def is_begun(path: Path) -> bool:
+    """Whether a segment that was received is not whole."""
+    return path.suffix == PARTIAL
 
 
 def _placed(entry: Entry, size: int | None) -> Entry:

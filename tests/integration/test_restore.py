@@ -277,7 +277,15 @@ def test_another_installations_backups_are_not_put_in_its_place(
 
 @pytest.mark.long
 def test_killed_in_the_middle_it_is_run_again(ground: Ground) -> None:
-    """SIGKILL while it works leaves the old in place; the next run clears up and restores."""
+    """SIGKILL while it works leaves the old in place; the next run clears up and restores.
+
+    All of it, up to the last line, which is in WAL that was moved aside when receiving began anew.
+    """
+    spool = ground.home.data / "voterdb.wal-spool"
+    received = [*spool.iterdir()]
+    (spool / "before-20250701T090000Z").mkdir()
+    for path in received:
+        path.rename(spool / "before-20250701T090000Z" / path.name)
     command = [ballot_command(), "backup", "restore", "voterdb", "--key", str(ground.key("voterdb"))]
     place = ground.home.data / "voterdb.restoring"
     before = ground.changed()

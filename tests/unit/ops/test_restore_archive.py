@@ -97,3 +97,20 @@ def test_a_timelines_history_that_does_not_open_stops_no_restore(
     said = capsys.readouterr().err
     assert said.count("Passed over: ") == 1
     assert wal[1].file in said
+
+
+def test_wal_that_was_moved_aside_goes_on_where_the_backups_end(place: Place) -> None:
+    """Received before receiving began anew, and after: up to the first gap, a whole one before a part."""
+    spool = place.home.data / "voterdb.wal-spool"
+    received = {
+        "before-20250701T100000Z": {named(2): b"2", f"{named(3)}.partial": b"begun", named(1): b"sealed"},
+        "before-20250701T110000Z": {named(3): b"3", f"{named(4)}.partial": b"a little"},
+        ".": {f"{named(4)}.partial": b"more", named(6): b"after the gap", f"{named(2)}.1.damaged": b""},
+    }
+    for folder, segments in received.items():
+        (spool / folder).mkdir(parents=True, exist_ok=True)
+        for name, content in segments.items():
+            (spool / folder / name).write_bytes(content)
+    archive, there = archive_of(place, listed(place, named(1), b"1"))
+    archive.open(None)
+    assert files(there) == {named(1): b"1", named(2): b"2", named(3): b"3", named(4): b"more"}
