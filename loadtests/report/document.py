@@ -21,6 +21,11 @@ NAME: Final = "report.json"
 LINES_MAX: Final = 10_000
 CURVES_MAX: Final = 20
 REFERENCES_MAX: Final = 100
+OF_VOTERS: Final = (
+    *("voters", "voted", "gave_up", "seconds", "counts", "unexpected_count", "planned", "sent", "unsent"),
+    *("late_ms", "latency_ms", "service_ms", "refused_ms", "void", "void_reasons"),
+    *("generator_cpu", "generator_cpu_us", "client_was_bottleneck"),
+)
 VERDICTS: Final = ("pass", "fail", "void")
 
 
@@ -49,7 +54,7 @@ def build(folder: Path) -> dict[str, Any]:
         "figures": files.rows("figures.json")[:LINES_MAX],
         "result": _result(files),
         "check": _check(files),
-        "voters": files.table("summary.json"),
+        "voters": _voters(files),
         "overlays": _overlays(files, axis),
     }
     told |= {"not_recorded": files.missing, "faults": files.faults}
@@ -196,15 +201,17 @@ def _result(files: RunDirectory) -> dict[str, Any]:
         for name in ("ballot", "entitled", "votes_cast", "turnout", "by_method", "set_aside", "quarantined")
         if name in value
     }
-    books = value.get("books")
-    if isinstance(books, dict):
-        terms = {name: term for name, term in books.items() if type(term) is int}
-        kept["books"] = terms
-        try:
-            kept["books_differences"] = Books.from_dict(terms).differences()
-        except Malformed:
-            kept["books_differences"] = None
-    return kept
+    return kept | _books(value.get("books"))
+
+
+def _books(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {}
+    terms = {name: term for name, term in value.items() if type(term) is int}
+    try:
+        return {"books": terms, "books_differences": Books.from_dict(terms).differences()}
+    except Malformed:
+        return {"books": terms, "books_differences": None}
 
 
 def _check(files: RunDirectory) -> dict[str, Any]:
@@ -219,7 +226,14 @@ def _check(files: RunDirectory) -> dict[str, Any]:
             for row in _list(value.get("findings"))[:REFERENCES_MAX]
             if isinstance(row, dict)
         ],
+        **_books(value.get("books")),
     }
+
+
+def _voters(files: RunDirectory) -> dict[str, Any]:
+    """What the voters' side says of itself, in numbers; members and choices stay in its own file."""
+    value = files.table("summary.json")
+    return {name: value[name] for name in OF_VOTERS if name in value}
 
 
 def _overlays(files: RunDirectory, axis: Axis | None) -> dict[str, Any]:

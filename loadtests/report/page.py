@@ -85,6 +85,7 @@ def environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    made.filters["cells"] = lambda row: (row.what, row.first, row.second, row.change)
     made.filters["first_up"] = lambda text: f"{str(text)[:1].upper()}{str(text)[1:]}"
     return made
 
@@ -112,6 +113,7 @@ def view(told: Mapping[str, Any]) -> dict[str, Any]:
         "began": saying.moment(told["run"].get("started_at")),
         "lead": words.lead(told),
         "broken": words.broken(told),
+        "wrong": words.wrong(told),
         "facts": words.facts(told),
         "scaled": words.scaled(told),
         "judgements": described,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtests.report import curves, lanes, saying
-from loadtests.report.axis import Values, clock, coarser
+from loadtests.report.axis import MICROSECONDS, Values, clock, coarser
 from loadtests.report.drawing import CURVES, ROOMS, Backdrop, Band, Lane, Panel
 from loadtests.report.happenings import BANDS
 
@@ -50,9 +50,13 @@ def backdrop(told: Mapping[str, Any]) -> Backdrop | None:
         if mark["kind"] in BANDS
     )
     closes = told["run"].get("closes_us")
-    close_s = closes / 1e6 - axis["origin_unix_s"] if isinstance(closes, int) else None
+    close_s = closes / MICROSECONDS - axis["origin_unix_s"] if isinstance(closes, int) else None
     listed = told["schedule"].get("windows", [])
-    begins = listed[0]["from_run_s"] if listed else 0.0
+    started = told["run"].get("start_us")
+    if isinstance(started, int) and started > 0:
+        begins = axis["origin_unix_s"] - started / MICROSECONDS
+    else:
+        begins = listed[0]["from_run_s"] if listed else 0.0
     windows = tuple(
         (
             window["from_run_s"] - begins,

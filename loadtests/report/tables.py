@@ -30,7 +30,7 @@ def figures(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def books(told: Mapping[str, Any]) -> dict[str, Any]:
     """The terms, by how much each equation is out, and what the checker counted."""
-    result = told["result"]
+    result = told["result"] if "books" in told["result"] else told["check"]
     differences = result.get("books_differences") or {}
     return {
         "books": [(saying.named(name), saying.count(term)) for name, term in result.get("books", {}).items()],
@@ -126,14 +126,23 @@ def voters(told: Mapping[str, Any]) -> Rows:
     """What the voters did, and how often."""
     counts = told["voters"].get("counts")
     rows = [("voters", told["voters"].get("voters")), ("of them with a receipt", told["voters"].get("voted"))]
+    rows.append(("who tried and have none", _number(told["voters"].get("gave_up"))))
     rows += counts.items() if isinstance(counts, dict) else []
     return [(saying.named(name), saying.count(value)) for name, value in rows if value is not None][:ROWS_MAX]
+
+
+def _number(value: Any) -> int | None:
+    """A count, whether it is told as one or as a list."""
+    return len(value) if isinstance(value, list | dict) else value if isinstance(value, int) else None
 
 
 def machine(told: Mapping[str, Any]) -> Rows:
     """The run and the machine, a line each."""
     run = told["run"]
-    names = ("scenario", "variant", "scale", "only", "seed", "overlays", "started_at", "commit")
+    names = (
+        "scenario", "variant", "source", "entitled", "votes", "ballots", "scale", "only", "speed", "seed",
+        "overlays", "generators", "started_at", "commit",
+    )  # fmt: skip
     there = [name for name in names if run.get(name) not in (None, "", [])]
     rows = [(saying.named(name), saying.anything(run[name])) for name in there]
     machine = run.get("machine")

@@ -16,6 +16,7 @@ MEAN: Final = {
     None: "This run came to no verdict. What was recorded until it ended is shown here.",
 }
 CAUSES_SAID_MAX: Final = 3
+SAID_MAX: Final = 20
 UNSURE: Final = frozenset({"503", "none"})
 
 
@@ -46,6 +47,12 @@ def broken(told: Mapping[str, Any]) -> list[str]:
         f"\N{LEFT DOUBLE QUOTATION MARK}{row['what']}\N{RIGHT DOUBLE QUOTATION MARK}: found {row['found']}"
         for row in rows
     ]
+
+
+def wrong(told: Mapping[str, Any]) -> list[str]:
+    """The steps of the run that failed, as it told them itself."""
+    said = told["run"].get("wrong")
+    return [str(one)[:400] for one in said[:SAID_MAX]] if isinstance(said, list) else []
 
 
 def scaled(told: Mapping[str, Any]) -> bool:
