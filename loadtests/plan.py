@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ballot.definition import Definition, Question
-from loadtests.people import ROLL_COLUMNS, People, Person
+from loadtests.people import ROLL_COLUMNS, Numbers, People, Person, member_id
 from loadtests.posted import Posted
 from loadtests.scenario import SPOILT, Scenario, random_of
 from loadtests.voters import Afterwards, Habit, Lost, Marks, Paper, Voter, Voters
@@ -40,7 +40,7 @@ __all__ = [
 UNKNOWN_OPTION = "maybe"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """Everybody on the roll, and those of them who vote online, in the order in which they come.
 
@@ -53,6 +53,24 @@ class Plan:
     late: Voters
     at_close: Voters
     posted: Posted
+    spare: Numbers
+    """Everybody else on the roll, by number: who does nothing at all."""
+
+    def outsiders(self, count: int) -> list[str]:
+        """The member ids of so many who do not vote, those who come late first; all, if there are fewer."""
+        people = np.concatenate([self.late.people, self.at_close.people, self.spare])
+        return [member_id(int(person)) for person in people[:count]]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        names = ("people", "voters", "late", "at_close", "posted")
+        return np.array_equal(self.spare, other.spare) and all(
+            getattr(self, name) == getattr(other, name) for name in names
+        )
+
+    def __hash__(self) -> int:
+        return hash((len(self.people), len(self.voters)))
 
     @property
     def reissues(self) -> tuple[str, ...]:
@@ -88,14 +106,16 @@ def draw(scenario: Scenario, *, seed: int | None = None) -> Plan:
     )
     late = votes + scenario.late_casts
     at_close = late + scenario.at_close_casts
+    posted = Posted.of(
+        scenario, voters, counted=order[online:votes], papers=papers[:, online:], spare=order[at_close:]
+    )
     return Plan(
         people=people,
         voters=voters,
         late=_beside(scenario, kinds, order[votes:late], rng),
         at_close=_beside(scenario, kinds, order[late:at_close], rng),
-        posted=Posted.of(
-            scenario, voters, counted=order[online:votes], papers=papers[:, online:], spare=order[at_close:]
-        ),
+        posted=posted,
+        spare=order[at_close + len(posted.late) + len(posted.rejected) :],
     )
 
 

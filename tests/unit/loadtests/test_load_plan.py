@@ -130,9 +130,11 @@ def test_nobody_is_in_two_places() -> None:
     drawn = plan.draw(played)
     posted = drawn.posted
     groups = [drawn.voters.people, drawn.late.people, drawn.at_close.people]
-    groups += [posted.counted, posted.late, posted.rejected]
-    assert [len(group) for group in groups] == [4_758, 2, 100, 1_190, 12, 56]
-    assert len(np.unique(np.concatenate(groups))) == sum(len(group) for group in groups)
+    groups += [posted.counted, posted.late, posted.rejected, drawn.spare]
+    assert [len(group) for group in groups][:-1] == [4_758, 2, 100, 1_190, 12, 56]
+    assert sorted(np.concatenate(groups)) == list(range(played.entitled))
+    assert drawn.outsiders(2) == [voter.member_id for voter in drawn.late]
+    assert len(set(drawn.outsiders(played.entitled))) == 102 + len(drawn.spare)
     assert set(posted.also) <= set(drawn.voters.people)
     assert len(posted.also) == 34
     assert all(voter.paper.legal for voter in [*drawn.late, *drawn.at_close])

@@ -181,8 +181,7 @@ def test_a_scenario_can_be_played_under_another_id() -> None:
             "cap has rate, which must be a number or a text",
         ),
         (
-            "[group]\nballots = 9\npareto = 1\nlargest = 0.1\nsmall = 1\n"
-            "one_short = 4\nexactly = 4\n[behaviour]",
+            "[group]\nballots=9\npareto=1\nlargest=0\nsmall=9\none_short=0\nexactly=0\n[behaviour]",
             "[behaviour]",
             "[group] wants more special ballots than there are",
         ),
