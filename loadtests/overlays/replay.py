@@ -6,6 +6,7 @@ it was received.
 """
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import Sequence
@@ -177,7 +178,11 @@ class Replayer:
 
 def says_only_state(body: bytes) -> bool:
     """Whether an answer about a reference holds a state that a stranger may know, and nothing else."""
-    return body in {b'{"state":"accepted"}', b'{"state":"stored"}'}
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return False
+    return told in ({"state": "accepted"}, {"state": "stored"})
 
 
 async def run(work: Work) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """HTTP as an attacker writes it: plain bytes from a chosen address, and whatever comes back."""
 
 import asyncio
+import ipaddress
 import ssl
 import time
 from contextlib import suppress
@@ -55,7 +56,7 @@ class Target:
         """The server at `url`, by default the voters' one; only ever this machine's loopback."""
         parts = urlsplit(url or context.url)
         host = parts.hostname or ""
-        if not (host == "localhost" or host.startswith("127.")):
+        if not loopback(host):
             raise ValueError(f"{host or 'no host'} is not this machine's loopback: overlays go nowhere else.")
         secure = parts.scheme == "https"
         return cls(host, parts.port or (443 if secure else 80), verifying(context.ca) if secure else None)
@@ -68,6 +69,14 @@ class Target:
         if not keep:
             lines.append("Connection: close")
         return "\r\n".join([*lines, "", ""]).encode("ascii") + (body or b"")
+
+
+def loopback(host: str) -> bool:
+    """Whether that is this machine itself, and nothing that a name server would have to be asked about."""
+    try:
+        return ipaddress.IPv4Address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Line:
