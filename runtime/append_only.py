@@ -1,16 +1,22 @@
-"""The queue's append-only files on disk, looked at and mended by the server's own tool.
+"""The queue's append-only files on disk: looked at and mended here, never by the server that starts on them.
 
-The tool is run on the newest file alone: it refuses every manifest whose base file is of this server's own
-format. Only the newest can be cut, for each of the others is followed by one that counts on all of it.
+The server's own tool is run on the newest file alone: it refuses every manifest whose base file is of this
+server's own format. Only the newest can be cut, for each of the others is followed by one that counts on all
+of it. What ends too early is told from a write that was under way (runtime/torn.py): nobody was ever told of
+what was in that.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
+
+from runtime import torn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,19 +39,46 @@ def newest(files: Path) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the newest file ends: `whole` bytes of `size` are whole commands."""
+
+    path: Path
+    size: int
+    whole: int
+    torn: bool
+    """What comes after them is a write that was under way, and nothing else."""
+
+    def __str__(self) -> str:
+        return f"{self.path} is whole up to byte {self.whole:,} of {self.size:,} only"
+
+    def cut(self) -> None:
+        """Cut off what is not whole, and have that on disk."""
+        descriptor = os.open(self.path, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, self.whole)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def broken_end(files: Path, *, executable: Path) -> End | None:
+    """Return how the newest file ends, None if all of it is whole or none is there; it is only read."""
+    path = newest(files)
+    if path is None:
+        return None
+    size = path.stat().st_size
+    whole = whole_up_to(path, executable=executable)
+    if whole >= size:
+        return None
+    return End(path, size, whole, torn.is_write_under_way(path, whole))
+
+
 def whole_up_to(path: Path, *, executable: Path) -> int:
     """Return how many bytes of a file are whole commands; it is only read."""
     said = _tool(executable, str(path)).stdout
     ends = WHOLE_UP_TO.findall(said)
     return int(ends[-1]) if ends else 0
-
-
-def cut(path: Path, *, executable: Path) -> int:
-    """Cut a file off where it stops being whole; return how many bytes went, 0 if all of it is whole."""
-    before = path.stat().st_size
-    done = _tool(executable, "--fix", str(path))
-    after = path.stat().st_size
-    return before - after if done.returncode == 0 else 0
 
 
 def _tool(executable: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

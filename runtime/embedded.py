@@ -41,6 +41,7 @@ LEAVE_WAIT_S = 5.0  # a short command leaves within this
 RESTART_WAIT_S = 15.0  # a supervisor restarts within this, its back-off included
 JOIN_POLL_S = 0.02
 PORT_ATTEMPTS = 5
+NOTE_S = 1.0
 
 
 class Embedded:
@@ -52,6 +53,7 @@ class Embedded:
         self._pid = os.getpid()
         self._users: int | None = None
         self._supervisor: int | None = None
+        self._noted_s = 0.0
         self._records = Records(home.run)
         self._servers: tuple[Server, ...] = (
             ValkeyServer(home),
@@ -103,8 +105,10 @@ class Embedded:
         self._resign()
 
     def ensure_running(self) -> tuple[str, ...]:
-        """Start what has died; return its names."""
+        """Start what has died; return its names. Of what runs it is noted how far its data is written."""
         if not self._dead():
+            if time.monotonic() - self._noted_s >= NOTE_S:
+                self._note()
             return ()
         with self._start_lock():
             names = self._start_missing()
@@ -239,10 +243,17 @@ class Embedded:
             load_functions(address, user=ADMIN, password=password, reload_users=True)
         self._records.set_applied({**applied, **wanted})
 
+    def _note(self) -> None:
+        for server in self._servers:
+            server.note(self.port(server.name))
+        self._noted_s = time.monotonic()
+
     # Stopping
 
     def _stop_all(self) -> None:
         recorded = self._records.processes()
+        if not self._dead():
+            self._note()
         running = [server for server in self._servers if server.name in recorded]
         if running:
             with ThreadPoolExecutor(len(running)) as pool:

@@ -110,6 +110,16 @@ class PostgresServer:
         (self.data / "pg_hba.conf").write_text("\n".join(rules) + "\n", "ascii")
         unprivileged.give(self.data)
 
+    def note(self, _port: int) -> None:
+        """Nothing is noted: a cluster's own checksums and its write-ahead log tell."""
+
+    def lost(self) -> str:
+        """Nothing that could be told from here."""
+        return ""
+
+    def mend(self) -> None:
+        """A cluster mends itself as it starts."""
+
     def command(self, _port: int) -> list[str]:
         """Return the command that runs the server in the foreground."""
         return [*unprivileged.way().prefix, program("postgres"), "-D", str(self.data)]

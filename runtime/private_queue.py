@@ -20,7 +20,7 @@ from runtime import ports, processes
 from runtime.addresses import ADMIN, ValkeyAddress
 from runtime.home import Redacted
 from runtime.preparation import admin_client
-from runtime.valkey_server import SETTINGS, ValkeyServer, quoted
+from runtime.valkey_server import OWN_CUT, SETTINGS, ValkeyServer, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ PORT_ATTEMPTS: Final = 5
 POLL_S: Final = 0.02
 LOG_MAX_BYTES: Final = 64_000
 #: Nothing is promised on what is built here until all of it is on disk, so it need not be at every step.
-PRIVATE: Final = {**SETTINGS, "appendfsync": "everysec", "auto-aof-rewrite-percentage": "0"}
+PRIVATE: Final = {**SETTINGS, **OWN_CUT, "appendfsync": "everysec", "auto-aof-rewrite-percentage": "0"}
 
 #: What this server says of files that it cannot read, and of nothing else (aof.c, rdb.c).
 DAMAGED: Final = (
@@ -54,7 +54,6 @@ DAMAGED: Final = (
     "Unable to obtain the AOF file",
 )
 PORT_TAKEN: Final = ("Address already in use", "Failed listening on port")
-CUT_BY_ITSELF: Final = "loaded anyway because aof-load-truncated is enabled"
 
 
 class DamagedError(Exception):
@@ -72,7 +71,6 @@ class PrivateQueue:
         self._tied = tied
         self._server = ValkeyServer(home)
         self._log = home.logs / "valkey.rebuilding.log"
-        self.cut_by_itself = False
 
     def start(self) -> tuple[Process, ValkeyAddress, Redacted]:
         """Start it and wait until its files are loaded. DamagedError if it says that it cannot read them."""
@@ -84,7 +82,6 @@ class PrivateQueue:
             process = self._spawn(address, password)
             try:
                 if self._loaded(process, address, password):
-                    self.cut_by_itself = CUT_BY_ITSELF in self._said(begins)
                     return process, address, password
                 ended = not process.alive
             except BaseException:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime import append_only, processes
+from runtime import append_only, processes, written
 from runtime import home as home_files
 from runtime.addresses import ADMIN
 from runtime.append_only import FILES, MANIFEST
@@ -59,6 +59,7 @@ class Rebuilding:
         self.place = self._server.data
         self.directory = home.data / "valkey.rebuilding"
         self._queue = PrivateQueue(home, self.directory, tied=tied)
+        self._short = ""
         self.notes: list[str] = []
 
     def finish(self) -> bool:
@@ -85,6 +86,9 @@ class Rebuilding:
                 "and run this again. Nothing was changed."
             )
         shutil.copytree(files, self.directory / FILES)
+        self._short = self._server.lost()
+        if self._short:
+            self.notes.append(f"accepted votes may be lost that a better copy would have: {self._short}")
 
     @contextmanager
     def server(self) -> Iterator[tuple[ValkeyAddress, Redacted]]:
@@ -126,6 +130,7 @@ class Rebuilding:
         """Move the old data to `aside`, and what was built to where the server looks."""
         _sync(self.directory)
         home_files.write_once(self.directory / COMPLETE, "complete\n")
+        written.forget(self._server.written)
         if aside is not None:
             self.place.rename(aside)
         elif self.place.exists():
@@ -154,10 +159,6 @@ class Rebuilding:
             except DamagedError as damage:
                 why = why or str(damage)
                 continue
-            if self._queue.cut_by_itself:
-                self.notes.append(
-                    "the newest of the queue's files ends in the middle of a command: that end was cut off"
-                )
             _, address, password = started
             with admin_client(address, user=ADMIN, password=password, timeout_s=ANSWER_S) as client:
                 load_into(client)
@@ -170,14 +171,21 @@ class Rebuilding:
 
     def _cut(self) -> bool:
         """Cut the newest file off where it stops being whole; say whether anything was cut."""
-        newest = append_only.newest(self.directory / FILES)
-        gone = 0 if newest is None else append_only.cut(newest, executable=self._server.executable)
-        if newest is None or not gone:
+        end = append_only.broken_end(self.directory / FILES, executable=self._server.executable)
+        if end is None:
             return False
-        self.notes.append(
-            f"the newest of the queue's files, {newest.name}, is damaged: its last {gone:,} bytes, from the "
-            "damage on, were cut off; what was accepted in them is lost unless the kept file gives it up"
-        )
+        end.cut()
+        gone = f"its last {end.size - end.whole:,} bytes"
+        if end.torn and not self._short:
+            self.notes.append(
+                f"the newest of the queue's files, {end.path.name}, ends in a write that was under way and "
+                f"never answered: {gone} were taken away"
+            )
+        else:
+            self.notes.append(
+                f"the newest of the queue's files, {end.path.name}, is damaged: {gone}, from the damage on, "
+                "were cut off; what was accepted in them is lost unless the kept file gives it up"
+            )
         return True
 
     def _leave_out(self) -> bool:

@@ -68,6 +68,15 @@ class Server(Protocol):
     def answers(self, port: int) -> bool:
         """Whether it answers to our own password."""
 
+    def note(self, port: int) -> None:
+        """Note, while it runs, how far its data is written."""
+
+    def lost(self) -> str:
+        """In what its data falls short of that; empty if in nothing."""
+
+    def mend(self) -> None:
+        """After a start that failed: mend what a kill may leave; ClickException for anything else."""
+
 
 def start(
     server: Server, port: int, *, home: Home, record: Callable[[str, Process], None]
@@ -91,8 +100,10 @@ def start(
             record(server.name, process)
             if _wait_ready(server, process, port):
                 generation.touch(0o600)
+                server.note(port)
                 return None
             stop(server, process)
+            server.mend()
     except click.ClickException as fault:
         return fault
     except OSError as error:
@@ -107,12 +118,15 @@ def stop(server: Server, process: Process) -> None:
 
 
 def lost_data(server: Server, home: Home) -> str:
-    """Say that a directory that once held data is empty: no promise made on it could be kept."""
-    if server.holds_data() or not _generation(server, home).exists():
-        return ""
+    """Say that a directory that held data is empty or holds less: no promise made on it could be kept."""
     mended = (
         "`ballot recover` rebuilds it" if server.name == QUEUE else "`ballot backup restore` brings it back"
     )
+    if server.holds_data():
+        less = server.lost()
+        return f"{server.name} has lost data: {less}, so it was not started; {mended}." if less else ""
+    if not _generation(server, home).exists():
+        return ""
     return f"{server.name} has held data but {server.data} is empty, so it was not started; {mended}."
 
 

@@ -6,8 +6,10 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
 import redis
 
+from runtime import append_only, logs, written
 from runtime import home as home_files
 from runtime.addresses import ADMIN, ValkeyAddress
 from runtime.preparation import admin_client, users_acl
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from runtime.home import Home
     from runtime.processes import Process
+
+_log = logs.get("queue")
 
 # The settings that DESIGN section 5 names; the edge checks them again before it takes a vote.
 SETTINGS = {
@@ -33,6 +37,8 @@ SETTINGS = {
     "daemonize": "no",
     "tcp-keepalive": "60",
 }
+OWN_CUT = {"aof-load-truncated": "no"}
+"""A file that ends too early is not this server's to cut off: it could not tell what was answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,16 @@ class ValkeyServer:
     def data(self) -> Path:
         """Where the append-only file lives."""
         return self.home.data / self.name
+
+    @property
+    def files(self) -> Path:
+        """The append-only files."""
+        return self.data / append_only.FILES
+
+    @property
+    def written(self) -> Path:
+        """The note of how far they were written."""
+        return self.home.run / f"{self.name}.written"
 
     @property
     def executable(self) -> Path:
@@ -70,7 +86,7 @@ class ValkeyServer:
         home_files.replace(self.users_file, users_acl(self.home))
         log = self.home.logs / f"{self.name}.log"
         own = {"port": str(port), "dir": quoted(self.data), "aclfile": quoted(self.users_file)}
-        settings = {**SETTINGS, **own, "logfile": quoted(log)}
+        settings = {**SETTINGS, **OWN_CUT, **own, "logfile": quoted(log)}
         text = "".join(f"{key} {value}\n" for key, value in settings.items())
         home_files.replace(self.home.run / "valkey.conf", text)
         log.touch(0o600)
@@ -82,6 +98,35 @@ class ValkeyServer:
     def ready(self, _process: Process, port: int) -> bool:
         """Whether it answers, its data loaded."""
         return self.answers(port)
+
+    def note(self, port: int) -> None:
+        """Note how far its file is written, now that it runs."""
+        written.keep(self.files, self.written, answers=lambda: self.answers(port))
+
+    def lost(self) -> str:
+        """In what its files fall short of what was noted; empty if in nothing."""
+        return written.short(self.files, self.written)
+
+    def broken(self) -> str:
+        """What in its files, while it does not run, is no write that was under way; empty for nothing."""
+        end = append_only.broken_end(self.files, executable=self.executable)
+        return "" if end is None or self._was_under_way(end) else str(end)
+
+    def mend(self) -> None:
+        """After a start that failed: cut off a write that was under way; all else is left to a person."""
+        end = append_only.broken_end(self.files, executable=self.executable)
+        if end is None:
+            return
+        if not self._was_under_way(end):
+            raise click.ClickException(
+                f"{self.name} could not be started: {end}, and what follows is no write that was under way; "
+                "`ballot recover` says what can be done"
+            )
+        end.cut()
+        _log.warning("unanswered_write_cut_off", file=end.path.name, bytes=end.size - end.whole, at=end.whole)
+
+    def _was_under_way(self, end: append_only.End) -> bool:
+        return end.torn and end.whole >= written.noted_bytes(end.path, self.written)
 
     def answers(self, port: int) -> bool:
         """Whether it answers on `port` to the admin's password: proof that it is ours and well."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ops.backup.catalogue import compact
-from runtime import locks, starting, unprivileged
+from runtime import locks, starting, unprivileged, written
 from runtime.addresses import CLUSTERS
 from runtime.postgres_server import PostgresServer
 from runtime.records import Records
@@ -85,6 +85,7 @@ def put_in_place(home: Home, what: What, made: Path, now_us: int) -> Path | None
     """
     place = data_of(home, what)
     aside = None
+    written.forget(home.run / f"{place.name}.written")  # of the files that go
     if place.exists():
         aside = free_name(home.data, f"{place.name}.before-{compact(now_us)}")
         place.rename(aside)

@@ -81,11 +81,16 @@ def recover(
 
 
 def _look(home: Home) -> list[str]:
-    """What is wrong; a queue that does not start has its reason told as it is."""
+    """What is wrong; a queue that does not start has its reason told as it is.
+
+    Files of the home's own queue are looked at before it is started on them.
+    """
     if home.embedded:
-        lost = lost_data(ValkeyServer(home), home)
-        if lost:
+        server = ValkeyServer(home)
+        if lost := lost_data(server, home):
             return [lost]
+        if unstarted.stopped(home) and (told := unstarted.files(server)):
+            return told
     try:
         with servers(home) as running:
             return run_async(lambda: wrong.compare(running, home.desk / "roots"))

@@ -19,8 +19,6 @@ from runtime.starting import lost_data, why_not_started
 from runtime.valkey_server import ValkeyServer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runtime.home import Home
 
 QUEUE: Final = ValkeyServer.name
@@ -36,7 +34,7 @@ def look(home: Home) -> list[str]:
     running = embedded.processes()
     if running.keys() >= NEEDED and server.answers(embedded.port(QUEUE)):
         return run_async(lambda: wrong.compare(Servers(home, _embedded=embedded), home.desk / "roots"))
-    if QUEUE not in running and (told := _files(server, server.data / append_only.FILES)):
+    if QUEUE not in running and (told := files(server)):
         return told
     away = ", ".join(sorted(NEEDED - running.keys()))
     what = f"{away} does not run" if away else f"{QUEUE} does not answer"
@@ -47,15 +45,16 @@ def look(home: Home) -> list[str]:
     )
 
 
-def _files(server: ValkeyServer, files: Path) -> list[str]:
-    """What can be seen in the queue's files without starting it."""
-    if not files.is_dir():
+def stopped(home: Home) -> bool:
+    """Whether the queue has run here and does not now."""
+    return ValkeyServer(home).holds_data() and QUEUE not in Embedded(home, supervise=False).processes()
+
+
+def files(server: ValkeyServer) -> list[str]:
+    """What can be seen in the queue's files without starting it, and a start would not mend by itself."""
+    if not server.files.is_dir():
         return []
-    newest = append_only.newest(files)
-    if newest is None:
-        return [f"{files / append_only.MANIFEST} names no file that is there"]
-    size = newest.stat().st_size
-    whole = append_only.whole_up_to(newest, executable=server.executable)
-    if whole == size:
-        return []
-    return [f"{newest} is whole up to byte {whole:,} of {size:,} only"]
+    if append_only.newest(server.files) is None:
+        return [f"{server.files / append_only.MANIFEST} names no file that is there"]
+    broken = server.broken()
+    return [broken] if broken else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -29,7 +30,7 @@ from tests.integration.workers_ground import Cast, ground
 from workers.verification import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 BALLOT = "kept-through-it-all"
@@ -161,6 +162,24 @@ def damage_last_entry(newest: Path) -> None:
     newest.write_bytes(content[:at] + b"\xff" * 20 + content[at + 20 :] + b"*1\r\n$4\r\nPING\r\n")
 
 
+def raise_length(newest: Path) -> None:
+    """Make the first waiting vote's record seem longer than the file: as one damaged digit would."""
+    content = newest.read_bytes()
+    last = [found.start() for found in re.finditer(rb"\$3\r\nref\r\n", content)][-2]
+    at = content.rindex(b"\r\n$1\r\nr\r\n$", 0, last) + len(b"\r\n$1\r\nr\r\n$")
+    newest.write_bytes(content[:at] + b"9" + content[at:])
+
+
+def shorten(newest: Path) -> None:
+    """End the file in the middle of the first waiting vote, as a copy of it that stopped early."""
+    os.truncate(newest, newest.read_bytes().rindex(b"$3\r\nref\r\n") - 2_000)
+
+
+def whole_but_older(newest: Path) -> None:
+    """End the file where the last transaction begins: the server would start on it."""
+    os.truncate(newest, newest.read_bytes().rindex(b"*1\r\n$5\r\nMULTI\r\n"))
+
+
 async def marks(running: Servers, casts: list[Cast]) -> list[str]:
     """The references under which these voters are marked at the gate, empty for who is not."""
     client: Any = valkey.connect(running, "admin")
@@ -232,12 +251,56 @@ async def test_a_damaged_file_is_cut_at_the_damage(own: Stack) -> None:
         told = await asyncio.to_thread(run_recover, own)
         await asyncio.to_thread(own.servers.ensure_running)
 
-        assert told["wrong"][0].startswith("valkey could not be started")
+        assert told["wrong"] == json.loads(looked.stdout)["wrong"]
         assert [newest.name in each and "were cut off" in each for each in told["report"]["notes"]] == [True]
         assert told["report"]["ballots"][BALLOT]["waiting"] == 1
         assert await marks(own.servers, casts) == [*(cast.reference for cast in casts[:3]), ""]
         kept = own.home.data / os.path.basename(told["report"]["before"])  # noqa: PTH119  # a text
         assert contents(kept) == before
+
+
+@pytest.mark.parametrize("damage", [raise_length, shorten, whole_but_older])
+async def test_a_file_that_ends_too_early_is_not_cut_by_a_start(
+    own: Stack, damage: Callable[[Path], None]
+) -> None:
+    """What was answered is in it: it is not started, nothing of it changes, and the report has the bytes."""
+    async with voted(own, waiting=2) as casts:
+        await asyncio.to_thread(own.servers.ensure_running)  # as a supervisor does, four times a second
+        data = stop_queue(own)
+        damage(newest_file(data))
+        before = contents(data)
+        with pytest.raises(click.ClickException, match="`ballot recover`"):
+            await asyncio.to_thread(own.servers.ensure_running)
+        assert contents(data) == before
+
+        looked = await asyncio.to_thread(attempt_recover, own, "--dry-run")
+        assert looked.returncode == 1, looked.stderr
+        assert contents(data) == before
+        told = await asyncio.to_thread(run_recover, own)
+        await asyncio.to_thread(own.servers.ensure_running)
+
+        assert told["wrong"] == json.loads(looked.stdout)["wrong"]
+        notes = " ".join(told["report"]["notes"])
+        assert "lost" in notes
+        assert "bytes" in notes
+        assert contents(own.home.data / os.path.basename(told["report"]["before"])) == before  # noqa: PTH119  # a text
+        assert (await marks(own.servers, casts))[:2] == [cast.reference for cast in casts[:2]]
+        assert await asyncio.to_thread(run_recover, own) == {"wrong": []}
+
+
+async def test_a_write_that_was_under_way_is_cut_off_by_itself(own: Stack) -> None:
+    """Nobody was ever told of it: the queue starts, with all that was answered."""
+    async with voted(own) as casts:
+        await asyncio.to_thread(own.servers.ensure_running)
+        newest = newest_file(stop_queue(own))
+        whole = newest.read_bytes()
+        begins = whole.rindex(b"*1\r\n$5\r\nMULTI\r\n")
+        newest.write_bytes(whole + whole[begins:-300])
+        await asyncio.to_thread(own.servers.ensure_running)
+
+        assert newest.read_bytes().startswith(whole)
+        assert await marks(own.servers, casts) == [cast.reference for cast in casts]
+        assert await asyncio.to_thread(run_recover, own) == {"wrong": []}
 
 
 @pytest.mark.parametrize("where", ["manifest", pytest.param("base", marks=pytest.mark.long)])
