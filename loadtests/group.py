@@ -49,9 +49,19 @@ def as_scheduled(ballots: Sequence[Scenario], schedule: "Schedule") -> list[Scen
     """`ballots` with as many votes as `schedule` sends to each: what --only leaves of them."""
     sent = np.bincount(schedule.ballots, minlength=len(ballots))
     return [
-        shrunk(ballot, votes=int(votes) + ballot.paper_votes)
-        for ballot, votes in zip(ballots, sent, strict=True)
+        shrunk(ballot, votes=_votes_of_online(ballot, int(online)))
+        for ballot, online in zip(ballots, sent, strict=True)
     ]
+
+
+def _votes_of_online(ballot: Scenario, online: int) -> int:
+    """How many votes `ballot` has when `online` of them are cast online and its share comes on paper."""
+    votes = ballot.votes * online // max(1, ballot.online_votes)
+    while votes < ballot.votes and replace(ballot, votes=votes).online_votes < online:
+        votes += 1
+    while votes > 0 and replace(ballot, votes=votes).online_votes > online:
+        votes -= 1
+    return votes
 
 
 def is_exact(ballot: Scenario) -> bool:

@@ -2,9 +2,10 @@
 
 import pytest
 
-from loadtests import scenario
-from loadtests.group import half, is_exact, is_one_short, members
+from loadtests import plan, scenario, schedule
+from loadtests.group import as_scheduled, half, is_exact, is_one_short, members
 from loadtests.scenario import ScenarioFault
+from loadtests.schedule import Only
 
 
 @pytest.mark.parametrize("scale", ["", "@0.2", "@0.05", "@0.01"])
@@ -65,3 +66,17 @@ def test_too_small_a_group_is_one_sentence() -> None:
     tiny = scenario.shrunk(scenario.load("civil-service-214"), votes=400, entitled=500)
     with pytest.raises(ScenarioFault, match="500 people are too few for 214 ballots"):
         members(tiny)
+
+
+@pytest.mark.parametrize("only", ["", "peak", "close"])
+@pytest.mark.parametrize("name", ["residents-hybrid", "residents-hybrid@0.037", "tube-two-questions"])
+def test_what_is_not_sent_is_not_counted(name: str, only: Only) -> None:
+    """As many votes online as are sent, the scenario's share on paper beside them, and all figures add up."""
+    played = scenario.load(name)
+    planned = schedule.build(played, only=only)
+    (left,) = as_scheduled([played], planned)
+    assert left.online_votes == planned.votes
+    assert left.paper_votes == pytest.approx(planned.votes * played.paper_votes / played.online_votes, abs=1)
+    assert only or left == played
+    assert all(sum(figures.values()) == left.votes for figures in left.published.values())
+    assert len(plan.draw(left).voters) == planned.votes
