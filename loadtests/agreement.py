@@ -16,7 +16,7 @@ import click
 from loadtests.observed import Interval, shares, within
 from loadtests.observers import Mark, Observer, differences, outages, voters_saw
 from loadtests.stage import Stage, StageFault
-from loadtests.watch import DEADLINE_SECONDS, LOOKS_FILE, PERIOD_SECONDS, seen
+from loadtests.watch import DEADLINE_SECONDS, LOOKS_FILE, pace_of, seen
 
 FILE = "availability.json"
 INSIDE, OUTSIDE, VOTERS = "inside", "outside", "voters"
@@ -25,6 +25,8 @@ INSIDE_DEADLINE_SECONDS = 3.0
 #: Voters are seen by whole seconds of the moments for which they were planned.
 VOTERS_BLIND_SECONDS = 2.0
 CAUSES = frozenset({"fault", "overlay"})
+#: The window in which a run offers more votes than can be taken: to be refused then is no riddle.
+BURST = "burst"
 INTERVALS_MAX = 5_000
 DIFFERENCES_MAX = 100
 LINES_MAX = 1_000_000
@@ -41,13 +43,13 @@ def record(
     from_us: int,
     to_us: int,
     outside: Sequence[Interval] | None = None,
-    outside_period_s: float = PERIOD_SECONDS,
 ) -> dict[str, Any]:
     """Ask the deployment for its own record of that time, compare, and write `availability.json`.
 
     Before the deployment ends and after the outside monitor has; without `outside` its file in `run` is read.
     """
     inside = inside_record(stage, ballot, from_us=from_us, to_us=to_us)
+    outside_period_s = pace_of(run).period_s
     if outside is None:
         outside = seen(run / LOOKS_FILE, period_s=outside_period_s)
     told = compared(
@@ -142,7 +144,7 @@ def _marks(run: Path) -> Iterator[Mark]:
         for line in _lines(path):
             inner = line.get("marks")
             for mark in inner if isinstance(inner, list) else [line]:
-                if isinstance(mark, dict) and mark.get("kind") in CAUSES:
+                if isinstance(mark, dict) and (mark.get("kind") in CAUSES or mark.get("name") == BURST):
                     with suppress(KeyError, TypeError, ValueError):
                         yield _mark(mark)
 

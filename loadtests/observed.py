@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 UP, SLOW, DOWN, UNKNOWN = "up", "slow", "down", "unknown"
-STATES = frozenset({UP, SLOW, DOWN, UNKNOWN})
+#: Some were answered and many not, as in an overload: whoever says up or down of it may be right.
+PARTLY = "partly"
+STATES = frozenset({UP, SLOW, PARTLY, DOWN, UNKNOWN})
 NOT_LOOKED = "nobody looked"
 REASON_CHARACTERS_MAX = 200
 
@@ -24,8 +26,8 @@ class Interval:
 
     @property
     def working(self) -> bool | None:
-        """Whether votes were taken; None when nobody knows."""
-        return None if self.state == UNKNOWN else self.state != DOWN
+        """Whether votes were taken; None when nobody knows, or for some they were and for others not."""
+        return None if self.state in {PARTLY, UNKNOWN} else self.state != DOWN
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in a file."""
@@ -109,6 +111,6 @@ def within(intervals: Iterable[Interval], from_us: int, to_us: int) -> list[Inte
 def shares(intervals: Sequence[Interval]) -> tuple[float | None, float]:
     """The share of the time looked at in which votes were taken (None without), and the share looked at."""
     total = sum(each.to_us - each.from_us for each in intervals)
-    looked = sum(each.to_us - each.from_us for each in intervals if each.working is not None)
+    looked = sum(each.to_us - each.from_us for each in intervals if each.state != UNKNOWN)
     working = sum(each.to_us - each.from_us for each in intervals if each.working)
     return (working / looked if looked else None), (looked / total if total else 0.0)

@@ -6,15 +6,18 @@ outage that any of them saw must have begun with something the run did, and what
 must have been seen. `unknown` contradicts nobody, and a monitor that looked too little is told by name.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
-from loadtests.observed import DOWN, UP, Interval, merged, shares
+from loadtests.observed import DOWN, PARTLY, UP, Interval, merged, shares
 
-#: What the generator calls an attempt that nobody answered, or was answered that it may not have arrived.
-FAILED = frozenset({"503", "none"})
+#: What the generator calls an attempt that nobody answered, and one that it did not wait for.
+UNANSWERED, HUNG_UP = "none", "hung up"
+SERVER_FAULTS = 500
+PARTLY_SHARE_MIN = 0.2
 LOOKED_SHARE_MIN = 0.9
 US = 1_000_000
 Stretch = Callable[[int, int], str]
@@ -62,23 +65,31 @@ class Outage:
 def voters_saw(lines: Iterable[Mapping[str, Any]]) -> list[Interval]:
     """What voters met, by whole seconds, all generators together: down is a second without any answer.
 
-    A refusal is an answer: the service was there. A second in which nobody tried tells nothing.
+    A refusal is an answer: the service was there. A second in which nobody tried tells nothing, and one in
+    which a fifth or more failed, but not all, nothing certain.
     """
-    answered: dict[int, bool] = {}
+    answered, failed = Counter[int](), Counter[int]()
     for line in lines:
-        second = int(line["s"])
         for outcome, count in line["outcomes"].items():
-            if int(count) > 0:
-                answered[second] = answered.get(second, False) or outcome not in FAILED
-    return merged(
-        Interval(
-            second * US,
-            (second + 1) * US,
-            UP if answered[second] else DOWN,
-            "" if answered[second] else "no attempt was answered",
-        )
-        for second in sorted(answered)
-    )
+            if outcome != HUNG_UP:
+                (failed if is_failure(outcome) else answered)[int(line["s"])] += int(count)
+    found = []
+    for second in sorted(answered.keys() | failed.keys()):
+        tried = answered[second] + failed[second]
+        if tried == 0:
+            continue
+        state, reason = UP, ""
+        if not answered[second]:
+            state, reason = DOWN, "no attempt was answered"
+        elif failed[second] >= tried * PARTLY_SHARE_MIN:
+            state, reason = PARTLY, "some attempts were answered, others not"
+        found.append(Interval(second * US, (second + 1) * US, state, reason))
+    return merged(found)
+
+
+def is_failure(outcome: str) -> bool:
+    """Whether the service did not do its part: no answer, or one of its own faults, as `not_confirmed`."""
+    return outcome == UNANSWERED or (outcome.isdecimal() and int(outcome) >= SERVER_FAULTS)
 
 
 def contested(one: Sequence[Interval], other: Sequence[Interval]) -> Iterator[tuple[int, int, bool]]:

@@ -40,6 +40,7 @@ SPARE_SHARE, SPARE = 1.5, 60
 REQUESTS_BEFORE_STORING = 5
 STOP_SECONDS_MAX = 45.0
 LOOKS_FILE = "outside.jsonl"
+PACE_FILE = "outside.json"
 MONITOR_METRICS = 2
 METRICS_SECONDS_MAX = 2.0
 US = 1_000_000
@@ -156,6 +157,7 @@ class Watch:
         out.mkdir(parents=True, exist_ok=True)
         self._post = post
         self._looks = out / LOOKS_FILE
+        (out / PACE_FILE).write_text(json.dumps(asdict(post.pace)) + "\n", encoding="utf-8")
         with (out / "outside.err").open("wb") as err:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "loadtests.watch", post.to_json(), str(self._looks)],
@@ -193,6 +195,15 @@ class Watch:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=STOP_SECONDS_MAX)
         end(self._process, seconds=STOP_SECONDS_MAX)
+
+
+def pace_of(out: Path) -> Pace:
+    """How often the outside monitor of that run looked; the usual pace where it did not say."""
+    try:
+        told = json.loads((out / PACE_FILE).read_text(encoding="utf-8"))
+        return Pace(*(float(told[name]) for name in ("period_s", "deadline_s", "store_deadline_s")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Pace(PERIOD_SECONDS, DEADLINE_SECONDS, STORE_DEADLINE_SECONDS)
 
 
 def seen(path: Path, *, period_s: float) -> list[Interval]:

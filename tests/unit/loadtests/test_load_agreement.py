@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from loadtests import agreement
-from loadtests.observed import DOWN, UNKNOWN, UP, Interval
+from loadtests.observed import DOWN, PARTLY, UNKNOWN, UP, Interval
 from loadtests.observers import Mark, Observer, Outage, contested, differences, outages, voters_saw
 
 S = 1_000_000
@@ -55,13 +55,30 @@ def test_voters_saw_it_down_only_when_nobody_was_answered() -> None:
         {"s": 3, "outcomes": {"none": 1, "503": 2, "accepted": 0}},
         {"s": 4, "outcomes": {"none": 1}},
         {"s": 6, "outcomes": {}},
-        {"s": 7, "outcomes": {"429": 1}},
+        {"s": 7, "outcomes": {"429": 1, "hung up": 5}},
+        {"s": 8, "outcomes": {"500": 1, "hung up": 5}},
+        {"s": 9, "outcomes": {"accepted": 8, "503": 2}},
+        {"s": 10, "outcomes": {"accepted": 81, "503": 19}},
+        {"s": 11, "outcomes": {"hung up": 1}},
     ]
     assert [(each.from_us // S, each.to_us // S, each.state) for each in voters_saw(lines)] == [
-        (1, 3, UP),
+        (1, 2, UP),
+        (2, 3, PARTLY),
         (3, 5, DOWN),
         (7, 8, UP),
+        (8, 9, DOWN),
+        (9, 10, PARTLY),
+        (10, 11, UP),
     ]
+
+
+def test_an_overload_contradicts_nobody(tmp_path: Path) -> None:
+    """While many are refused and many accepted, a monitor's own votes may fare either way."""
+    seconds = [{"s": second, "outcomes": {"503": 2, "accepted": 2}} for second in range(20, 40)]
+    marks = [{"kind": "window", "name": "burst", "from_us": 20 * S, "to_us": 40 * S}]
+    told = compared(tmp_path, inside=down((20, 40)), outside=down((20, 40)), seconds=seconds, marks=marks)
+    assert told["agree"], told["differences"]
+    assert told["available"]["voters"] == 0.0
 
 
 def test_contested_time_is_found_by_direction() -> None:

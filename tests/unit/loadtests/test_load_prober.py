@@ -164,3 +164,10 @@ def test_the_post_survives_being_told() -> None:
     assert watch.Post.from_json(post.to_json()) == post
     secure = watch.Post("https://x", Path("d"), Path("c"), 0.5, 60.0, ca=Path("ca.pem"))
     assert watch.Post.from_json(secure.to_json()) == secure
+
+
+def test_the_pace_is_told_with_the_looks(tmp_path: Path) -> None:
+    """Whoever judges the looks later must know how far apart they were meant to be."""
+    assert watch.pace_of(tmp_path).period_s == watch.PERIOD_SECONDS
+    (tmp_path / watch.PACE_FILE).write_text('{"period_s": 2.5, "deadline_s": 1, "store_deadline_s": 9}')
+    assert watch.pace_of(tmp_path) == Pace(2.5, 1.0, 9.0)
