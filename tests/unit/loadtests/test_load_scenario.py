@@ -1,14 +1,16 @@
 """Scenario files are read strictly: totals add up, nothing is optional, every fault is one sentence."""
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from ballot.definition import parse_toml
 from loadtests import scenario
+from loadtests.arrivals import Arrivals, Reminder
 from loadtests.overlays.catalogue import OVERLAYS
-from loadtests.scenario import SCENARIOS, ScenarioFault
+from loadtests.scenario import SCENARIOS, Behaviour, GroupShape, PaperReturns, ScenarioFault
 
 NOW_US = 1_750_000_000_000_000
 
@@ -240,3 +242,34 @@ def test_a_group_has_no_latecomers(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(text.replace("behaviour = { late = 0, at_close = 0 }", ""))
     with pytest.raises(ScenarioFault, match="a group has no papers, and nobody who comes late"):
         scenario.load(f"{tmp_path / 'mine.toml'}:two-electorates")
+
+
+def documented() -> str:
+    """The file in the documentation."""
+    text = (SCENARIOS.parent / "README.md").read_text(encoding="utf-8")
+    return text.partition("```toml\n")[2].partition("```")[0]
+
+
+@pytest.mark.parametrize("left_out", ["paper", "group"])
+def test_the_documented_file_is_a_scenario(tmp_path: Path, left_out: str) -> None:
+    """Every table of it is read, and its variant; one ballot has papers and latecomers, a group neither."""
+    tables = re.split(r"(?m)^(?=\[)", documented())
+    text = "".join(table for table in tables if not table.startswith(f"[{left_out}]"))
+    if left_out == "paper":
+        text = re.sub(r"(?m)^(late|at_close) = .*\n", "", text)
+    (tmp_path / "definitions").symlink_to(SCENARIOS / "definitions")
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    read = scenario.load(f"{tmp_path / 'mine.toml'}:crunch@0.5")
+    assert (read.variant, read.scale, read.last_minutes, len(read.overlays)) == ("crunch", 0.5, 150, 1)
+    assert (read.paper is None, read.group is None) == (left_out == "paper", left_out == "group")
+
+
+def test_every_field_is_documented() -> None:
+    """Whatever a file may say stands in the documented one."""
+    tables = (Behaviour, Arrivals, Reminder, PaperReturns, GroupShape)
+    wanted = {field.name for table in tables for field in fields(table)} | {"hours", "opens_hour"}
+    assert (
+        sorted(name for name in wanted if not re.search(rf"(^|[{{ ]){name} = ", documented(), re.MULTILINE))
+        == []
+    )
+    assert all(f"`{name}`" in (SCENARIOS.parent / "README.md").read_text() for name in scenario.names())
