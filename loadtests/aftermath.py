@@ -60,7 +60,10 @@ class Aftermath:
         figures: list[Figure] = []
         for poll, found in zip(
             self.polls,
-            self.each(lambda poll: poll.compared(beyond.get(poll.ballot, {})), keeps_place=True),
+            self.each(
+                lambda poll: poll.compared(beyond.get(poll.ballot, {}), moved(papers, poll.ballot)),
+                keeps_place=True,
+            ),
             strict=True,
         ):
             figures += [replace(each, what=self._named(poll, each.what)) for each in found or ()]
@@ -122,6 +125,15 @@ def beyond(summary: Mapping[str, Any], overlays: Marks, first: str) -> dict[str,
     voted: dict[str, Marks] = dict(summary.get("papers", {}).get("beyond", {}))
     voted[first] = added(voted.get(first, {}), overlays)
     return voted
+
+
+def moved(papers: Mapping[str, Any], ballot: str) -> Marks:
+    """The votes an option has more or fewer because a second device was first: a race no plan can tell."""
+    fewer = {
+        question: {option: -count for option, count in options.items()}
+        for question, options in papers.get("displaced", {}).get(ballot, {}).items()
+    }
+    return added(papers.get("in_place", {}).get(ballot, {}), fewer)
 
 
 def split(path: Path, into: Mapping[str, Path]) -> None:

@@ -16,7 +16,8 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     told = run.table("run.json")
     yield done(told.get("wrong"))
     if told.get("only") != "burst":  # more than can be taken is offered: not every vote will be cast
-        yield published(run.rows("figures.json"), scaled=told.get("scale", 1) != 1)
+        given_up = int(run.table("summary.json").get("gave_up", 0)) if told.get("overlays") else 0
+        yield published(run.rows("figures.json"), scaled=told.get("scale", 1) != 1, given_up=given_up)
     yield chosen(run.rows("chosen.json"))
     yield from books(run.table("check.json"))
     yield outcomes(run.table("summary.json"))
@@ -50,19 +51,25 @@ def chosen(rows: list[dict[str, Any]]) -> Judgement:
     return Judgement(what, must, found, ok=not wrong, references=wrong)
 
 
-def published(figures: list[dict[str, Any]], *, scaled: bool) -> Judgement:
-    """The signed result beside the published figures, option by option."""
+def published(figures: list[dict[str, Any]], *, scaled: bool, given_up: int = 0) -> Judgement:
+    """The signed result beside the published figures, option by option.
+
+    Where an overlay kept voters from voting, as many votes as gave up may be missing, and none may be added.
+    """
     what = "the result is the published one" + (", scaled" if scaled else "")
     must = "every figure equal, to the last vote"
+    if given_up:
+        must = f"no figure above it, and none below by more than the {given_up:,} who gave up"
     if not figures:
         return not_recorded(what, must)
     wrong = [
         f"{row.get('question')} {row.get('option')}: {row.get('published')} published,"
         f" {row.get('counted')} counted"
         for row in figures
-        if row.get("difference") != 0
+        if not -given_up <= row["difference"] <= 0
     ]
-    found = f"{len(figures) - len(wrong)} of {len(figures)} figures equal"
+    right = len(figures) - len(wrong)
+    found = f"{right} of {len(figures)} figures {'equal' if not given_up else 'within that'}"
     return Judgement(what, must, found, ok=not wrong, references=tuple(wrong))
 
 

@@ -309,7 +309,8 @@ class OpenCrowd:
         - `papers`: {name: {ballot id: {question: {option or "spoilt": n}}}} for `receipted` (what holders of
           receipts chose), `unconfirmed` (sent, no receipt: each may or may not be counted) and `beyond`
           (receipted votes that are not in the published figures: aimed at the close by people who were not
-          to vote). Counted must be receipted + beyond, and up to unconfirmed more, option by option
+          to vote). Counted must be receipted + beyond, and up to unconfirmed more, option by option. Where a
+          second device was first, its paper is `in_place` of the one `displaced`, which was to be published
         - `gave_up`: how many people sent a vote and hold no receipt; `first_gave_up`: members, at most 50
         - `accepted_first_us`, `accepted_last_us`: from the receipts; `sealed`: what sealing ahead took
         """

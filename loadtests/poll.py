@@ -187,11 +187,16 @@ class Poll(Life):
             raise StageFault(f"`ballot check` did not finish: {done.stderr.strip()[-300:]}") from None
         return told
 
-    def compared(self, beyond: Marks) -> list[Figure]:
-        """The signed result beside the published figures; `beyond` was voted on top of them."""
+    def compared(self, beyond: Marks, moved: Marks) -> list[Figure]:
+        """The signed result beside the published figures, without what was voted on top of them (`beyond`).
+
+        Votes that went to another option because a voter's second device was first (`moved`) stand where the
+        voter's first device would have put them.
+        """
         figures = []
+        more_votes = added(beyond, moved)
         for figure in self.figures():
-            more = beyond.get(figure.what, {}).get(figure.option, 0)
+            more = more_votes.get(figure.what, {}).get(figure.option, 0)
             if figure.what == "votes cast":
                 more = max((sum(options.values()) for options in beyond.values()), default=0)
             figures.append(Figure(figure.what, figure.option, figure.published, figure.counted - more))

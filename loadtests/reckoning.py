@@ -52,6 +52,8 @@ class Found:
     unexpected: list[str] = field(default_factory=list)
     receipted: Counter[tuple[int, int]] = field(default_factory=Counter)
     beyond: Counter[tuple[int, int]] = field(default_factory=Counter)
+    in_place: Counter[tuple[int, int]] = field(default_factory=Counter)
+    displaced: Counter[tuple[int, int]] = field(default_factory=Counter)
     unconfirmed: Counter[tuple[int, int]] = field(default_factory=Counter)
     gave_up: list[str] = field(default_factory=list)
     first_us: int = 0
@@ -152,7 +154,7 @@ class Part:
             counts[RIGHT[kind][0]] += 1
             if kind is Kind.AT_CLOSE and answer.attempt == 1:
                 self._sent[answer.voter] = False
-        elif status == FORBIDDEN and kind in CASTS:
+        elif status == FORBIDDEN and (kind in CASTS or kind is Kind.ACCESS):
             self._declined[answer.voter] = kind
         elif status == NOT_OPEN and self._close_s is not None and answer.done_s >= self._close_s:
             counts["closed before it was confirmed"] += 1
@@ -186,6 +188,9 @@ class Part:
         added = answer.kind in ADDED
         found.counts["at close, accepted" if added else "accepted"] += 1
         (found.beyond if added else found.receipted)[int(person["ballot"]), paper] += 1
+        if answer.kind is Kind.DEVICE:
+            found.in_place[int(person["ballot"]), paper] += 1
+            found.displaced[int(person["ballot"]), int(person["paper"])] += 1
         kept.write(line.rstrip(b"\n") + b"\n")
         told = {
             "reference": receipt.reference,
@@ -199,7 +204,8 @@ class Part:
         """Who sent a vote and holds no receipt is unconfirmed; who was refused must hold one all the same."""
         for voter, kind in self._declined.items():
             if self._references[voter]:
-                self.found.counts["second device, refused"] += 1
+                after = "second device, refused" if kind in CASTS else "asked for the paper after voting"
+                self.found.counts[after] += 1
             else:
                 self._name(voter, f"{kind.name.lower()}: answered {FORBIDDEN}")
         rows = self._rows

@@ -257,6 +257,22 @@ def test_a_slow_minute_outside_the_peak_is_told_apart(tmp_path: Path) -> None:
     assert judge(write(files, tmp_path)).word == "pass"
 
 
+@pytest.mark.parametrize(
+    ("overlays", "difference", "word"),
+    [(["cap"], -3, "pass"), (["cap"], -4, "fail"), (["cap"], 1, "fail"), ([], -3, "fail")],
+)
+def test_only_an_overlay_excuses_voters_who_gave_up(
+    overlays: list[str], difference: int, word: str, tmp_path: Path
+) -> None:
+    """Three gave up: under an overlay three votes may be missing, not four; never is one added."""
+    files = good()
+    files["run.json"]["overlays"] = overlays
+    files["overlays.json"] = [{"name": name, "judgements": []} for name in overlays]
+    files["summary.json"]["gave_up"] = 3
+    files["figures.json"][0]["difference"] = difference
+    assert judge(write(files, tmp_path)).word == word
+
+
 def test_under_faults_the_queue_may_grow_old(tmp_path: Path) -> None:
     """A database that is killed makes entries wait, and that is what the queue is for."""
     files = good()
