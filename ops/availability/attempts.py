@@ -17,6 +17,7 @@ import click
 from ballot import signed
 from ballot.suite import SignatureInvalid
 from ops.check.result import read_result
+from runtime import progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,17 +119,16 @@ async def read(
 ) -> Attempts:
     """Everything in the log between two moments, in one snapshot."""
     margins = None if result is None else await read_margins(connection, ballot, result)
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        totals = await connection.fetchrow(queries()["totals"], ballot, *between_us)
-        outcomes = await connection.fetch(queries()["outcomes"], ballot, *between_us)
-        never = await connection.fetch(
-            queries()["never"],
-            ballot,
-            *between_us,
-            opens_us,
-            [outage.from_us - BEFORE_OUTAGE_US for outage in outages],
-            [outage.to_us for outage in outages],
-        )
+    about = (ballot, *between_us)
+    edges = [[each.from_us - BEFORE_OUTAGE_US for each in outages], [each.to_us for each in outages]]
+    with progress.bar(length=len(queries()), label="counting the attempts") as bar:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            totals = await connection.fetchrow(queries()["totals"], *about)
+            bar.update(1)
+            outcomes = await connection.fetch(queries()["outcomes"], *about)
+            bar.update(1)
+            never = await connection.fetch(queries()["never"], *about, opens_us, *edges)
+            bar.update(1)
     return Attempts(
         totals["attempts"],
         totals["codes"],

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 ROLE = "ballot_checker"
 INTERVALS_MAX = 500_000
 TURNS_MAX = 5_000
-#: The lane of what this host has not brought to voterdb.
-HERE = "here, not in voterdb yet"
+#: The lane of what only this host's monitor has on its disk.
+HERE = "here, not in voterdb"
 
 WINDOW = """
 SELECT opens_us, closes_us FROM ballot.lifecycle WHERE ballot = $1 ORDER BY seq DESC LIMIT 1
@@ -99,7 +99,12 @@ async def read(connection: asyncpg.Connection, window: Window, *, monitor_direct
         lanes[row["monitor"]].append(
             Interval(row["started_us"], row["ended_us"], State(row["state"]), row["reason"])
         )
-    if here := seen_here(monitor_directory):
+    known = {interval for lane in lanes.values() for interval in lane}
+    if here := [
+        each
+        for each in seen_here(monitor_directory)
+        if each not in known and each.ended_us > window.from_us and each.started_us < window.to_us
+    ]:
         lanes[HERE].extend(here)
     turns = [_turn(row) for row in await connection.fetch(TURNS, [STARTED, STOPPED], TURNS_MAX)]
     # A host's monitor writes under its own name; of one monitor alone it is clear whose the last lines are.

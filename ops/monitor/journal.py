@@ -134,14 +134,13 @@ class Journal:
 
 
 def seen_here(directory: Path) -> list[Interval]:
-    """What the monitor of this host has seen and voterdb may not have, read beside it; changes nothing.
+    """What the monitor of this host has on disk, the interval still growing included; changes nothing.
 
-    Its files may be replaced in between: what is read twice, or no longer there, does no harm to a reader.
+    Most of it voterdb has as well, unless it was put back from a backup. The files may be replaced meanwhile:
+    what is read twice, or no longer there, does no harm to a reader.
     """
     found: list[Interval] = []
     with suppress(FileNotFoundError, ValueError, KeyError), (directory / "journal.jsonl").open("rb") as file:
-        mark = directory / "journal.written"
-        file.seek(int(mark.read_text()) if mark.exists() else 0)
         found += [_from_json(line) for line in islice(file, SEEN_LINES_MAX) if line.endswith(b"\n")]
     with suppress(FileNotFoundError, ValueError, KeyError):
         found.append(_from_json((directory / "open.json").read_bytes()))

@@ -156,7 +156,7 @@ def test_lengths_are_told_as_people_do(us: int, text: str) -> None:
 
 
 def test_what_is_not_in_voterdb_yet_is_read_beside_the_monitor(tmp_path: Path) -> None:
-    """The interval still growing and those that wait, without a change to a file."""
+    """The interval still growing, those that wait and the last that did, without a change to a file."""
     assert journal.seen_here(tmp_path) == []
     keeping = journal.Journal(tmp_path)
     first, second = Interval(0, 5, State.UP), Interval(5, 9, State.DOWN, "refused")
@@ -168,5 +168,5 @@ def test_what_is_not_in_voterdb_yet_is_read_beside_the_monitor(tmp_path: Path) -
     with (tmp_path / "journal.jsonl").open("ab") as file:
         file.write(b'{"started_us": 12')
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert journal.seen_here(tmp_path) == [second, growing]
+    assert journal.seen_here(tmp_path) == [first, second, growing]
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
