@@ -3,8 +3,11 @@
 Whatever fails on the way, what can still be asked is asked, and the verdict says what is missing.
 """
 
+import itertools
+import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -32,6 +35,11 @@ OVERLAY_SECONDS = 8.0
 
 AFTER_SECONDS = 900.0
 """How long the outside monitor has codes for beyond the run's own length."""
+
+SLACK = 1.5
+SEALED_US = 2_000
+ROUND_US = 30 * US
+"""How long many ballots take to be ready, by the time that one took, and a vote to be sealed."""
 
 KEPT_OF_VOTERS = ("seconds.jsonl", "receipts.jsonl", "sealed.jsonl", "unsettled.jsonl", "summary.json")
 
@@ -91,12 +99,13 @@ class Conductor:
         people = sum(poll.scenario.entitled for poll in self.polls)
         with self.step("ballot up: servers, intake, workers, monitor"):
             self.stage.up(extra=extra)
-        with self.step(f"{self._ballots()} for {people:,} voters, open"), bar("set up") as told:
-            self._set_up(told)
         with self.step("the outside monitor's ballot; the inside monitor has looked"):
+            began_us = now_us()
             post = watch.prepare(self.stage, seconds=self.length_s + AFTER_SECONDS)
+            a_ballot_us = now_us() - began_us
             watch.wait_for_inside(self.stage)
-            self._stay_open()
+        with self.step(f"{self._ballots()} for {people:,} voters, open"), bar("set up") as told:
+            self._set_up(told, a_ballot_us)
         with self.step(f"{self.schedule.votes:,} votes sealed ahead"), bar("sealed") as told:
             prepare(self.booking(self.stage.url), told=self._staying_open(told))
         with Sampler(self.stage.metrics_port, self.kept.folder / "samples.jsonl"):
@@ -114,11 +123,24 @@ class Conductor:
     def _ballots(self) -> str:
         return "a ballot" if len(self.polls) == 1 else f"{len(self.polls):,} ballots"
 
-    def _set_up(self, told: Told) -> None:
-        for number, poll in enumerate(self.polls, start=1):
-            poll.set_up()
-            self._stay_open()
-            told(number, len(self.polls))
+    def _set_up(self, told: Told, a_ballot_us: int) -> None:
+        """Set up every ballot; many of them open in one second, when all are likely to be ready."""
+        if len(self.polls) == 1:
+            self.polls[0].set_up()
+            return
+        cores = len(os.sched_getaffinity(0))
+        done = itertools.count(1)
+        each_us = a_ballot_us * SLACK * len(self.polls) / cores + self.schedule.votes * SEALED_US
+        opens_us = now_us() + round(each_us) + ROUND_US
+        window_us = (opens_us, opens_us + round(self.schedule.close_run_s * US) + ROUND_US)
+
+        def set_up(poll: Poll) -> None:
+            poll.set_up(window_us)
+            told(next(done), len(self.polls))
+
+        with ThreadPoolExecutor(cores) as pool:
+            for _ in pool.map(set_up, self.polls):
+                pass
 
     def _stay_open(self) -> None:
         """See that no ballot closes before the run is ready."""

@@ -20,6 +20,10 @@ REFUSED_MS_MAX: Final = DEADLINE_MS + 250
 ROUNDED: Final = 1.05
 """A latency read from buckets is at most so much above the true one."""
 
+COUNTED_SECONDS_MAX: Final = 300
+COUNTING: Final = ("ballot tally", "ballot verify")
+"""How the phases in which results are made begin."""
+
 MINUTE_S: Final = 60
 US: Final = 1_000_000
 WORST_LISTED: Final = 10
@@ -47,6 +51,8 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     if not {mark.get("kind") for mark in marks} & {"fault"}:
         yield queue(list(run.lines("samples.jsonl")))
     yield refusals(told)
+    if (ballots := int(run.table("run.json").get("ballots", 1))) > 1:
+        yield counted_soon(run.table("run.json").get("phases", []), ballots)
     yield agreement(run.table("availability.json"))
 
 
@@ -161,6 +167,17 @@ def refusals(told: Sequence[Second]) -> Judgement:
     slowest = buckets.upper_ms(max(refused))
     found = f"{sum(refused.values()):,} refusals, the slowest within {slowest:,.0f} ms"
     return Judgement(what, must, found, ok=slowest <= REFUSED_MS_MAX * ROUNDED, weight=Weight.FAILS_ON_TIME)
+
+
+def counted_soon(phases: Sequence[Mapping[str, Any]], ballots: int) -> Judgement:
+    """From the close of all ballots to their signed results."""
+    what, must = f"{ballots:,} ballots are counted and signed", f"within {COUNTED_SECONDS_MAX:,} s"
+    took = [phase["seconds"] for phase in phases if str(phase.get("name", "")).startswith(COUNTING)]
+    if not took:
+        return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
+    return Judgement(
+        what, must, f"in {sum(took):,.0f} s", sum(took) <= COUNTED_SECONDS_MAX, Weight.FAILS_ON_TIME
+    )
 
 
 def agreement(availability: Mapping[str, Any]) -> Judgement:

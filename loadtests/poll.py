@@ -17,7 +17,7 @@ from loadtests.life import THRESHOLD, Figure, Life
 from loadtests.people import member_id
 from loadtests.plan import Plan
 from loadtests.posted import write_returns
-from loadtests.scenario import SPOILT, Scenario
+from loadtests.scenario import OPENED_BEFORE_US, SPOILT, Scenario
 from loadtests.stage import Stage, StageFault, wait_until
 
 SETTING_UP_US = 90 * US
@@ -49,16 +49,21 @@ class Poll(Life):
         self.reissued: Path | None = None
         self.voters = self.files / "voters"
 
-    def set_up(self) -> None:
-        """From the definition to an open ballot; those who lost their codes get new ones."""
+    def set_up(self, window_us: tuple[int, int] | None = None) -> None:
+        """From the definition to an open ballot; those who lost their codes get new ones.
+
+        With `window_us` it opens and closes then, as all of a group do; without, it is open at once.
+        """
         now = now_us()
         people_us = self.scenario.entitled * SETTING_UP_A_PERSON_US
-        self.closes_us = now + (SETTING_UP_US + people_us if self.closes else AFTER_US)
+        closes_us = now + (SETTING_UP_US + people_us if self.closes else AFTER_US)
+        opens_us, closes_us = window_us or (now - OPENED_BEFORE_US, closes_us)
+        self.closes_us = closes_us - closes_us % US  # a definition knows whole seconds
         definition = self.files / "definition.toml"
         definition.write_text(
-            self.scenario.definition_open_at(now, closes_us=self.closes_us), encoding="utf-8"
+            self.scenario.definition_open_at(opens_us + OPENED_BEFORE_US, closes_us=self.closes_us),
+            encoding="utf-8",
         )
-        self.closes_us -= self.closes_us % US  # a definition knows whole seconds
         self.stage.run("create", definition)
         self.keys()
         self.roll()

@@ -273,6 +273,16 @@ def test_only_an_overlay_excuses_voters_who_gave_up(
     assert judge(write(files, tmp_path)).word == word
 
 
+@pytest.mark.parametrize(("seconds", "word"), [(280, "pass"), (301, "fail"), (None, "fail")])
+def test_many_ballots_are_counted_soon(seconds: float | None, word: str, tmp_path: Path) -> None:
+    """Beside one ballot nobody looks at the clock; of many the results must be there in five minutes."""
+    files = good()
+    files["run.json"]["ballots"] = 214
+    phases = [] if seconds is None else [{"name": "ballot tally: counted", "seconds": seconds}]
+    files["run.json"]["phases"] = phases
+    assert judge(write(files, tmp_path)).word == word
+
+
 def test_under_faults_the_queue_may_grow_old(tmp_path: Path) -> None:
     """A database that is killed makes entries wait, and that is what the queue is for."""
     files = good()
