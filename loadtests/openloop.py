@@ -116,7 +116,7 @@ class OpenLoop:
             send_and_hang_up(self._url, f"{self._paths[ballot]}/votes", body, tls=self._tls)
             answer = Answer(HUNG_UP)
         else:
-            answer = line.exchange(self._heads[ballot][kind == Kind.ACCESS] + body, now_s=sent_s)
+            answer = line.exchange(self._heads[ballot][kind == Kind.ACCESS] + body, now_s=sent_s).as_counted()
         done_s = time.monotonic()
         line.used(done_s)
         if self._ledger is None:

@@ -10,7 +10,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -27,7 +27,9 @@ from loadtests.plan import Paper
 
 CREATED, OK, FORBIDDEN, SLOW_DOWN, UNAVAILABLE = 201, 200, 403, 429, 503
 NO_ANSWER = 0
-TRANSIENT = frozenset({NO_ANSWER, SLOW_DOWN, UNAVAILABLE})
+MALFORMED, LATE = 400, 408
+"""A request that came too slowly is answered 400 and that it may be tried again; it is counted as 408."""
+TRANSIENT = frozenset({NO_ANSWER, LATE, SLOW_DOWN, UNAVAILABLE})
 RETRY_DELAY_SECONDS = 0.25
 RETRY_DELAY_SECONDS_MAX = 5.0
 HANG_UP_SECONDS_MAX = 5.0
@@ -65,6 +67,12 @@ class Answer:
         except ValueError:
             return {}
         return value if isinstance(value, dict) else {}
+
+    def as_counted(self) -> "Answer":
+        """This answer, or one of status 408 when it says that the request only came too slowly."""
+        if self.status == MALFORMED and self.fields().get("retry") is True:
+            return replace(self, status=LATE)
+        return self
 
     def refusal(self) -> Refused:
         """This answer as a refusal in the server's own words."""
@@ -120,7 +128,7 @@ def settled(
 ) -> tuple[Answer, int]:
     """The first answer that settles it, and how many identical requests were sent again for it."""
     for attempt in range(1, patience.attempts_max + 1):
-        answer = door.send(method, path, body)
+        answer = door.send(method, path, body).as_counted()
         if answer.status not in TRANSIENT:
             return answer, attempt - 1
         if attempt < patience.attempts_max:

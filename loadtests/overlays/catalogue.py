@@ -36,7 +36,7 @@ from loadtests.stage import STOP_SECONDS_MAX, end
 __all__ = ["OVERLAYS", "Context", "Judgement", "Overlay", "Running", "Told"]
 
 READY_SECONDS_MAX = 60.0
-WIND_UP_SECONDS_MAX = 45.0
+WIND_UP_SECONDS_MAX = 75.0
 LOOK_SECONDS = 0.05
 LAST_BYTES = 1 << 20
 """The last line, which holds what was done in all, is shorter."""

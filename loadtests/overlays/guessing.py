@@ -10,12 +10,12 @@ from typing import Any, Final
 from ballot.alphabet import SYMBOLS
 from ballot.code import CODE_SYMBOLS, Code, check_symbol
 from loadtests.overlays import addresses
-from loadtests.overlays.judging import did, equal, got, none_of, only
+from loadtests.overlays.judging import UNSETTLED, did, equal, got, none_of, only
 from loadtests.overlays.own_voters import OwnVoters, entered, papers
 from loadtests.overlays.terms import Judgement, Told
 from loadtests.overlays.wire import Reply, Target, once
 from loadtests.overlays.work import Impossible, Work
-from loadtests.voter import CREATED, OK, TRANSIENT, Booth, access_body, seal
+from loadtests.voter import CREATED, OK, Booth, access_body, seal
 
 WHAT = "codes guessed at random, and one voter's code hammered by somebody who knows how it begins"
 KNOBS: Final = frozenset({"addresses", "rate", "hammer_rate", "victim_votes"})
@@ -107,7 +107,7 @@ class Guesser:
         reply = Reply(0, b"", 0.0)
         for tried in range(VICTIM_TRIES_MAX):
             reply = await once(self._target, request, source=self._home)
-            if reply.status not in TRANSIENT:
+            if reply.settles:
                 break
             self.waited_s = tried + 1
             await asyncio.sleep(1)
@@ -122,7 +122,7 @@ class Guesser:
 
 def judge(told: Told) -> list[Judgement]:
     """No guess is a hit; the victim was never turned away, and voted."""
-    refused = {"403", "429", "503", "none"}
+    refused = {"403", *UNSETTLED}
     judgements = [
         none_of(
             told, "codes guessed", [f"{kind} {hit}" for kind in (RANDOM, HAMMER) for hit in ("200", "201")]

@@ -1,8 +1,13 @@
 """The sums that several overlays judge by; no I/O."""
 
 from collections.abc import Collection
+from typing import Final
 
 from loadtests.overlays.terms import Judgement, Told
+from loadtests.overlays.wire import LATE
+
+UNSETTLED: Final = frozenset({"429", "503", "none", LATE})
+"""What may come of any request to the API: it is told to try again, or gets no answer at all."""
 
 
 def got(told: Told, came: str) -> int:

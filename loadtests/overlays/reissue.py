@@ -21,7 +21,7 @@ from loadtests.overlays.wire import Reply, Target, once
 from loadtests.overlays.work import Impossible, Work
 from loadtests.pace import Pace
 from loadtests.stage import SETTINGS, ballot_command
-from loadtests.voter import TRANSIENT, Booth, access_body
+from loadtests.voter import Booth, access_body
 
 WHAT = "thousands ask for a new code while the letters leave at 20 a second"
 KNOBS: Final = frozenset({"desk_seconds", "rate", "sink_rate"})
@@ -127,7 +127,7 @@ class HelpDesk:
         reply = Reply(0, b"", 0.0)
         for _ in range(TRIES_MAX):
             reply = await once(self._target, request, source=self._home)
-            if reply.status not in TRANSIENT:
+            if reply.settles:
                 break
             await asyncio.sleep(1)
         return reply

@@ -22,7 +22,7 @@ from loadtests.overlays.terms import Judgement, Told
 from loadtests.overlays.wire import Line, Reply, Target, once
 from loadtests.overlays.work import Impossible, Work
 from loadtests.plan import Paper
-from loadtests.voter import CREATED, OK, TRANSIENT
+from loadtests.voter import CREATED, OK
 
 WHAT = (
     "votes sent again bit for bit, the same code with another choice within 5 ms, others' receipts asked for"
@@ -32,6 +32,7 @@ AT_ONCE_MAX = 200
 COPIES, RACED_ONE_IN = 3, 3
 TRIES_MAX = 20
 PAUSE_SECONDS = 0.5
+LAST_SECONDS = 60.0
 APART_MS_MAX = 5.0
 REFERENCE_SYMBOLS: Final = 16
 COPY, RACE, RECEIPT, UNKNOWN = "copy", "race", "receipt", "unknown receipt"
@@ -47,7 +48,7 @@ class Replayer:
         self._papers = papers(own.booth)
         self._codes = list(work.context.spare_codes.items())
         self._sources = addresses.drawn(work.context.seed, max(1, 2 * len(self._codes)), apart="replay")
-        self.codes = self.votes_twice = self.other_references = self.unsettled = 0
+        self.codes = self.begun = self.votes_twice = self.other_references = self.unsettled = 0
         self.raced = self.races_won_once = self.told_too_much = 0
         self.raced_within_5_ms = 0
         self.apart_ms_max = 0.0
@@ -58,11 +59,12 @@ class Replayer:
             self._work.over.set()
             return
         member, text = self._codes[number]
-        self.codes += 1
+        self.begun += 1
         if number % RACED_ONE_IN == RACED_ONE_IN - 1:
             await self._race(member, Code.parse(text), number)
         else:
             await self._copies(member, Code.parse(text), number)
+        self.codes += 1
 
     async def _copies(self, member: str, code: Code, number: int) -> None:
         """One vote, and at once and afterwards the identical request from other addresses."""
@@ -104,7 +106,7 @@ class Replayer:
         for line in lines:
             line.close()
         for place, reply in enumerate(replies):
-            if reply.status in TRANSIENT:
+            if not reply.settles:
                 replies[place] = await self._settled(self._request(votes[place]), self._sources[2 * number])
         for reply in replies:
             self._work.note(RACE, f"{RACE} {reply.came}", reply.ms)
@@ -142,7 +144,7 @@ class Replayer:
         reply = Reply(0, b"", 0.0)
         for _ in range(TRIES_MAX):
             reply = await once(self._target, request, source=source)
-            if reply.status not in TRANSIENT:
+            if reply.settles:
                 break
             await asyncio.sleep(PAUSE_SECONDS)
         return reply
@@ -165,6 +167,7 @@ class Replayer:
         """All of it."""
         return self._own.told() | {
             "codes": self.codes,
+            "cut_short": self.begun - self.codes,
             "raced": self.raced,
             "races_won_once": self.races_won_once,
             "votes_twice": self.votes_twice,
@@ -194,7 +197,7 @@ async def run(work: Work) -> dict[str, Any]:
     replayer = Replayer(work, target, OwnVoters(work.context, booth, work.name))
     rate = work.knob("rate", len(work.context.spare_codes) / max(1.0, 0.9 * work.context.seconds))
     if await work.begin():
-        await work.paced(lambda _: rate, replayer.one, at_once_max=AT_ONCE_MAX)
+        await work.paced(lambda _: rate, replayer.one, at_once_max=AT_ONCE_MAX, last_seconds=LAST_SECONDS)
     return replayer.told()
 
 
@@ -204,6 +207,13 @@ def judge(told: Told) -> list[Judgement]:
     return [
         equal("codes with two votes", 0, int(told["votes_twice"])),
         equal("votes with two references", 0, int(told["other_references"])),
+        Judgement(
+            "codes whose turn was cut short",
+            "0",
+            f"{told['cut_short']:,}",
+            ok=not told["cut_short"],
+            void=bool(told["cut_short"]),
+        ),
         equal("receipts, one a code", int(told["codes"]), int(told["receipts"])),
         equal("codes of which nothing was ever settled", 0, int(told["unsettled"])),
         equal("receipts that do not hold", 0, int(told["untrue"])),

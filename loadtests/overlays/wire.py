@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from loadtests.door import verifying
 from loadtests.overlays.terms import Context
-from loadtests.voter import SLOW_DOWN, UNAVAILABLE
+from loadtests.voter import MALFORMED, SLOW_DOWN, TRANSIENT, UNAVAILABLE, Answer
 
 NO_ANSWER: Final = 0
 HEAD_BYTES_MAX: Final = 32_768
@@ -19,6 +19,7 @@ BODY_BYTES_MAX: Final = 8 << 20
 CONNECT_SECONDS_MAX: Final = 10.0
 ANSWER_SECONDS_MAX: Final = 15.0
 LENGTH: Final = b"content-length:"
+LATE: Final = "too slow"
 SAFE: Final = b'"retry":true'
 
 
@@ -35,7 +36,14 @@ class Reply:
         """How it is counted; who is told to come later must be told that it is safe."""
         if self.status in {SLOW_DOWN, UNAVAILABLE} and self.body[:1] == b"{" and SAFE not in self.body:
             return f"{self.status} that does not say it is safe to try again"
+        if self.status == MALFORMED and SAFE in self.body:
+            return LATE  # the request came too slowly
         return str(self.status) if self.status else "none"
+
+    @property
+    def settles(self) -> bool:
+        """Whether it is final: what else came is to be asked again, with the identical request."""
+        return Answer(self.status, self.body).as_counted().status not in TRANSIENT
 
 
 @dataclass(frozen=True, slots=True)

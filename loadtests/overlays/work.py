@@ -140,7 +140,12 @@ class Work:
         }
 
     async def paced(
-        self, rate: Callable[[float], float], do: Callable[[int], Awaitable[None]], *, at_once_max: int
+        self,
+        rate: Callable[[float], float],
+        do: Callable[[int], Awaitable[None]],
+        *,
+        at_once_max: int,
+        last_seconds: float = LAST_ANSWERS_SECONDS,
     ) -> None:
         """Begin `do(number)` as often a second as `rate(seconds since the beginning)` says, until it is over.
 
@@ -168,7 +173,7 @@ class Work:
                 number += 1
             await self.rest(TICK_SECONDS)
         if going:
-            await asyncio.wait(going, timeout=LAST_ANSWERS_SECONDS)
+            await asyncio.wait(going, timeout=last_seconds)
         for task in going.copy():
             task.cancel()
 

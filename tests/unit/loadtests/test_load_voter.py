@@ -225,3 +225,15 @@ def test_nothing_but_the_credential_leaves_the_device(served: ServedBallot) -> N
     symbols = code.text().replace("-", "")
     assert all(symbols.encode() not in body.replace(b"-", b"") for body in served.bodies)
     assert b64decode(json.loads(served.bodies[-1])["credential"]) == code.credential(BRANCH.ballot)
+
+
+def test_a_request_that_came_too_slowly_goes_again(served: ServedBallot) -> None:
+    """A 400 that may be tried again settles nothing, as on the page; any other one is final."""
+    booth, code = enter(served), served.code()
+    late = b'{"error":"malformed","message":"The request did not arrive in time; try again.","retry":true}'
+    served.bad_answers = [Answer(400, late)]
+    _, again = voter.cast(served, booth, voter.seal(booth, code, YES), patience=PATIENCE)
+    assert again == 1
+    served.bad_answers = [Answer(400, b'{"error":"malformed","retry":false}')]
+    with pytest.raises(Refused):
+        voter.cast(served, booth, voter.seal(booth, served.code(), YES), patience=PATIENCE)

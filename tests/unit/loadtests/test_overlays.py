@@ -192,12 +192,21 @@ def test_one_vote_too_many_fails_the_replay() -> None:
         "codes": 3,
         "receipts": 3,
         "raced": 1,
+        "cut_short": 0,
         "races_won_once": 1,
         "raced_within_5_ms": 1,
         "got": {"copy 201": 2, "copy 200": 6, "receipt 200": 2, "unknown receipt 404": 2},
     }
     assert all(judgement.ok for judgement in replay.judge(good))
-    for name in ("votes_twice", "other_references", "unsettled", "untrue", "told_too_much", "races_won_once"):
+    for name in (
+        "votes_twice",
+        "other_references",
+        "unsettled",
+        "untrue",
+        "told_too_much",
+        "races_won_once",
+        "cut_short",
+    ):
         assert not all(judgement.ok for judgement in replay.judge(good | {name: 2}))
 
 
