@@ -19,6 +19,7 @@ SAME: Final = {
 MACHINE: Final = ("cores", "cpu", "memory_bytes")
 PARTS_MAX: Final = 24
 TEXT_MAX: Final = 40
+COMMIT_MAX: Final = 12
 CELL_MAX: Final = 24
 CHANCE: Final = (
     "One run each: a difference of some per cent may be chance. Repeat both before you believe it."
@@ -69,7 +70,7 @@ class Comparison:
             if row.group != group:
                 group = row.group
                 yield ""
-                yield f"{group.upper():{wide[0]}}  {'A':>{wide[1]}}  {'B':>{wide[2]}}  B against A"
+                yield f"{group.upper():{wide[0]}}  {'A':>{wide[1]}}  {'B':>{wide[2]}}  change"
             yield f"{what:{wide[0]}}  {first:>{wide[1]}}  {second:>{wide[2]}}  {row.change}".rstrip()
 
 
@@ -119,11 +120,12 @@ def _head(first: Told, second: Told) -> Iterator[Row]:
         one, other = first["run"].get(name), second["run"].get(name)
         if one not in (None, "", []) or other not in (None, "", []):
             change = "" if one == other else "differs"
-            yield Row("The runs", SAME.get(name, name), _said(one), _said(other), change)
+            longest = COMMIT_MAX if name == "commit" else TEXT_MAX
+            yield Row("The runs", SAME.get(name, name), _said(one, longest), _said(other, longest), change)
 
 
-def _said(value: Any) -> str:
-    return saying.anything(value)[:TEXT_MAX] or "-"
+def _said(value: Any, longest: int) -> str:
+    return saying.anything(value)[:longest] or "-"
 
 
 def _verdicts(first: Told, second: Told) -> Iterator[Row]:
