@@ -2,8 +2,9 @@
 
 (1) all three are restored into a home of the drill's own; (2) its servers start; (3) the gate learns what
 voterdb knows, as in a real recovery; (4) a worker stores what waits; (5) `ballot check` looks at every
-ballot. A drill is a success only if a ballot was checked, no check ends in a difference, every living ballot
-was restored and no more would be lost than may be. Whatever else comes of it is written down as failed.
+ballot. A drill is a success only if a ballot was checked, no check ends in a difference, all was compared
+with the living (unless there are none: `--no-living`), every living ballot was restored, there are copies of
+the queue, and no more would be lost than may be. Whatever else comes of it is written down as failed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from redis.exceptions import RedisError
 
 from ballot.encoding import format_time
 from ballot.handoff import RECOVERING_KEY
-from ops.backup import drill_loss, drill_receipts, restore_database, restore_queue
+from ops.backup import drill_loss, drill_receipts, drill_report, restore_database, restore_queue
 from ops.backup.catalogue import compact
 from ops.backup.cluster import ClusterSource
 from ops.backup.drill_scratch import WORK, environment, scratch_home
@@ -77,12 +78,14 @@ class Drill:
     sources: dict[What, Source]
     asked: Asked
     settled_us: int
+    queue_us: int | None = None
+    """When the copy of the queue was begun that was restored."""
     steps: Steps = field(default_factory=Steps)
     restored: dict[str, Any] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
-    def run(self) -> drill_loss.Holdings:
+    def run(self) -> drill_loss.Held:
         """Steps 1 to 5; what the restored home holds."""
         for what in WHATS:
             if what in self.sources:
@@ -92,14 +95,15 @@ class Drill:
                 running = stack.enter_context(servers(self.scratch, {}))
             ballots = self._merge(running)
             self._store()
-            holdings = drill_loss.of(running, self.settled_us)
+            held = drill_loss.of(running, self.settled_us)
             self._check_all(ballots)
-            return holdings
+            return held
 
     def _restore(self, what: What) -> None:
         source, place = self.sources[what], self.scratch.path / WORK
         if what == "queue":
             entry = restore_queue.choose(source, at=self.asked.wanted.at, base=None)
+            self.queue_us = entry.started
             restore_queue.rebuild(source, entry, place, self.steps, home=self.home)
             put_in_place(self.scratch, what, data_of(Home(place), what), now_us())
             restore_queue.remove(place)
@@ -155,10 +159,14 @@ class Drill:
             self._check(ballot, options)
         if not ballots:
             self.faults.append("No ballot was restored, so that nothing was checked.")
-        self.faults += [
-            f"Receipts of the ballot {ballot} were given, and it was not restored."
-            for ballot in sorted(receipts.keys() - {*ballots})
-        ]
+        given = ("Receipts", self.asked.receipts, receipts), ("Attempts", self.asked.attempts, attempts)
+        for kind, file, found in given:
+            if file is not None and not found:
+                self.faults.append(f"{kind} were given, and there are none in {file.name}.")
+            self.faults += [
+                f"{kind} of the ballot {ballot} were given, and it was not restored."
+                for ballot in sorted(found.keys() - {*ballots})
+            ]
 
     def _check(self, ballot: str, options: list[str]) -> None:
         with self.steps.step(f"check {ballot}") as step:
@@ -229,6 +237,11 @@ class Drill:
     help="Fail if more accepted votes of a ballot would be lost; default: any stored one that was accepted "
     "more than 5 minutes before the drill, or before --at.",
 )
+@click.option(
+    "--no-living",
+    is_flag=True,
+    help="Compare nothing with the living servers, because there are none any more.",
+)
 @click.option("--keep", is_flag=True, help="Leave the scratch home there, copies of the secrets included.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def drill(
@@ -241,6 +254,7 @@ def drill(
     attempts: Path | None,
     lost_max: int | None,
     signatures: bool,
+    no_living: bool,
     keep: bool,
     as_json: bool,
 ) -> None:
@@ -249,6 +263,10 @@ def drill(
     Changes nothing. Exit 0 only when the restored books balance to the last vote, every living ballot is
     there, and no more would be lost than may be.
     """
+    if no_living and lost_max is not None:
+        raise click.UsageError(
+            "--lost-max counts what the living servers have: it goes not with --no-living."
+        )
     home = Home.from_environment(os.environ)
     target, own = backups_directory(from_dir)
     keys = [read_private(path) for path in key_files]
@@ -257,19 +275,23 @@ def drill(
     began = now_us()
     settled_us = min(began, asked.wanted.at or began) - SETTLED_US
     with ended_in_order():
-        living = drill_loss.of_the_living(home, settled_us)
+        living = None if no_living else drill_loss.of_the_living(home, settled_us)
         try:
             sources = _sources(home, target, keys, own=own)
             with scratch_home(home, in_dir, keep=keep) as scratch:
                 trial = Drill(home, scratch, sources, asked, settled_us)
-                holdings = trial.run()
+                held = trial.run()
         except BaseException as error:
             _keep_failed(home, began, error, reachable=living is not None)
             raise
-        report = _report(trial, began, None if living is None else drill_loss.lost(living, holdings))
+        trial.faults += [] if no_living else drill_report.compared(trial, living, held)
+        trial.faults += drill_report.queue_faults(trial, began, own=own)
+        report = drill_report.of(trial, began, living, held)
         report["kept"] = str(scratch.path) if keep else None
         _keep(home, report, began)
-    click.echo(json.dumps(report, indent=1, sort_keys=True) if as_json else _as_text(trial, report))
+    click.echo(
+        json.dumps(report, indent=1, sort_keys=True) if as_json else drill_report.as_text(trial, report)
+    )
     raise SystemExit(0 if not report["faults"] else 1)
 
 
@@ -290,21 +312,6 @@ def _sources(home: Home, target: Path, keys: list[BackupKey], *, own: bool) -> d
                 f"The backups of {what} are sealed to the key {wanted}: give its private half with --key too."
             )
     return found
-
-
-def _report(trial: Drill, began: int, lost: list[dict[str, Any]] | None) -> dict[str, Any]:
-    more = [] if lost is None else drill_loss.faults(lost, trial.settled_us, trial.asked.lost_max)
-    return {
-        "at": format_time(began),
-        "asked": time_or_none(trial.asked.wanted.at),
-        "restored": trial.restored,
-        "faults": trial.faults + more,
-        "steps": [step.as_json() for step in trial.steps.done],
-        "seconds": round(trial.steps.seconds, 2),
-        "checks": trial.checks,
-        "differences": sum(check["differences"] for check in trial.checks),
-        "lost": lost,
-    }
 
 
 def _keep(home: Home, report: dict[str, Any], began: int) -> None:
@@ -331,27 +338,6 @@ def _keep_failed(home: Home, began: int, error: BaseException, *, reachable: boo
         if reachable:
             with servers(home) as running:
                 ClusterSource(running, "voterdb").event("drill.failed", report)
-
-
-def _as_text(trial: Drill, report: dict[str, Any]) -> str:
-    lines = [trial.steps.as_text()]
-    if report["lost"] is not None:
-        lines.append(drill_loss.as_text(report["lost"]))
-    for check in report["checks"]:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(check["counts"].items()))
-        lines.append(
-            f"{check['ballot']}: differences: {check['differences']}" + (f" ({kinds})" if kinds else "")
-        )
-    if report["kept"]:
-        lines.append(f"Kept in {report['kept']}, copies of the secrets included: remove it when done.")
-    lines += [f"{what} came back up to {_up_to(each)}" for what, each in sorted(report["restored"].items())]
-    lines += [f"FAILED: {fault}" for fault in report["faults"]]
-    return "\n".join([*lines, f"differences: {report['differences']}", f"Report: {report['report']}"])
-
-
-def _up_to(restored: dict[str, Any]) -> str:
-    last = restored["last_transaction"] or "its base backup"
-    return last if restored["reached"] else f"{last}, and nothing later is in the backups"
 
 
 def _last(said: bytes) -> str:

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from ballot import handoff
 from ballot.encoding import format_time
+from ops.backup import drill_people
 from runtime import postgres, valkey
 from runtime.lifecycle import run_async
 from runtime.servers import Servers, servers
@@ -18,6 +19,7 @@ from runtime.servers import Servers, servers
 if TYPE_CHECKING:
     from runtime.home import Home
 
+DATABASE_FAULTS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError)
 ROLE: Final = "ballot_checker"
 USER: Final = "checker"
 STORED: Final = """
@@ -41,18 +43,27 @@ class Holding:
 Holdings = dict[str, Holding]
 
 
-def of(running: Servers, settled_us: int) -> Holdings:
-    """Every ballot on these servers; votes accepted up to `settled_us` are settled."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What servers have: by ballot, and of people."""
+
+    ballots: Holdings
+    people: drill_people.People
+
+
+def of(running: Servers, settled_us: int) -> Held:
+    """All on these servers; what came up to `settled_us` is settled."""
     with valkey.plainly():
-        return run_async(lambda: _read(running, settled_us))
+        ballots = run_async(lambda: _read(running, settled_us))
+    return Held(ballots, drill_people.of(running, settled_us))
 
 
-def of_the_living(home: Home, settled_us: int) -> Holdings | None:
-    """Every ballot on the home's own servers; nothing if they cannot be asked."""
+def of_the_living(home: Home, settled_us: int) -> Held | None:
+    """All on the home's own servers; nothing if they cannot be asked."""
     try:
         with servers(home) as running:
             return of(running, settled_us)
-    except (click.ClickException, OSError, TimeoutError, RedisError, asyncpg.PostgresError) as error:
+    except (click.ClickException, OSError, TimeoutError, RedisError, *DATABASE_FAULTS) as error:
         said = error.message if isinstance(error, click.ClickException) else type(error).__name__
         click.echo(
             f"The living servers cannot be asked ({said}), so nothing is compared with them.", err=True

@@ -84,6 +84,7 @@ def test_a_drill_says_what_it_took_and_that_nothing_would_be_lost(origin: Origin
         assert sum(step["bytes"] for step in newest["steps"]) > newest["steps"][0]["bytes"] > 0
         assert newest["restored"]["voterdb"]["last_transaction"] > origin.later
         assert newest["faults"] == []
+        assert newest["people"]["living"] == newest["people"]["restored"]
 
     events = "SELECT count(*)::text AS answer FROM ballot.events WHERE kind = 'drill.performed'"
     assert ask(PostgresServer(ground.home, "voterdb"), events) == ["1"]
@@ -110,6 +111,22 @@ def test_a_drill_of_an_earlier_moment_counts_what_would_be_lost(origin: Origin, 
     assert (code, report["differences"]) == (0, 0)
     (row,) = report["lost"]
     assert (row["living_accepted"], row["lost"], row["restored_stored"]) == (VOTERS, VOTERS, 0)
+
+
+@pytest.mark.long
+def test_people_who_are_in_no_backup_fail_a_drill(ground: Ground) -> None:
+    """Imported an hour ago, while nobody backed userdb up: every ballot is well, and the drill is none."""
+    more = (
+        "INSERT INTO people.voters (ballot, uin, member, sealed, roll_sha256, imported_at)"
+        " SELECT ballot, substr(sha256(uin), 1, 16), sha256(member), sealed, roll_sha256,"
+        " now() - interval '1 hour' FROM people.voters LIMIT 3"
+    )
+    ask(PostgresServer(ground.home, "userdb"), more)
+    with servers(ground.home, {}):
+        code, report = drill(ground)
+    assert (code, report["differences"], report["lost"][0]["lost"]) == (1, 0, 0)
+    (fault,) = report["faults"]
+    assert fault.startswith("userdb: 3 people would be lost")
 
 
 @pytest.mark.long
