@@ -70,6 +70,8 @@ def demo(name: str, stay: bool, keep: bool, seed: int | None, as_program: bool) 
     started = time.monotonic()
     with faults_told():
         played = scenario.load(name)
+        if played.paper is not None:
+            raise ScenarioFault(f"Part of {played.name} votes on paper, which only `ballot load` plays.")
         with Stage(keep=keep) as stage:
             telling.say(f"{played.title}: {played.entitled:,} entitled, {played.votes:,} votes")
             telling.say(f"BALLOT_HOME={stage.home}")

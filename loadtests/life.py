@@ -97,7 +97,7 @@ class Life:
         """Let the voters vote, reissue codes in the middle, and do `during` as well."""
         reissued = self.files / "reissued.csv"
         booking = Booking(
-            scenario=self.scenario.file,
+            scenario=self.scenario.spec,
             url=self.stage.url,
             codes=self.codes,
             desk_key=self.stage.desk_key,

@@ -131,7 +131,7 @@ def load(name: str) -> Scenario:
         raise ScenarioFault(f"There is no scenario '{stem}'; there are {', '.join(names())}.")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        read = _parse(path.stem, varied(path.stem, data, variant), folder=path.parent)
+        read = _parse(path.stem, varied(path.stem, data, variant), folder=path.absolute().parent)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, DefinitionFaults, OSError) as error:
         raise ScenarioFault(f"Scenario {path.stem}: {error}") from error
     return read if scale is None else scaled(read, scale)

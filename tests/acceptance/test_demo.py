@@ -114,6 +114,19 @@ def test_an_unknown_scenario_is_one_sentence() -> None:
     )
 
 
+def test_a_demo_has_no_papers() -> None:
+    """A ballot of which part comes by post is refused before anything starts."""
+    done = subprocess.run(
+        [*ballot_command(), "demo", "residents-hybrid"],
+        capture_output=True,
+        text=True,
+        timeout=DEMO_SECONDS_MAX,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "votes on paper, which only `ballot load` plays" in done.stderr.replace("\n", " ")
+
+
 def test_a_scenario_can_be_set_up_by_hand(tmp_path: Path) -> None:
     """`ballot load --prepare` writes what `create` and `roll import` read, for a deployment of one's own."""
     done = subprocess.run(
