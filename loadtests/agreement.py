@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from loadtests.observed import Interval, shares, within
+from loadtests.observed import Interval, fewer, shares, within
 from loadtests.observers import Mark, Observer, differences, outages, voters_saw
 from loadtests.stage import Stage, StageFault
 from loadtests.watch import DEADLINE_SECONDS, LOOKS_FILE, pace_of, seen
@@ -110,7 +110,7 @@ def compared(
         "to_us": to_us,
         "period_s": outside_period_s,
         "periods_s": {INSIDE: INSIDE_PERIOD_SECONDS, OUTSIDE: outside_period_s},
-        **{each.name: [one.as_json() for one in each.intervals[:INTERVALS_MAX]] for each in observers},
+        **{each.name: [one.as_json() for one in fewer(each.intervals, INTERVALS_MAX)] for each in observers},
         "left_off": sum(max(0, len(each.intervals) - INTERVALS_MAX) for each in observers),
         "outages": [outage.as_json() for outage in found[:INTERVALS_MAX]],
         "available": {each.name: shares(each.intervals)[0] for each in observers},

@@ -12,7 +12,7 @@ UP, SLOW, DOWN, UNKNOWN = "up", "slow", "down", "unknown"
 PARTLY = "partly"
 STATES = frozenset({UP, SLOW, PARTLY, DOWN, UNKNOWN})
 NOT_LOOKED = "nobody looked"
-REASON_CHARACTERS_MAX = 200
+GAP_US_MAX = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,37 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
             each.reason,
         ):
             found[-1] = Interval(last.from_us, each.to_us, last.state, last.reason)
+        else:
+            found.append(each)
+    return found
+
+
+def fewer(intervals: Sequence[Interval], limit: int) -> list[Interval]:
+    """The same in at most `limit` for a reader: gaps in which nobody looked close first, the shortest ones.
+
+    Only between two sightings of one state; what is still too many after that is cut off at the end.
+    """
+    found = list(intervals)
+    gap_us = 1_000_000
+    while len(found) > limit and gap_us <= GAP_US_MAX:
+        found = _bridged(found, gap_us)
+        gap_us *= 2
+    return found[:limit]
+
+
+def _bridged(intervals: Sequence[Interval], gap_us: int) -> list[Interval]:
+    """Without the gaps up to `gap_us` long between equal neighbours."""
+    found: list[Interval] = []
+    for each in intervals:
+        bridging = (
+            len(found) > 1
+            and found[-1].state == UNKNOWN
+            and found[-1].to_us - found[-1].from_us <= gap_us
+            and (found[-2].state, found[-2].reason) == (each.state, each.reason)
+        )
+        if bridging:
+            found.pop()
+            found[-1] = Interval(found[-1].from_us, each.to_us, each.state, each.reason)
         else:
             found.append(each)
     return found

@@ -10,6 +10,7 @@ from loadtests.observed import (
     UP,
     Interval,
     Look,
+    fewer,
     from_looks,
     merged,
     shares,
@@ -63,6 +64,18 @@ def test_a_window_is_covered_without_a_gap() -> None:
         Interval(9, 12, UNKNOWN, NOT_LOOKED),
     ]
     assert within([], 1, 2) == [Interval(1, 2, UNKNOWN, NOT_LOOKED)]
+
+
+def test_too_many_are_told_as_fewer() -> None:
+    """Short gaps between equal sightings close before anything is cut; a change of state never closes."""
+    thin = [
+        Interval(second * S, (second + 1) * S, UNKNOWN if second % 2 else UP, "") for second in range(100)
+    ]
+    assert fewer(thin, 200) == thin
+    assert fewer(thin, 2) == [Interval(0, 99 * S, UP), thin[99]]
+    outage = [*thin[:50], Interval(50 * S, 51 * S, DOWN, "why"), *thin[51:]]
+    assert [each.state for each in fewer(outage, 6)] == [UP, UNKNOWN, DOWN, UNKNOWN, UP, UNKNOWN]
+    assert len(fewer(outage, 3)) == 3
 
 
 def test_shares_count_unknown_as_neither() -> None:
