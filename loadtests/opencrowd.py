@@ -31,7 +31,7 @@ from loadtests.plan import Plan
 from loadtests.scenario import Scenario
 from loadtests.schedule import Schedule
 from loadtests.stage import STOP_SECONDS_MAX, StageFault, end, wait_until
-from loadtests.timetable import RETRY_S, Habits, Timetable, draw_up
+from loadtests.timetable import BEFORE_CLOSE_S, RETRY_S, Habits, Timetable, draw_up
 from loadtests.voter import Booth, Patience, enter
 
 Told = Callable[[int, int], None]
@@ -123,7 +123,7 @@ def prepare(booking: OpenBooking, *, told: Told = in_silence) -> dict[str, Any]:
 
 
 def _without_close(played: Schedule) -> Schedule:
-    """The same when nothing closes: nobody aims at the close, and nobody need hurry."""
+    """The same when nothing closes: nobody aims at the close, and the last habits end with the last votes."""
     nobody = np.empty(0)
     return Schedule(
         run_s=played.run_s,
@@ -133,7 +133,7 @@ def _without_close(played: Schedule) -> Schedule:
         late_s=nobody,
         at_close_s=nobody,
         windows=played.windows,
-        close_run_s=float(played.run_s[-1]) + ANSWER_SECONDS_MAX if len(played.run_s) else 0.0,
+        close_run_s=float(played.run_s[-1]) + 2 * BEFORE_CLOSE_S if len(played.run_s) else 0.0,
     )
 
 
@@ -274,6 +274,10 @@ class OpenCrowd:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Break off what is still going on; `finish` then tells of what has been sent."""
         end(self._process, seconds=STOP_SECONDS_MAX)
 
     @property

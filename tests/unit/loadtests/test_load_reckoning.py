@@ -1,0 +1,219 @@
+"""After an open-loop run: an honest one adds up to the published figures; what is not right is named."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ballot.receipt import Receipt
+from loadtests import openresult
+from loadtests.reckoning import Part
+from loadtests.timetable import Kind
+from loadtests.voter import Answer
+from tests.unit.loadtests.open_ground import START_US, Ground, InThisProcess, Tampering, as_it_is, ground
+
+
+@pytest.fixture
+def reckon(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ground], dict[str, Any]]:
+    """Sum a run up, each part in this very process."""
+    monkeypatch.setattr(openresult, "ProcessPoolExecutor", InThisProcess)
+    return lambda played: openresult.make(played.booking.ahead, played.booking.out)
+
+
+def first_cast(change: Callable[[Answer], Answer]) -> Tampering:
+    """The server answers the first plain vote otherwise."""
+    done: list[Kind] = []
+
+    def tamper(kind: Kind, answer: Answer) -> Answer:
+        if kind is not Kind.CAST or answer.status != 201 or done:
+            return answer
+        done.append(kind)
+        return change(answer)
+
+    return tamper
+
+
+def with_field(name: str, value: object) -> Callable[[Answer], Answer]:
+    """The receipt with another value."""
+    return lambda answer: replace(answer, body=json.dumps({**dict(answer.fields()), name: value}).encode())
+
+
+@pytest.mark.parametrize("generators", [1, 2])
+def test_an_honest_run_adds_up(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    generators: int,
+) -> None:
+    """Every voter has one receipt, every habit its one right outcome, the papers are the published ones."""
+    played = ground(tmp_path, monkeypatch, generators=generators)
+    played.play()
+
+    told = reckon(played)
+
+    voters, scenario = played.plan.voters, played.booking.electorates[0].scenario
+    twice = sum(voter.two_devices for voter in voters)
+    assert told["unexpected"] == []
+    assert told["voted"] == told["voters"] == len(voters)
+    assert not told["void"]
+    assert told["counts"]["mistyped, caught"] == sum(voter.mistyped for voter in voters)
+    assert told["counts"]["second device, refused"] == twice
+    assert told["counts"]["late, refused"] == len(played.plan.late)
+    assert told["counts"]["at close, accepted"] == len(played.plan.at_close)
+    assert told["gave_up"] == 0
+    papers = told["papers"]["receipted"][scenario.ballot]
+    for question, published in scenario.published.items():
+        assert papers[question] == {option: votes for option, votes in published.items() if votes}
+    assert sum(told["papers"]["beyond"][scenario.ballot]["strike"].values()) == len(played.plan.at_close)
+    receipts = [
+        Receipt.from_dict(json.loads(line)) for line in (tmp_path / "receipts.jsonl").open(encoding="utf-8")
+    ]
+    assert len({receipt.reference for receipt in receipts}) == len(voters) + len(played.plan.at_close)
+    sealed = [json.loads(line) for line in (tmp_path / "sealed.jsonl").open(encoding="utf-8")]
+    assert [line["sealed_sha256"] for line in sealed] == [each.sealed_sha256.hex() for each in receipts]
+    assert {line["member_id"] for line in sealed} > {voter.member_id for voter in voters}
+    seconds = [json.loads(line) for line in (tmp_path / "seconds.jsonl").open(encoding="utf-8")]
+    assert sum(line["sent"] for line in seconds) == told["sent"]
+    assert sum(sum(line["latency"].values()) for line in seconds) == sum(
+        line["outcomes"].get("accepted", 0) + line["outcomes"].get("repeated", 0) for line in seconds
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (with_field("sealed_sha256", "0" * 64), "does not hold: SignatureInvalid"),
+        (with_field("reference", "0000-0000-0000-0000"), "does not hold: SignatureInvalid"),
+        (with_field("key_id", "0" * 16), "does not hold: KeyError"),
+        (lambda answer: replace(answer, body=b"{}"), "does not hold: Malformed"),
+        (lambda answer: replace(answer, body=b"what\nnow"), "does not hold: JSONDecodeError"),
+        (lambda _: Answer(400, b"{}"), "cast: answered 400"),
+        (lambda _: Answer(403, b"{}"), "cast: answered 403"),
+        (lambda _: Answer(409, b"{}"), "cast: answered 409"),
+    ],
+    ids=["digest", "reference", "key", "empty", "two lines", "400", "403", "409"],
+)
+def test_a_wrong_answer_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    change: Callable[[Answer], Answer],
+    what: str,
+) -> None:
+    """The voter and what was wrong; nobody else is blamed, and their vote is not counted on."""
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(first_cast(change))
+
+    told = reckon(played)
+
+    assert told["unexpected_count"] == 1
+    assert what in told["unexpected"][0]
+    assert told["voted"] == len(played.plan.voters) - 1
+    assert told["gave_up"] == 1
+    (unconfirmed,) = told["papers"]["unconfirmed"].values()
+    assert sum(unconfirmed["strike"].values()) == 1
+
+
+def test_another_votes_receipt_is_no_receipt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
+) -> None:
+    """A receipt that is signed, but for somebody else's vote, is told as one reference for two."""
+    before: list[Answer] = []
+
+    def the_one_before(kind: Kind, answer: Answer) -> Answer:
+        before.append(answer)
+        return before[0] if kind is Kind.CAST and len(before) == 5 else answer
+
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(the_one_before)
+
+    told = reckon(played)
+
+    assert any("another vote than the one that was sent" in sentence for sentence in told["unexpected"])
+    assert any("2 voters hold reference" in sentence for sentence in told["unexpected"])
+
+
+def test_no_answer_leaves_a_vote_unconfirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
+) -> None:
+    """It is nothing unexpected, but it is listed, and so is every answer that settled nothing."""
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(first_cast(lambda _: Answer(503)))
+
+    told = reckon(played)
+
+    assert told["unexpected"] == []
+    assert told["gave_up"] == len(told["first_gave_up"]) == 1
+    (line,) = (tmp_path / "unsettled.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["status"] == 503
+
+
+def test_a_used_code_that_is_accepted_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
+) -> None:
+    """A second vote is the worst that can happen."""
+    played = ground(tmp_path, monkeypatch)
+    played.play(lambda kind, answer: Answer(201, b"{}") if kind is Kind.USED else answer)
+
+    told = reckon(played)
+
+    used = sum(voter.afterwards.value == "other choice" for voter in played.plan.voters)
+    assert sum("used: answered 201" in sentence for sentence in told["unexpected"]) == used > 0
+
+
+def test_what_is_accepted_after_the_close_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
+) -> None:
+    """By the receipt's own time, however the run went."""
+    monkeypatch.setattr("tests.unit.loadtests.served.ACCEPTED_US", START_US + 2_000_000)
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play()
+
+    told = reckon(played)
+
+    assert "accepted 0 us after the close" in told["unexpected"][0]
+    assert told["unexpected_count"] == len(played.plan.voters) + len(played.plan.at_close)
+
+
+@pytest.mark.parametrize(
+    ("late_s", "skip", "why"),
+    [(0.2, 0, "200 ms late or later"), (1.5, 0, "was sent 1,500 ms late"), (0.0, 3, "3 of ")],
+    ids=["late", "very late", "never sent"],
+)
+def test_a_generator_that_fell_behind_voids_the_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    late_s: float,
+    skip: int,
+    why: str,
+) -> None:
+    """And says why."""
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(as_it_is, late_s=late_s, skip=skip)
+
+    told = reckon(played)
+
+    assert told["void"]
+    assert told["client_was_bottleneck"]
+    assert any(why in reason for reason in told["void_reasons"])
+
+
+def test_one_signature_covers_a_batch_and_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same root under the same signature needs no second look; another one does."""
+    looked: list[bytes] = []
+    played = ground(tmp_path, monkeypatch)
+    played.play()
+    monkeypatch.setattr(
+        "loadtests.reckoning.verify_signature", lambda _public, _signature, message: looked.append(message)
+    )
+
+    found = Part(played.booking.ahead, tmp_path, 0, start_us=START_US).reckon()
+
+    assert found.counts["repeated"] > 0
+    assert len(looked) == len(set(looked)) == len(found.references)
