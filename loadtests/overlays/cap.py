@@ -19,7 +19,8 @@ from loadtests.overlays.work import Impossible, Work, now_us, python_module
 
 WHAT = "inbound bandwidth cut to a tenth (tc tbf in a network namespace of the run's own)"
 KNOBS: Final = frozenset({"how", "line_bits", "share"})
-LINE_BITS, SHARE = 10e6, 0.1
+LINE_BITS, SHARE = 2e6, 0.1
+"""The line agreed has eight times the room that the casts in the last minute of `royal-mail-noon` need."""
 READY_SECONDS_MAX = 20.0
 END_SECONDS_MAX = 5.0
 LINE_CHARS_MAX = 4_096

@@ -162,8 +162,12 @@ async def run(work: Work) -> dict[str, Any]:
     flood = Flood(work, target, target.tls)
     rate = work.knob("rate", RATE)
     if await work.begin():
+        # The slow bodies come first: in the flood itself hardly one of them would get as far as its body.
+        first_s = min(2 * SLOW_START_SECONDS, work.context.seconds / 4) if slow else 0.0
         await asyncio.gather(
-            work.paced(lambda _: rate, flood.one, at_once_max=at_once), flood.slow_bodies(slow), flood.visit()
+            work.paced(lambda passed_s: rate if passed_s >= first_s else 0.0, flood.one, at_once_max=at_once),
+            flood.slow_bodies(slow),
+            flood.visit(),
         )
     return {
         "asked_for_a_second": rate,
