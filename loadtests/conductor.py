@@ -29,9 +29,12 @@ from loadtests.tls_edge import TlsEdge
 from loadtests.verdict import Verdict
 from loadtests.wanted import Wanted, moments_us
 
-LEAD_SECONDS = 10.0
+LEAD_SECONDS = 20.0
 OVERLAY_SECONDS = 8.0
-"""How long an overlay may take to be ready."""
+"""How long the crowd and the closing time may take to be ready, and then each overlay."""
+
+GIVES_UP = 0.3
+"""Where answers may fail to come: the share of failed attempts after which a voter does not come back."""
 
 AFTER_SECONDS = 900.0
 """How long the outside monitor has codes for beyond the run's own length."""
@@ -168,12 +171,13 @@ class Conductor:
             seed=self.wanted.drawn_from,
             close_run_s=self.schedule.close_run_s if self.polls[0].closes else None,
             generators=self.wanted.generators,
+            give_up=GIVES_UP if self.beside.calls or self.wanted.burst else 0.0,
         )
 
     def _vote(self) -> None:
         """Let the voters vote at their moments, with what goes on beside; keep what they keep."""
         close_run_s = self.schedule.close_run_s
-        lead_us = round((LEAD_SECONDS + OVERLAY_SECONDS * len(self.beside.calls)) * US)
+        lead_us = round((LEAD_SECONDS + OVERLAY_SECONDS * len(self.beside.calls) + len(self.polls)) * US)
         self.start_us = max(poll.earliest_start_us(close_run_s, lead_us=lead_us) for poll in self.polls)
         for poll in self.polls:
             poll.settle(self.start_us + round(close_run_s * US))
