@@ -1,0 +1,110 @@
+"""What a load run is asked to be is what it plays, and what it types to have it again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadtests import scenario, schedule
+from loadtests.beside import UnknownOverlay, chosen, spare_codes
+from loadtests.kept import FolderTaken, Kept
+from loadtests.overlays.catalogue import OVERLAYS
+from loadtests.poll import added
+from loadtests.scenario import OverlayCall
+from loadtests.stage import StageFault
+from loadtests.wanted import Wanted, quickened
+
+BRANCH = scenario.load("branch-41")
+CODES = "member_id,channel,destination,code,link\n" + "".join(
+    f"M{number:07d},email,x@members.example,CODE{number},\n" for number in range(1, 6)
+)
+
+
+def test_the_command_says_all_that_was_asked_for(tmp_path: Path) -> None:
+    """What differs from the usual is in the line to type, and nothing else; no path of this machine is."""
+    wanted = Wanted(
+        scenario=scenario.scaled(scenario.load("teachers-11am:sms"), 0.05),
+        report=tmp_path,
+        only="peak",
+        seed=7,
+        overlays=("botnet", "cap"),
+        generators=2,
+    )
+    assert wanted.command() == (
+        "ballot load teachers-11am:sms --scale 0.05 --only peak --seed 7 --overlay botnet --overlay cap "
+        "--generators 2"
+    )
+    assert Wanted(scenario=scenario.load("tube-two-questions"), report=tmp_path).command() == (
+        "ballot load tube-two-questions"
+    )
+
+
+def test_twice_as_fast_is_the_same_run_in_half_the_time() -> None:
+    """Every moment comes at half its second, the close too; what is aimed at the close is not wider."""
+    planned = schedule.build(scenario.scaled(scenario.load("royal-mail-noon:crunch"), 0.01), only="close")
+    fast = quickened(planned, 2.0)
+    np.testing.assert_allclose(fast.run_s * 2, planned.run_s)
+    assert fast.close_run_s * 2 == pytest.approx(planned.close_run_s)
+    assert [window.factor for window in fast.windows] == [window.factor * 2 for window in planned.windows]
+    np.testing.assert_allclose(fast.at_close_s - fast.close_run_s, planned.at_close_s - planned.close_run_s)
+    assert len(fast.at_close_s) > 0
+
+
+def test_a_burst_is_so_many_times_the_worst_second(tmp_path: Path) -> None:
+    """For a minute, by nobody but voters of the ballot, and with the figures that so many votes have."""
+    whole = scenario.load("million-and-a-third:c")
+    planned, (ballot,) = Wanted(scenario=whole, report=tmp_path, burst=10).drawn_up()
+    assert planned.votes == pytest.approx(264 * 10 * 60, rel=0.03)
+    assert planned.run_s[-1] <= 60
+    assert ballot.votes == planned.votes
+    assert {sum(figures.values()) for figures in ballot.published.values()} == {planned.votes}
+
+
+def test_the_scenarios_overlays_and_those_asked_for() -> None:
+    """The scenario's own are always there unless none is asked for; what it says nothing about is bounded."""
+    own = [OverlayCall("botnet", from_s=5, seconds=30)]
+    assert [call.name for call in chosen(own, [], run_s=1000)] == ["botnet"]
+    assert chosen(own, ["none"], run_s=1000) == []
+    assert chosen(own, ["none", "botnet"], run_s=1000) == own
+    both = {call.name: call for call in chosen(own, ["guessing"], run_s=7200)}
+    assert both["botnet"] == own[0]
+    assert (both["guessing"].from_s, both["guessing"].seconds) == (720, 600)
+    assert {call.name for call in chosen(own, ["all"], run_s=1000)} == {*OVERLAYS}
+
+
+def test_an_unknown_overlay_is_one_sentence() -> None:
+    """It names those that there are."""
+    with pytest.raises(UnknownOverlay, match=r"There is no overlay 'bots'; there are cap, botnet, .*none\."):
+        chosen([], ["bots"], run_s=10)
+
+
+def test_spare_codes_are_of_people_nobody_plays(tmp_path: Path) -> None:
+    """As many as are wanted, never a voter's; if everybody votes there are none, which is said."""
+    codes = tmp_path / "codes.csv"
+    codes.write_text(CODES)
+    voters = {"M0000001", "M0000003"}
+    assert spare_codes(codes, voters.__contains__, 2) == [("M0000002", "CODE2"), ("M0000004", "CODE4")]
+    with pytest.raises(StageFault, match="Everybody on the roll votes"):
+        spare_codes(codes, lambda _: True, 2)
+
+
+def test_a_directory_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    """A run's own is used again, its old files gone; anything else is refused and stays as it is."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.json").write_text("{}")
+    with pytest.raises(FolderTaken, match="holds something that is no run"):
+        Kept(tmp_path / "mine")
+    assert (tmp_path / "mine" / "letter.json").exists()
+    first = Kept(tmp_path / "run")
+    first.mark("phase", "votes", 1, 2)
+    (tmp_path / "run" / "notes.md").write_text("mine")
+    Kept(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["notes.md", "run.json"]
+
+
+def test_votes_are_added_option_by_option() -> None:
+    """What one lacks the other has."""
+    assert added({"a": {"yes": 1}}, {"a": {"yes": 2, "no": -1}, "b": {"no": 4}}) == {
+        "a": {"yes": 3, "no": -1},
+        "b": {"no": 4},
+    }
