@@ -171,6 +171,33 @@ def test_the_busiest_minute_is_found(told: dict[str, Any], siege: Path) -> None:
     assert told["measures"]["busiest_minute"]["planned"] == most
 
 
+def _light(colour: str) -> float:
+    """Relative luminance, as WCAG has it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_colours_differ_enough(dark: bool) -> None:
+    """Letters stand out 4.5 to 1 from everything they stand on, curves and edges 3 to 1."""
+    palettes = [
+        dict(re.findall(r"--([\w-]+): (#\w+);", part)) for part in page.style().split("@media", 2)[:2]
+    ]
+    colours = palettes[0] | (palettes[1] if dark else {})
+
+    def contrast(one: str, other: str) -> float:
+        lights = sorted((_light(colours[one]), _light(colours[other])))
+        return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+    letters = ("ink", "quiet", "link", "good", "wrong", "unsure")
+    lines = ("band-edge", "limit", *(f"curve-{number}" for number in range(1, 7)))
+    assert len(palettes[1]) == len(palettes[0])
+    assert not [name for name in letters if contrast(name, "paper") < 4.5 or contrast(name, "tint") < 4.5]
+    assert not [name for name in ("ink", "quiet") if contrast(name, "band") < 4.5]
+    assert not [name for name in lines if contrast(name, "paper") < 3 or contrast(name, "band") < 3]
+
+
 def test_members_and_choices_stay_out(told: dict[str, Any]) -> None:
     """What the voters' side keeps of single members is not in the report."""
     assert "m-000001" not in json.dumps(told)
