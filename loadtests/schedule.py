@@ -147,6 +147,14 @@ def worst_second_times(
     return np.sort(rng.uniform(0.0, seconds, votes))
 
 
+def dealt(
+    scenario: Scenario, votes: int, *, seed: int | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """For each of so many arrivals of `scenario`, which ballot of a group it is for and whose turn it is."""
+    ballots = _ballots(scenario, random_of(scenario, "dealt", seed))[:votes]
+    return ballots, _turns(ballots)
+
+
 @dataclass(frozen=True, slots=True)
 class _Stretch:
     """A part of the ballot, in ballot seconds."""

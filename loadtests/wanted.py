@@ -95,12 +95,13 @@ def _burst(scenario: Scenario, times: float, *, seed: int | None) -> Schedule:
     """So many times the worst second of `scenario`, for a minute; nothing closes in it."""
     run_s = schedule.worst_second_times(scenario, times, seconds=BURST_SECONDS, seed=seed)
     run_s = run_s[: scenario.online_votes]
+    ballots, turns = schedule.dealt(scenario, len(run_s), seed=seed)
     none = np.zeros(0)
     return Schedule(
         run_s=run_s,
         ballot_s=run_s,
-        ballots=np.zeros(len(run_s), dtype=np.int32),
-        turns=np.arange(len(run_s), dtype=np.int32),
+        ballots=ballots,
+        turns=turns,
         late_s=none,
         at_close_s=none,
         windows=(Window("burst", 0.0, BURST_SECONDS, 0.0, BURST_SECONDS, 1.0),),

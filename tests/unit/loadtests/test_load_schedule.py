@@ -135,3 +135,16 @@ def test_ten_times_the_worst_second() -> None:
     assert (np.diff(sent) >= 0).all()
     assert 0 <= sent[0] <= sent[-1] < 60
     assert np.array_equal(sent, schedule.worst_second_times(played, 10, seconds=60))
+
+
+def test_any_number_of_arrivals_is_dealt_out() -> None:
+    """Fewer arrivals than votes still go to every large ballot, in turn; one ballot alone gets them all."""
+    group = scenario.load("civil-service-214@0.1")
+    ballots, turns = schedule.dealt(group, 3_000)
+    sizes = [ballot.votes for ballot in members(group)]
+    assert len(ballots) == 3_000
+    assert all(np.bincount(ballots, minlength=len(sizes)) <= sizes)
+    assert np.array_equal(turns[ballots == 0], np.arange(np.count_nonzero(ballots == 0)))
+    alone, in_turn = schedule.dealt(scenario.load("tube-two-questions"), 100)
+    assert set(alone) == {0}
+    assert np.array_equal(in_turn, np.arange(100))
