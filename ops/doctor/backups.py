@@ -13,6 +13,7 @@ from ops.backup.catalogue import Catalogue
 from ops.backup.settings import BackupSettings
 from ops.doctor.finding import Finding
 from ops.doctor.looking import database, looked
+from ops.doctor.within import within
 from runtime.home import Home
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ DRILLED_DAYS = 90
 FILES_MAX = 20_000
 MAKE_KEYS = "ballot backup keys --out DIR, on a medium that is then taken away"
 DRILL = "ballot drill --key FILE ...: what was never restored is no backup"
+COPY = "end the copy's backups; if this is the copy, or was put back: BALLOT_BACKUP, or ballot backup adopt"
 FAILED = "read its report, recovery/*-drill.json, mend that, and drill again: runbook backups"
 #: A drill that ended in a difference was called performed, too, once.
 DRILLED = """
@@ -71,11 +73,18 @@ def backups(home: Path) -> Iterator[Finding]:
 
 def _mark(home: Home, target: Path) -> Iterator[Finding]:
     try:
-        if marker.is_anothers(home, target):
+        if within(lambda: marker.is_used_by_a_copy(home, target)):
+            said = f"{target} is used by another home with this one's mark: nothing is written there"
+            yield Finding("backups", said, COPY)
+        elif within(lambda: marker.is_anothers(home, target)):
             said = f"{target} does not bear the mark of this home's backups: nothing is written there"
             yield Finding("backups", said, "mount the right disk; or, on purpose, ballot backup adopt")
+    except TimeoutError:
+        said = f"{target} does not answer, so that nothing is written there"
+        yield Finding("backups", said, "look at its disk, mount it anew")
     except OSError as error:
-        yield Finding("backups", f"{marker.NOTE} cannot be read: {error.strerror}", "look at the home's disk")
+        said = f"{marker.NOTE}, or the mark in {target}, cannot be read: {error.strerror}"
+        yield Finding("backups", said, "look at that disk")
 
 
 def private_halves(home: Path) -> Iterator[Finding]:

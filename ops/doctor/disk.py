@@ -12,6 +12,7 @@ from ballot.encoding import Malformed
 from ballot.suite import SEAL_OVERHEAD_BYTES
 from ops.doctor.finding import Finding
 from ops.doctor.looking import database, looked
+from ops.doctor.within import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,12 +82,11 @@ def apart(home: Path, target: str) -> Iterator[Finding]:
     if target == "off":
         return
     try:
-        same = Path(target).stat().st_dev == home.stat().st_dev
-        free = os.statvfs(target)
+        same = within(lambda: Path(target).stat().st_dev) == home.stat().st_dev
+        free = within(lambda: os.statvfs(target))
     except OSError as error:
-        yield Finding(
-            "disk", f"the target of the backups cannot be looked at: {error.strerror}", "mount it, or make it"
-        )
+        said = f"the target of the backups cannot be looked at: {error.strerror or error}"
+        yield Finding("disk", said, "mount it, or make it")
         return
     other = "backups go to the disk that they are copies of" if same else "backups go to another disk"
     yield Finding("disk", other, "set BALLOT_BACKUP to a directory of another machine's" if same else "")

@@ -100,14 +100,21 @@ class Ground:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `ballot backup …` to its end."""
-        return subprocess.run(
-            [ballot_command(), "backup", *arguments],
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_WAIT_S,
-        )
+        try:
+            return subprocess.run(
+                [ballot_command(), "backup", *arguments],
+                env=self.env,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=COMMAND_WAIT_S,
+            )
+        finally:
+            self._note_its_turn()
+
+    def _note_its_turn(self) -> None:
+        """Two homes stand for one here: what one notes of the target the other knows."""
+        shutil.copy(self.stack.home.backup / marker.NOTE, self.home.backup / marker.NOTE)
 
     @contextmanager
     def command(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -124,6 +131,7 @@ class Ground:
         finally:
             child.kill()
             child.wait(WAIT_S)
+            self._note_its_turn()
 
     def wait_for(self, what: Callable[[], T | None]) -> T:
         """Return what `what` returns once it is something, at most half a minute later."""

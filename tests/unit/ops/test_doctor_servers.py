@@ -1,6 +1,7 @@
 """Each of the doctor's further checks says ok for what is well, and what to change for what is not."""
 
 import socket
+import threading
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.backup import marker
-from ops.doctor import backups, clock, disk, durability, permissions, settings, versions
+from ops.doctor import backups, clock, disk, durability, permissions, settings, versions, within
 from ops.doctor.finding import Finding
 from runtime.home import Home
 
@@ -205,8 +206,38 @@ def test_a_target_of_another_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert wanted not in said(backups.backups(home.path))
     marker.claim(home, target)
     assert wanted not in said(backups.backups(home.path))
-    (target / marker.MARKER).unlink()
+    mark = target / marker.MARKER
+    mark.write_text(mark.read_text().replace('"turn": "', '"turn": "of a copy'))
+    copied = f"CHANGE {target} is used by another home with this one's mark: nothing is written there"
+    assert copied in said(backups.backups(home.path))
+    mark.unlink()
     assert wanted in said(backups.backups(home.path))
+
+
+def test_a_target_that_hangs_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what was found, in both checks that look at it."""
+    home, target = Home(tmp_path / "home"), tmp_path / "target"
+    home.make()
+    target.mkdir()
+    marker.claim(home, target)
+    monkeypatch.setenv("BALLOT_BACKUP", str(target))
+    answers = threading.Event()
+    stat = Path.stat
+
+    def hang(path: Path, *given: object, **named: object) -> object:
+        if path == target:
+            answers.wait(30)
+        return stat(path, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(within, "DISK_S", 0.1)
+    monkeypatch.setattr(marker, "is_used_by_a_copy", lambda *_: answers.wait(30))
+    monkeypatch.setattr(Path, "stat", hang)
+    try:
+        found = [*said(backups.backups(home.path)), *said(disk.apart(home.path, str(target)))]
+    finally:
+        answers.set()
+    assert f"CHANGE {target} does not answer, so that nothing is written there" in found
+    assert "CHANGE the target of the backups cannot be looked at: it does not answer within 0 s" in found
 
 
 def test_servers_that_do_not_run_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
