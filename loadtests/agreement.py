@@ -30,6 +30,7 @@ BURST = "burst"
 INTERVALS_MAX = 5_000
 DIFFERENCES_MAX = 100
 LINES_MAX = 1_000_000
+HOURS_MAX = 1_000
 WHAT, MUST = "the availability record agrees", "inside, outside, voters and faults within one probe period"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 US = 1_000_000
@@ -61,6 +62,8 @@ def record(
         outside_period_s=outside_period_s,
     )
     _write(run, told)
+    told["attempts"] = attempts_record(stage, ballot, result=run / "result.json")
+    _write(run, told)
     return told
 
 
@@ -72,6 +75,21 @@ def inside_record(stage: Stage, ballot: str, *, from_us: int, to_us: int) -> lis
         return [Interval.from_json(each) for each in told["intervals"]]
     except (ValueError, KeyError, TypeError) as error:
         raise StageFault(f"`ballot availability` told what cannot be read: {error}.") from error
+
+
+def attempts_record(stage: Stage, ballot: str, *, result: Path) -> dict[str, Any]:
+    """Who tried and never succeeded, by the deployment's own log; against the margin, if it is known."""
+    margin = ("--result", str(result)) if result.exists() else ()
+    try:
+        told = dict(
+            json.loads(stage.run("availability", ballot, "--attempts", *margin, "--json"))["attempts"]
+        )
+        whole = [each for each in told["outcomes"] if each["hour"] is None]
+        never = dict(told["never_succeeded"])
+        by_hour = list(never["by_hour"])[:HOURS_MAX]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StageFault(f"`ballot availability --attempts` told what cannot be read: {error}.") from error
+    return told | {"outcomes": whole, "never_succeeded": never | {"by_hour": by_hour}}
 
 
 def rfc3339(moment_us: int) -> str:
@@ -193,6 +211,8 @@ def main(run: Path) -> None:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise click.ClickException(f"{run} has no availability record that can be read: {error}") from error
+    if "attempts" in before:
+        told["attempts"] = before["attempts"]
     _write(run, told)
     click.echo(judgement(told)[2])
     for difference in told["differences"]:

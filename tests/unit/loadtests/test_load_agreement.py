@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from loadtests import agreement
+from loadtests import agreement, watch
 from loadtests.observed import DOWN, PARTLY, UNKNOWN, UP, Interval
 from loadtests.observers import Mark, Observer, Outage, contested, differences, outages, voters_saw
+from loadtests.stage import StageFault
 
 S = 1_000_000
 RUN = (0, 100 * S)
@@ -159,6 +160,62 @@ def test_nothing_is_compared_with_nothing() -> None:
     """Without observers or marks there is nothing to say."""
     assert differences([], [], [], from_us=0) == []
     assert agreement.judgement({})[2:] == ("not recorded", False)
+
+
+class Answering:
+    """A stage whose `ballot availability` says this; it remembers what it was asked."""
+
+    def __init__(self, *answers: object) -> None:
+        self._answers = [json.dumps(answer) for answer in answers]
+        self.asked: list[tuple[str, ...]] = []
+
+    def run(self, *arguments: str) -> str:
+        """The next answer."""
+        self.asked.append(arguments)
+        return self._answers.pop(0)
+
+
+NEVER = {"voters": 1, "by_hour": [{"hour": "2025-06-15T15:00:00Z", "why": "ready", "voters": 1}]}
+TRIED = {"outcomes": [{"hour": None, "attempts": 2}, {"hour": "x", "attempts": 2}], "never_succeeded": NEVER}
+
+
+def test_a_record_is_written_while_the_deployment_runs(tmp_path: Path) -> None:
+    """What the deployment says of that time and of its attempts, beside what was seen from outside."""
+    (tmp_path / watch.LOOKS_FILE).write_text(
+        "".join(
+            json.dumps({"started_us": s * S, "ended_us": s * S, "state": "up", "reason": ""}) + "\n"
+            for s in range(101)
+        )
+    )
+    stage = Answering({"intervals": [each.as_json() for each in down()]}, {"attempts": TRIED})
+    told = agreement.record(tmp_path, stage, "b", from_us=RUN[0], to_us=RUN[1])  # type: ignore[arg-type]
+    assert told["agree"], told["differences"]
+    assert told["attempts"] == {"outcomes": [{"hour": None, "attempts": 2}], "never_succeeded": NEVER}
+    assert json.loads((tmp_path / agreement.FILE).read_text()) == told
+    assert [words[:3] for words in stage.asked] == [
+        ("availability", "b", "--from"),
+        ("availability", "b", "--attempts"),
+    ]
+    assert CliRunner().invoke(agreement.main, [str(tmp_path)]).exit_code == 0
+    assert json.loads((tmp_path / agreement.FILE).read_text()) == told
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"intervals": [{"from_us": 1}]}, {"intervals": 3}])
+def test_a_record_that_cannot_be_read_is_said(tmp_path: Path, answer: object) -> None:
+    """One sentence; and nothing is written that looks like a record."""
+    with pytest.raises(StageFault, match="cannot be read"):
+        agreement.record(tmp_path, Answering(answer), "b", from_us=0, to_us=1)  # type: ignore[arg-type]
+    assert not (tmp_path / agreement.FILE).exists()
+
+
+def test_attempts_that_cannot_be_read_keep_no_record_back(tmp_path: Path) -> None:
+    """The record of availability is there all the same; the margin is asked for once there is a result."""
+    (tmp_path / "result.json").write_text("{}")
+    stage = Answering({"intervals": []}, {"attempts": 1})
+    with pytest.raises(StageFault, match="cannot be read"):
+        agreement.record(tmp_path, stage, "b", from_us=0, to_us=S)  # type: ignore[arg-type]
+    assert "attempts" not in json.loads((tmp_path / agreement.FILE).read_text())
+    assert "--result" in stage.asked[1]
 
 
 def test_a_run_is_judged_again_from_its_files(tmp_path: Path) -> None:
