@@ -203,8 +203,9 @@ async def _narrowed(work: Work, line: NarrowLine, bits: float) -> dict[str, Any]
     before, from_us = await line.narrow_to(bits), now_us()
     await work.rest(work.context.seconds)
     after, to_us = await line.narrow_to(0.0), now_us()
-    work.mark("overlay", "cap", from_us, to_us)
     return {
+        "from_us": from_us,
+        "to_us": to_us,
         "capped_from_us": from_us,
         "capped_to_us": to_us,
         "capped_bytes_in": after["bytes_in"] - before["bytes_in"],

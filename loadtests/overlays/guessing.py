@@ -24,13 +24,16 @@ KNOWN_SYMBOLS = 8
 """Of 20; the rest is 55 bits and a check symbol."""
 
 LOOK_SECONDS = 5.0
+VOTES_AT = 0.6
+"""When this part of the time is over, and the guessing goes on."""
+
 AT_ONCE_MAX = 400
 VICTIM_TRIES_MAX = 20
 RANDOM, HAMMER, VICTIM = "guess", "hammer", "victim"
 
 
 async def run(work: Work) -> dict[str, Any]:
-    """Guess and hammer; the victim asks every few seconds whether the code is good, and votes at the end."""
+    """Guess and hammer; the victim asks every few seconds whether the code is good, and votes."""
     context = work.context
     if not context.spare_codes:
         raise Impossible("There is no spare code whose owner could be the victim.")
@@ -42,13 +45,13 @@ async def run(work: Work) -> dict[str, Any]:
     rates = work.knob("rate", RATE), work.knob("hammer_rate", HAMMER_RATE)
     if await work.begin():
         looking = asyncio.create_task(guesser.look())
+        voting = asyncio.create_task(guesser.vote(own, member, after_s=VOTES_AT * context.seconds))
         await asyncio.gather(
             work.paced(lambda _: rates[0], guesser.guess, at_once_max=AT_ONCE_MAX),
             work.paced(lambda _: rates[1], guesser.hammer, at_once_max=AT_ONCE_MAX),
         )
         looking.cancel()
-        if work.knob("victim_votes", 1):
-            await guesser.vote(own, member)
+        await voting
     return {**own.told(), "victim_waited_s": guesser.waited_s}
 
 
@@ -65,6 +68,7 @@ class Guesser:
         (self._attacker,) = addresses.drawn(seed, 1, apart="attacker")
         (self._home,) = addresses.drawn(seed, 1, apart="home")
         self._paper = papers(booth)[0]
+        self._voted = False
         self.waited_s = 0
 
     async def guess(self, number: int) -> None:
@@ -95,15 +99,21 @@ class Guesser:
     async def look(self) -> None:
         """The victim's page, opened again and again."""
         body = access_body(self._booth, self._code)
-        while True:
+        while not self._voted:
             reply = await once(self._target, self._request("access", body), source=self._home)
+            if self._voted:
+                return  # asked before and answered after: used up by now
             self._work.note(VICTIM, f"{VICTIM} {reply.came}", reply.ms)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def vote(self, own: OwnVoters, member: str) -> None:
-        """The victim votes, from home; the same vote again while nothing settles it."""
+    async def vote(self, own: OwnVoters, member: str, *, after_s: float) -> None:
+        """The victim votes in the midst of it, from home; the same vote again while nothing settles it."""
+        await self._work.rest(after_s)
+        if not self._work.knob("victim_votes", 1):
+            return
         vote = own.seal(self._code, self._paper)
         request = self._request("votes", vote.to_json())
+        self._voted = True
         reply = Reply(0, b"", 0.0)
         for tried in range(VICTIM_TRIES_MAX):
             reply = await once(self._target, request, source=self._home)
@@ -122,7 +132,7 @@ class Guesser:
 
 def judge(told: Told) -> list[Judgement]:
     """No guess is a hit; the victim was never turned away, and voted."""
-    refused = {"403", *UNSETTLED}
+    refused = {"403", "409", *UNSETTLED}  # 409 before the ballot opens and after it has closed
     judgements = [
         none_of(
             told, "codes guessed", [f"{kind} {hit}" for kind in (RANDOM, HAMMER) for hit in ("200", "201")]
@@ -132,7 +142,7 @@ def judge(told: Told) -> list[Judgement]:
         none_of(
             told,
             "times that voter was turned away at home",
-            [f"{VICTIM} {answer}" for answer in ("400", "403", "404", "409", "429")],
+            [f"{VICTIM} {answer}" for answer in ("400", "403", "404", "429")],
         ),
         Judgement(
             "times that voter's code was found good, at home",
@@ -141,6 +151,6 @@ def judge(told: Told) -> list[Judgement]:
             ok=got(told, f"{VICTIM} 200") > 0,
         ),
     ]
-    if did(told, "victim votes"):
+    if did(told, "victim votes") and not got(told, "victim's vote 409"):
         judgements.append(equal("receipts of that voter", 1, int(told["receipts"])))
     return judgements

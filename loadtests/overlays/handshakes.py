@@ -179,7 +179,7 @@ async def run(work: Work) -> dict[str, Any]:
 def judge(told: Told) -> list[Judgement]:
     """Somebody new still gets in, and no slow body lives much longer than it may."""
     asked, answered = did(told, HONEST), got(told, f"{HONEST} {HTTP_OK}")
-    share = answered / asked if asked else 0.0
+    share, lag_s = answered / asked if asked else 0.0, float(told["lag_s_max"])
     return [
         Judgement(
             "honest visitors on new TLS connections who got in",
@@ -188,12 +188,19 @@ def judge(told: Told) -> list[Judgement]:
             ok=share >= HONEST_SHARE_MIN,
             void=not asked,
         ),
-        at_most("p99 of an honest visit, connecting included", HONEST_MS_MAX, told["honest"]["p99"], "ms"),
+        at_most(
+            "p99 of an honest visit, connecting included",
+            HONEST_MS_MAX,
+            told["honest"]["p99"],
+            "ms",
+            lag_s=lag_s,
+        ),
         only(told, "answers to connections that asked once", REQUEST, {"200", "503", "none"}),
         at_most(
             "longest life of a slow body",
             SERVER_BODY_SECONDS + SERVER_SLACK_SECONDS,
             told["slow_lived_s_max"],
             "s",
+            lag_s=lag_s,
         ),
     ]

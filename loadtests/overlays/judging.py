@@ -10,6 +10,9 @@ UNSETTLED: Final = frozenset({"429", "503", "none", LATE})
 """What may come of any request to the API: it is told to try again, or gets no answer at all."""
 
 
+LAG_S_MAX: Final = 1.0
+
+
 def got(told: Told, came: str) -> int:
     """How often `came` came of something."""
     return int(told.get("got", {}).get(came, 0))
@@ -44,6 +47,10 @@ def equal(what: str, must: int, found: int) -> Judgement:
     return Judgement(what, f"{must:,}", f"{found:,}", ok=must == found)
 
 
-def at_most(what: str, must: float, found: float, unit: str) -> Judgement:
-    """A figure is no larger than it may be."""
-    return Judgement(what, f"at most {must:,.0f} {unit}", f"{found:,.0f} {unit}", ok=found <= must)
+def at_most(what: str, must: float, found: float, unit: str, *, lag_s: float = 0.0) -> Judgement:
+    """A figure is no larger than it may be; void when we ourselves were kept from looking for too long."""
+    told = f"{found:,.0f} {unit}" + (
+        f" (this process was kept waiting for {lag_s:,.1f} s)" if lag_s > LAG_S_MAX else ""
+    )
+    ok = found <= must
+    return Judgement(what, f"at most {must:,.0f} {unit}", told, ok=ok, void=not ok and lag_s > LAG_S_MAX)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ballot.code import Code
 from loadtests.desk import dispatched_codes
 from loadtests.overlays import addresses
-from loadtests.overlays.judging import equal, none_of
+from loadtests.overlays.judging import equal, got, none_of
 from loadtests.overlays.own_voters import entered
 from loadtests.overlays.spread import Spread
 from loadtests.overlays.terms import Judgement, Told
@@ -52,7 +52,7 @@ class HelpDesk:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.closed = asyncio.Event()
         self.waits = Spread()
-        self.asked = self.in_hand = self.failed = self.backlog_max = 0
+        self.asked = self.in_hand = self.failed = self.backlog_max = self.closed_for = 0
         self.commands = Spread()
         self.reasons: list[str] = []
 
@@ -101,6 +101,11 @@ class HelpDesk:
             said = b"it took too long"
         self.commands.add((loop.time() - began) * 1000)
         if process.returncode != 0:
+            if await self._is_closed():
+                self.closed_for += len(members) + len(self._waiting)
+                self._waiting.clear()
+                self._work.over.set()
+                return
             self.failed += 1
             self.reasons = [*self.reasons[-4:], said.decode("utf-8", "replace").strip()[-300:]]
             return
@@ -108,6 +113,11 @@ class HelpDesk:
             self._letters.add(asyncio.ensure_future(self._letter(member, text)))
         self._work.did["reissued"] += len(members)
         remove(out)
+
+    async def _is_closed(self) -> bool:
+        """Whether the ballot takes votes no longer, so that a new code could not be used."""
+        reply = await once(self._target, self._target.request("GET", self._booth.path), source=self._home)
+        return b'"state":"closed"' in reply.body
 
     async def _letter(self, member: str, text: str) -> None:
         """It leaves when the sink takes it; then the new code is tried, and the old one."""
@@ -138,7 +148,8 @@ class HelpDesk:
         return {
             "asked": self.asked,
             "in_hand": self.in_hand,
-            "still_waiting": self.asked - self.in_hand,
+            "still_waiting": self.asked - self.in_hand - self.closed_for,
+            "closed_before": self.closed_for,
             "backlog_max": self.backlog_max,
             "wait_s": {name: round(waits[name] / 1000, 1) for name in ("p50", "p99", "max")},
             "command_s": {name: round(commands[name] / 1000, 1) for name in ("p50", "max")},
@@ -181,7 +192,11 @@ def judge(told: Told) -> list[Judgement]:
     found = f"{waiting:,} of {told['asked']:,}, longest wait {sink['max']:,.0f} s"
     return [
         equal("commands of the help desk that failed", 0, int(told["commands_failed"])),
-        equal("new codes that were found good", int(told["in_hand"]), int(told["got"].get(f"{NEW} 200", 0))),
+        equal(
+            "new codes that were found good",
+            int(told["in_hand"]) - got(told, f"{NEW} 409"),
+            got(told, f"{NEW} 200"),
+        ),
         none_of(told, "old codes that were still good", (f"{OLD} 200",)),
         Judgement(
             "who still waits for a letter at the end", "0", found, ok=waiting == 0, void=not told["asked"]

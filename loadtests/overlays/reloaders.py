@@ -34,6 +34,7 @@ class Reloader:
         """The page; None when this person gave it up to ask again."""
         if self._asking is not None:
             self._asking.cancel()
+            self.close()
         asking = asyncio.ensure_future(self._ask(request))
         self._asking = asking
         try:
@@ -47,23 +48,20 @@ class Reloader:
                 self._asking = None
 
     async def _ask(self, request: bytes) -> Reply:
-        if self._line is None or self._line.closed:
+        line = self._line
+        if line is None or line.closed:
             try:
-                self._line = await Line.open(self._target, source=self._source)
+                line = await Line.open(self._target, source=self._source)
             except (OSError, TimeoutError):
                 return Reply(0, b"", 0.0)
-        line = self._line
-        try:
-            return await line.ask(request)
-        except asyncio.CancelledError:
-            line.close()
-            self._line = None
-            raise
+            self._line = line
+        return await line.ask(request)
 
     def close(self) -> None:
         """Leave."""
         if self._line is not None:
             self._line.close()
+            self._line = None
 
 
 async def run(work: Work) -> dict[str, Any]:

@@ -31,6 +31,7 @@ KNOBS: Final = frozenset({"rate"})
 AT_ONCE_MAX = 200
 COPIES, RACED_ONE_IN = 3, 3
 TRIES_MAX = 20
+NOT_OPEN = 409
 PAUSE_SECONDS = 0.5
 LAST_SECONDS = 60.0
 APART_MS_MAX = 5.0
@@ -48,7 +49,9 @@ class Replayer:
         self._papers = papers(own.booth)
         self._codes = list(work.context.spare_codes.items())
         self._sources = addresses.drawn(work.context.seed, max(1, 2 * len(self._codes)), apart="replay")
-        self.codes = self.begun = self.votes_twice = self.other_references = self.unsettled = 0
+        self.closed = self.finished = self.begun = self.votes_twice = self.other_references = (
+            self.unsettled
+        ) = 0
         self.raced = self.races_won_once = self.told_too_much = 0
         self.raced_within_5_ms = 0
         self.apart_ms_max = 0.0
@@ -64,7 +67,7 @@ class Replayer:
             await self._race(member, Code.parse(text), number)
         else:
             await self._copies(member, Code.parse(text), number)
-        self.codes += 1
+        self.finished += 1
 
     async def _copies(self, member: str, code: Code, number: int) -> None:
         """One vote, and at once and afterwards the identical request from other addresses."""
@@ -74,6 +77,8 @@ class Replayer:
         sources = self._sources[2 * number : 2 * number + 2]
         replies = await asyncio.gather(*(self._settled(request, source) for source in sources))
         replies += [await self._settled(request, sources[-1]) for _ in range(COPIES - 1)]
+        if self._closed(replies):
+            return
         for reply in replies:
             self._work.note(COPY, f"{COPY} {reply.came}", reply.ms)
         references = {
@@ -108,6 +113,8 @@ class Replayer:
         for place, reply in enumerate(replies):
             if not reply.settles:
                 replies[place] = await self._settled(self._request(votes[place]), self._sources[2 * number])
+        if self._closed(replies):
+            return
         for reply in replies:
             self._work.note(RACE, f"{RACE} {reply.came}", reply.ms)
         accepted = sum(reply.status in {OK, CREATED} for reply in replies)
@@ -115,6 +122,15 @@ class Replayer:
         self.races_won_once += accepted == 1
         self.votes_twice += accepted > 1
         self._keep(member, replies, votes, self._papers)
+
+    def _closed(self, replies: Sequence[Reply]) -> bool:
+        """Whether the ballot closed before this code's turn; then nobody else has one."""
+        statuses = {reply.status for reply in replies}
+        if NOT_OPEN not in statuses or statuses & {OK, CREATED}:
+            return False
+        self.closed += 1
+        self._work.over.set()
+        return True
 
     async def _two_lines(self, number: int) -> list[Line] | None:
         """Two open connections from two addresses."""
@@ -166,8 +182,9 @@ class Replayer:
     def told(self) -> dict[str, Any]:
         """All of it."""
         return self._own.told() | {
-            "codes": self.codes,
-            "cut_short": self.begun - self.codes,
+            "codes": self.finished - self.closed,
+            "closed_before": self.closed,
+            "cut_short": self.begun - self.finished,
             "raced": self.raced,
             "races_won_once": self.races_won_once,
             "votes_twice": self.votes_twice,

@@ -23,7 +23,9 @@ CONFIG_BYTES_MAX: Final = 64 << 20
 """A million spare codes are shorter."""
 
 TICK_SECONDS: Final = 0.02
-CATCH_UP_SECONDS: Final = 1.0
+CATCH_UP_SECONDS: Final = 0.25
+"""What is due after a longer pause of ours is held back: all at once it would make the next one longer."""
+
 LAST_ANSWERS_SECONDS: Final = 20.0
 HELD_BACK: Final = "held back"
 
@@ -63,6 +65,7 @@ class Work:
         self.got: Counter[str] = Counter()
         self.spread = Spread()
         self.from_us = self.to_us = 0
+        self.lag_s_max = 0.0
         self._told_did: Counter[str] = Counter()
         self._told_got: Counter[str] = Counter()
         self._ms_max = 0.0
@@ -137,6 +140,7 @@ class Work:
             "did": dict(sorted(self.did.items())),
             "got": dict(sorted(self.got.items())),
             "ms": self.spread.told(),
+            "lag_s_max": round(self.lag_s_max, 2),
         }
 
     async def paced(
@@ -161,6 +165,7 @@ class Work:
             due += rate(now - began) * min(now - last, CATCH_UP_SECONDS)
             if now - last > CATCH_UP_SECONDS:  # this machine is too busy for it
                 self.did[HELD_BACK] += round(rate(now - began) * (now - last - CATCH_UP_SECONDS))
+            self.lag_s_max = max(self.lag_s_max, now - last - TICK_SECONDS)
             last = now
             while due >= 1:
                 due -= 1

@@ -1,5 +1,6 @@
 """Overlays do what they say from processes of their own, and judge a broken system as broken."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from loadtests.faults import hands
 from loadtests.overlays import fault, guessing, judging, reissue, replay
 from loadtests.overlays.addresses import drawn
 from loadtests.overlays.catalogue import OVERLAYS
+from loadtests.overlays.reloaders import Reloader
 from loadtests.overlays.replay import says_only_state
 from loadtests.overlays.terms import Context, Told
 from loadtests.overlays.wire import Reply, Target
@@ -245,3 +247,30 @@ def test_a_fault_that_is_not_over_fails() -> None:
     assert all(judgement.ok for judgement in fault.judge({"planned": 1, "hits": [hit]}))
     for hits in ([], [hit | {"done": False}], [hit | {"to_us": 31_000_000}]):
         assert not all(judgement.ok for judgement in fault.judge({"planned": 1, "hits": hits}))
+
+
+async def test_who_reloads_gives_up_the_page_that_did_not_come() -> None:
+    """A reload while an answer is owed ends that connection and asks on another; the page then comes."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(asked) > 1:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        target = Target("127.0.0.1", server.sockets[0].getsockname()[1])
+        person = Reloader(target, "127.9.9.9")
+        request = target.request("GET", "/b/x", keep=True)
+        first = asyncio.ensure_future(person.reload(request))
+        async with asyncio.timeout(WAIT_S):
+            while not asked:
+                await asyncio.sleep(0)
+            second = await person.reload(request)
+            assert await first is None
+        assert second is not None
+        assert (second.status, second.body) == (200, b"page")
+        person.close()
