@@ -35,7 +35,9 @@ FEW_TENFOLDS: Final = 200
 def drawn(panels: tuple[Panel, ...], back: Backdrop, room: Room, *, label: str, key: str) -> str:
     """The panels as one SVG."""
     heights = [panel.height + 2.6 * room.letters for panel in panels]
-    above = (1.5 if back.bands else 0.3) * room.letters + (STRIP + 1.5 * room.letters if back.windows else 0)
+    above = (1.5 if back.lettered else 0.3) * room.letters + (
+        STRIP + 1.5 * room.letters if back.windows else 0
+    )
     with figure(room, heights, above=above, below=3.2 * room.letters) as (whole, axes):
         for axis, panel in zip(axes, panels, strict=True):
             _panel(axis, panel, back, room)
@@ -94,7 +96,7 @@ def behind(axes: "list[Axes]", back: Backdrop, room: Room, *, height: float) -> 
         top.annotate(
             "close",
             (back.close_s, 1),
-            xytext=(0, 0.35 * room.letters),
+            xytext=(0, 1.65 * room.letters),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="right" if left else "left",
@@ -110,7 +112,7 @@ def _free(taken: dict[float, float], place: float, across: float) -> bool:
 
 def _strip(top: "Axes", back: Backdrop, room: Room, height: float) -> None:
     """Which stretches of the clock are real time and which stand for weeks."""
-    base = 1 + (1.5 * room.letters + (1.7 * room.letters if back.bands else 0.1 * room.letters)) / height
+    base = 1 + (1.5 * room.letters + (1.7 * room.letters if back.lettered else 0.1 * room.letters)) / height
     for begins, ends, words, real in back.windows:
         left, right = max(0.0, begins), min(back.seconds, ends)
         if right <= left:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -208,10 +209,11 @@ def _books(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {}
     terms = {name: term for name, term in value.items() if type(term) is int}
+    ours = {field.name: terms[field.name] for field in fields(Books) if field.name in terms}
     try:
-        return {"books": terms, "books_differences": Books.from_dict(terms).differences()}
+        return {"books": ours | terms, "books_differences": Books.from_dict(ours).differences()}
     except Malformed:
-        return {"books": terms, "books_differences": None}
+        return {"books": ours | terms, "books_differences": None}
 
 
 def _check(files: RunDirectory) -> dict[str, Any]:

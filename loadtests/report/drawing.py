@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from loadtests.report.axis import Values
@@ -131,7 +131,11 @@ class Backdrop:
     bands: tuple[Band, ...] = ()
     windows: tuple[tuple[float, float, tuple[str, str], bool], ...] = ()
     close_s: float | None = None
-    marks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lettered(self) -> bool:
+        """Whether a row above the first panel is needed, for letters and for the close."""
+        return bool(self.bands) or (self.close_s is not None and 0 <= self.close_s <= self.seconds)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def drawn(lanes: tuple[Lane, ...], back: Backdrop, room: Room, *, label: str, ke
     lane_height = 1.9 * room.letters + 18
     bare = Backdrop(back.seconds, windows=back.windows, close_s=back.close_s)
     height = lane_height * len(lanes) + 2.6 * room.letters
-    above = room.letters + (8 + 1.0 * room.letters if back.windows else 0)
+    above = (2.6 if bare.lettered else 1.0) * room.letters + (8 + room.letters if back.windows else 0)
     with figure(room, [height], above=above, below=3.2 * room.letters) as (whole, axes):
         axis = axes[0]
         axis.set_ylim(lane_height * len(lanes), 0)

@@ -22,6 +22,7 @@ MEANINGS: Final = {
     "429": "429, too many wrong codes from one address",
     "503": "503, not confirmed, try again",
     "none": "no answer at all",
+    "hung up": "no answer waited for, on purpose",
 }
 
 

@@ -78,7 +78,9 @@ def moment(value: Any) -> str:
 
 def percent(value: Any) -> str:
     """A part of the whole in whole hundredths."""
-    return NOTHING if not _numeric(value) else f"{value * 100:.0f} %"
+    if not _numeric(value):
+        return NOTHING
+    return "less than 1 %" if 0 < value < 0.01 else f"{value * 100:.0f} %"  # noqa: PLR2004  # a hundredth
 
 
 def anything(value: Any) -> str:
@@ -86,7 +88,7 @@ def anything(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {anything(inner)}" for name, inner in value.items())
+        return ", ".join(f"{named(str(name))}: {anything(inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(anything(inner) for inner in value)
     if isinstance(value, int):

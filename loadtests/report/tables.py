@@ -9,19 +9,22 @@ from loadtests.report.happenings import BANDS
 
 ROWS_MAX: Final = 400
 DONE_MAX: Final = 40
+IN_ORDER_MAX: Final = 60
 Rows = Sequence[tuple[str, ...]]
 
 
 def figures(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs stands first; in a group of hundreds of ballots the rest may be left out."""
-    rows = sorted(told["figures"], key=lambda row: not row.get("difference"))
+    """In the order of the paper; in a group of hundreds of ballots what differs comes first."""
+    rows = list(told["figures"])
+    if len(rows) > IN_ORDER_MAX:
+        rows.sort(key=lambda row: not row.get("difference"))
     shown = [
         (
             str(row.get("question", "")),
             str(row.get("option", "")),
             saying.count(row.get("published")),
             saying.count(row.get("counted")),
-            saying.count(row.get("difference")),
+            f"{saying.count(row.get('difference'))} differs" if row.get("difference") else "0",
         )
         for row in rows[:ROWS_MAX]
     ]
@@ -73,7 +76,7 @@ def done(told: Mapping[str, Any]) -> list[tuple[str, str, str, list[str]]]:
         lines = [
             f"{saying.named(key)}: {saying.anything(value)}"
             for key, value in kept.items()
-            if not key.endswith("_us")
+            if not key.endswith("_us") and value not in ({}, None, "")
         ]
         rows.append((letter, name, times, lines))
     return rows[:DONE_MAX]

@@ -17,7 +17,8 @@ MINUTE_S: Final = 60
 SECONDS_MAX: Final = 31 * 24 * 3600
 CAUSES_MAX: Final = 12
 QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999, "max": 1.0}
-GOOD: Final = frozenset({"accepted", "repeated"})
+GOOD: Final = frozenset({"accepted", "repeated", "ready"})
+"""Answers that give what was asked for: a receipt, the same receipt, and the page's question after a code."""
 HISTOGRAMS: Final = ("latency", "service", "refused")
 Histogram = Counter[int]
 

@@ -18,6 +18,8 @@ MEAN: Final = {
 CAUSES_SAID_MAX: Final = 3
 SAID_MAX: Final = 20
 UNSURE: Final = frozenset({"503", "none"})
+ON_PURPOSE: Final = "hung up"
+BROKEN_MAX: Final = 8
 
 
 def heading(told: Mapping[str, Any]) -> str:
@@ -36,17 +38,26 @@ def lead(told: Mapping[str, Any]) -> list[str]:
             f"{saying.plural(len(judgements), 'thing was', 'things were')} looked at, one by one, below."
         )
     elif broken(told):
-        said.append(f"Of {len(judgements)} things that were looked at, {len(broken(told))} did not hold:")
+        held = sum(1 for row in judgements if row["ok"] is not False)
+        said.append(
+            f"Of {len(judgements)} things that were looked at, {len(judgements) - held} did not hold:"
+        )
     return said
 
 
 def broken(told: Mapping[str, Any]) -> list[str]:
-    """What did not hold, and what was found instead; nothing for a pass."""
-    rows = [row for row in told["verdict"]["judgements"] if row["ok"] is False]
-    return [
+    """What did not hold, and what was found instead, lost votes before what made the run void."""
+    rows = sorted(
+        (row for row in told["verdict"]["judgements"] if row["ok"] is False),
+        key=lambda row: bool(row["void"]),
+    )
+    said = [
         f"\N{LEFT DOUBLE QUOTATION MARK}{row['what']}\N{RIGHT DOUBLE QUOTATION MARK}: found {row['found']}"
+        + (", which makes the run void" if row["void"] else "")
         for row in rows
     ]
+    more = len(said) - BROKEN_MAX
+    return said if more <= 1 else [*said[:BROKEN_MAX], f"and {more} more, below"]
 
 
 def wrong(told: Mapping[str, Any]) -> list[str]:
@@ -68,14 +79,18 @@ def facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _votes(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    measured = told["measures"]
+    measured, voters = told["measures"], told["voters"]
     if "accepted" not in measured:
         return
-    due, accepted = measured["planned"], measured["accepted"]
-    text = f"{saying.count(accepted)} votes were accepted; {saying.count(due)} requests to vote were due."
-    if measured["sent"] != due:
-        text += f" {saying.count(due - measured['sent'])} of them were never sent."
-    yield "How many voted?", text
+    came, have = voters.get("voters"), voters.get("voted")
+    if isinstance(came, int) and isinstance(have, int):
+        text = f"{saying.plural(came, 'voter')} came, and {saying.count(have)} of them have a receipt."
+    else:
+        text = f"{saying.plural(measured['accepted'], 'vote was', 'votes were')} accepted."
+    due = saying.count(measured["planned"])
+    text += f" With double clicks, wrong codes and second tries {due} requests were due"
+    unsent = measured["planned"] - measured["sent"]
+    yield "How many voted?", text + (f"; {saying.count(unsent)} were never sent." if unsent else ".")
 
 
 def _counted(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -84,7 +99,7 @@ def _counted(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     said = []
     if rows:
         wrong = sum(1 for row in rows if row.get("difference"))
-        which = "the published figures, scaled to this run" if scaled(told) else "the published figures"
+        which = "the published figures (scaled to this run)" if scaled(told) else "the published figures"
         said.append(
             f"Yes: the count equals {which} in all {len(rows)} lines, to the last vote."
             if not wrong
@@ -128,7 +143,7 @@ def _refused(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if causes is None:
         return
     unsure = {cause: times for cause, times in causes.items() if cause in UNSURE}
-    refused = {cause: times for cause, times in causes.items() if cause not in UNSURE}
+    refused = {cause: times for cause, times in causes.items() if cause not in UNSURE | {ON_PURPOSE}}
     said = []
     if refused:
         said.append(
