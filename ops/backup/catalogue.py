@@ -122,12 +122,16 @@ class Catalogue:
         self._rests_until = 0.0
         self._home_file = home.backup / f"{what}.catalogue.jsonl"
         self._lock = home.backup / f"{what}.catalogue.lock"
+        self._copy_lock = home.backup / f"{what}.catalogue-copy.lock"
         self._copy = None if self.folder is None else self.folder / "catalogue.jsonl"
 
     @property
     def at_its_target(self) -> bool:
-        """Whether the target is there and is this home's."""
-        return self.target is not None and marker.is_ours(self._home, self.target)
+        """Whether the target is there and is this home's; not if that cannot be told just now."""
+        try:
+            return self.target is not None and marker.is_ours(self._home, self.target)
+        except OSError:
+            return False
 
     @property
     def is_anothers(self) -> bool:
@@ -185,9 +189,8 @@ class Catalogue:
         """Add one fact: on disk in the home when this returns; in the copy too, or with the next that is."""
         line = canonical_json({"fact": fact, "id": backup, "at": format_time(now_us, decimals=6), **details})
         with locks.exclusive(self._lock, wait_s=LOCK_WAIT_S):
-            in_step = self._copy is not None and _size(self._copy) == _size(self._home_file)
             _add(self._home_file, [line])
-            self._add_to_copy([line] if in_step else None)
+        self._bring_copy_up(line)
 
     def made(self, entry: Entry) -> None:
         """Add that a backup was made: whole and on disk, not yet proven."""
@@ -238,30 +241,37 @@ class Catalogue:
     def forget(self, backups: frozenset[str]) -> None:
         """Leave out every line about `backups`, which were deleted long ago, so that the list stays short."""
         with locks.exclusive(self._lock, wait_s=LOCK_WAIT_S):
-            for path in (self._home_file, self._copy if self.at_its_target else None):
-                if path is None or not path.exists():
-                    continue
-                kept = [line for line in _lines(path) if not _tells_of(_fact(line), backups)]
-                home_files.replace(path, "".join(line.decode("utf-8", "replace") + "\n" for line in kept))
+            _leave_out(self._home_file, backups)
+        if self._copy is not None and self.at_its_target:
+            with locks.exclusive(self._copy_lock, wait_s=LOCK_WAIT_S):
+                _leave_out(self._copy, backups)
 
-    def _add_to_copy(self, lines: list[bytes] | None) -> None:
-        """Add `lines` to the copy, or without any given all that it lacks; a target that is away waits."""
+    def _bring_copy_up(self, line: bytes) -> None:
+        """Add to the copy what it lacks, which may be only `line`; a target that is away waits.
+
+        Under a lock of its own: a target that hangs must keep nobody from the home's list.
+        """
         if self._copy is None:
             return
         if not self.at_its_target:
-            log.warning(
-                "catalogue_not_copied", what=self.what, reason="the target is away, or not this home's"
-            )
+            reason = "the target is away, or not this home's"
+            log.warning("catalogue_not_copied", what=self.what, reason=reason)
             return
         try:
-            self._copy.parent.mkdir(mode=0o700, exist_ok=True)
-            if lines is None:
-                there = set(_lines(self._copy))
-                lines = [line for line in _lines(self._home_file) if line not in there]
-            if lines:
-                _add(self._copy, lines)
+            with locks.exclusive(self._copy_lock, wait_s=LOCK_WAIT_S):
+                self._copy.parent.mkdir(mode=0o700, exist_ok=True)
+                lacks = _size(self._home_file) - _size(self._copy)
+                if lacks == len(line) + 1 and _ends_with(self._home_file, line):
+                    _add(self._copy, [line])
+                elif lacks != 0:
+                    there = set(_lines(self._copy))
+                    missing = [each for each in _lines(self._home_file) if each not in there]
+                    if missing:
+                        _add(self._copy, missing)
         except OSError as error:
             log.warning("catalogue_not_copied", what=self.what, reason=error.strerror)
+        except click.ClickException as error:
+            log.warning("catalogue_not_copied", what=self.what, reason=error.message)
 
 
 def _apply(found: dict[str, Entry], fact: Mapping[str, Any]) -> None:
@@ -353,6 +363,19 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _leave_out(path: Path, backups: frozenset[str]) -> None:
+    if path.exists():
+        kept = [line for line in _lines(path) if not _tells_of(_fact(line), backups)]
+        home_files.replace(path, "".join(line.decode("utf-8", "replace") + "\n" for line in kept))
+
+
+def _ends_with(path: Path, line: bytes) -> bool:
+    """Whether `line` is the last one."""
+    with path.open("rb") as file:
+        file.seek(-len(line) - 1, os.SEEK_END)
+        return file.read() == line + b"\n"
 
 
 def _last_byte(path: Path) -> bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
+import click
 
 from ops.backup.catalogue import Covered
 from ops.backup.place import BackupFailed
@@ -149,7 +150,7 @@ class ClusterSource:
         statement, role = (DRILL_EVENT, CHECKER) if drill else (EVENT[self.cluster], BACKUP)
         try:
             self._ask(lambda connection: connection.execute(statement, kind, json.dumps(detail)), role)
-        except BackupFailed as error:
+        except click.ClickException as error:  # a password that is missing, too
             log.warning("event_not_written", what=self.cluster, kind=kind, error=error)
 
     def _ask(

@@ -155,6 +155,8 @@ def publish(place: Place, draft: Draft, made: Entry) -> None:
         place.catalogue.made(made)
     except (OSError, click.ClickException) as error:
         draft.withdraw()
+        with suppress(OSError, click.ClickException):  # it may stand there all the same
+            place.catalogue.append("deleted", made.id, SystemClock().now_us())
         reason = error.message if isinstance(error, click.ClickException) else f"{error.strerror}."
         raise BackupFailed(
             f"The list of backups in {place.home.backup} cannot be written: {reason}"

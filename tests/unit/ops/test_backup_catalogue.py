@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 
 from ops.backup import marker
 from ops.backup.catalogue import Catalogue, Covered, Entry, backup_id
+from runtime import locks
 from runtime.home import Home
 
 if TYPE_CHECKING:
@@ -114,6 +116,36 @@ def test_a_copy_that_was_away_is_caught_up(home: Home, target: Path) -> None:
     assert (target / "voterdb" / "catalogue.jsonl").read_bytes() == (
         home.backup / "voterdb.catalogue.jsonl"
     ).read_bytes()
+
+
+def test_a_copy_that_hangs_keeps_nobody_from_the_homes_list(
+    home: Home, target: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody stands in the copy for ever: facts are on disk at home, and in the copy later."""
+    monkeypatch.setattr("ops.backup.catalogue.LOCK_WAIT_S", 0.05)
+    catalogue = Catalogue(home, "voterdb", target)
+    with locks.exclusive(home.backup / "voterdb.catalogue-copy.lock"):
+        catalogue.made(entry())
+        catalogue.append("restored", entry().id, T)
+    assert capfd.readouterr().err.count("catalogue_not_copied") == 2
+    assert [fact["fact"] for fact in catalogue.own_facts()] == ["made", "restored"]
+    catalogue.append("verified", entry().id, T, ok=True)
+    copy, own = target / "voterdb" / "catalogue.jsonl", home.backup / "voterdb.catalogue.jsonl"
+    assert copy.read_bytes() == own.read_bytes()
+
+
+def test_a_mark_that_cannot_be_read_just_now_fails_no_listing(
+    home: Home, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the home's list is listed: to say that it is not would take its file away."""
+
+    def fault(_: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(marker, "_read", fault)
+    catalogue = Catalogue(home, "voterdb", target)
+    catalogue.made(entry())
+    assert catalogue.own() == (entry(),)
 
 
 def test_the_target_leads_nowhere_else(home: Home, target: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import zlib
 from dataclasses import replace
@@ -17,16 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops import up
-from ops.backup import checking, keys, marker, verify
+from ops.backup import catalogue, checking, keys, marker, verify
 from ops.backup.catalogue import Catalogue, Covered, Entry, backup_id
 from ops.backup.checking import check_entries
+from ops.backup.cluster import ClusterSource
 from ops.backup.place import BackupFailed, Draft, Place
 from ops.backup.postgres import COVERED, note_covered, parent_of, publish
 from ops.backup.retention import enforce, outdated
 from ops.backup.sealed_file import Header
 from ops.backup.serve import due
 from ops.backup.settings import DAY_US, BackupSettings, hindrances, what_is_backed_up
+from runtime.addresses import configured
 from runtime.home import Home
+from runtime.servers import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -337,6 +341,68 @@ def test_whose_a_target_is(tmp_path: Path) -> None:
     assert marker.is_anothers(third, used)
 
 
+def test_a_copy_of_the_home_is_not_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who goes on writing keeps the target; a copy from before deletes and writes nothing there."""
+    place = _place(tmp_path, number=0)
+    place.check()
+    shutil.copytree(place.home.path, tmp_path / "copy")
+    copy = Place.of(Home(tmp_path / "copy"), "voterdb", place.target)
+    place.check()
+    copy.check()  # within the minute they cannot be told apart
+    monkeypatch.setattr(marker, "TURN_S", -1.0)
+    for _ in range(3):
+        place.check()
+        assert marker.is_ours(place.home, place.target)
+    with pytest.raises(BackupFailed, match="copy of it, or was put back to an earlier state"):
+        copy.check()
+    assert marker.is_anothers(copy.home, place.target)
+    assert marker.is_used_by_a_copy(copy.home, place.target)
+    assert not marker.is_used_by_a_copy(place.home, place.target)
+    draft = place.folder / "20250701T090000Z-full.part"
+    draft.touch()
+    copy.remove_drafts(".part")
+    assert draft.exists()
+    marker.adopt(copy.home, place.target)
+    copy.check()
+    with pytest.raises(BackupFailed, match="another installation's mark"):
+        place.check()
+
+
+def test_a_turn_that_was_not_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between note and mark, or on a full disk: the home goes on; marks of before turns do too."""
+    place = _place(tmp_path, number=0)
+    for name, old in ((marker.NOTE, place.home.backup), (marker.MARKER, place.target)):
+        (old / name).write_text(json.dumps({"use": marker.USE, "id": "made by an older version"}))
+    monkeypatch.setattr(marker, "TURN_S", -1.0)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for written in (full, marker._write_mark, full, full, marker._write_mark):
+        with monkeypatch.context() as patch:
+            patch.setattr(marker, "_write_mark", written)
+            place.check()
+        assert marker.is_ours(place.home, place.target)
+    mark, note = (
+        json.loads(path.read_text())
+        for path in (place.target / marker.MARKER, place.home.backup / marker.NOTE)
+    )
+    assert mark["turn"] == note["turn"] is not None
+
+
+def test_an_event_for_which_there_is_no_password_fails_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As one that the cluster does not take: it is logged, and what it was about goes on."""
+    env = {f"BALLOT_{name}_URL": f"postgresql://127.0.0.1:1/{name.lower()}" for name in ("VOTERDB", "USERDB")}
+    given = configured({**env, "BALLOT_VALKEY_URL": "valkey://127.0.0.1:1"})
+    found = Servers(Home(tmp_path / "home", embedded=False), _configured=given)
+    ClusterSource(found, "userdb").event("backup.verified", {})
+    said = capfd.readouterr().err
+    assert "event_not_written" in said
+    assert "userdb-ballot_backup.password is missing" in said
+
+
 def test_two_homes_neither_trust_nor_delete_each_others(tmp_path: Path) -> None:
     """What only the list beside the backups tells is no parent, nothing to delete, and covers nothing."""
     place = _place(tmp_path, number=3)
@@ -425,6 +491,28 @@ def test_what_cannot_be_listed_is_taken_away_again(tmp_path: Path, monkeypatch: 
     monkeypatch.undo()
     place.catalogue.made(entry("full", 0))
     place.check()
+
+
+def test_what_was_listed_and_taken_away_is_listed_as_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line is there, and bringing it to the disk failed: no restore begins from a file that is gone."""
+    place = _place(tmp_path, number=1)
+    add = catalogue._add
+
+    def fault(path: Path, lines: list[bytes]) -> None:
+        add(path, lines)
+        if b'"made"' in lines[0]:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(catalogue, "_add", fault)
+    with Draft(place, kind="full", backup_id=entry("full", 0).id) as draft:
+        draft.finish()
+        with pytest.raises(BackupFailed, match="Input/output error"):
+            publish(place, draft, entry("full", 0))
+    (listed,) = (each for each in place.catalogue.own() if each.id == entry("full", 0).id)
+    assert listed.deleted
+    assert not (place.folder / listed.file).exists()
 
 
 def test_old_files_that_no_list_knows_go(tmp_path: Path) -> None:
