@@ -13,7 +13,6 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -156,17 +155,8 @@ class WalArchive:
                     self._sealing.say("wal_not_switched", error)
 
     def _is_full(self) -> bool:
-        held = (_size(Path(folder, name)) for folder, _, names in os.walk(self.spool) for name in names)
-        return sum(held) > SPOOL_BYTES_MAX
+        return self._sealing.waiting_bytes() > SPOOL_BYTES_MAX
 
     def _last_words(self) -> str:
         lines = self._words.read_bytes()[-SAID_BYTES_MAX:].decode("utf-8", "replace").strip().splitlines()
         return (lines or ["no reason given."])[-1]
-
-
-def _size(path: Path) -> int:
-    """How large a file is; nothing if it was renamed meanwhile."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

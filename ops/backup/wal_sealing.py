@@ -1,7 +1,8 @@
 """What was received of the WAL, from the spool onto the target: each finished segment sealed, proven, listed.
 
 This alone touches the target, in a thread of its own: a target that hangs keeps it waiting for as long as it
-likes, and nothing else. A file leaves the spool when it is sealed and listed, and never otherwise.
+likes, and nothing else. A finished file leaves the spool when it is sealed and listed, and never otherwise.
+What will never be finished, or is damaged, is kept for whoever needs it, a few of the newest.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 import time
 import zlib
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -25,13 +27,15 @@ from runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FINISHED: Final = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
 ASIDE: Final = "before-"
 PARTIAL: Final = ".partial"
+DAMAGED: Final = ".damaged"
 LEFT_MAX: Final = 4
-"""So many times of beginning anew keep the beginning of a segment that was never finished."""
+"""So many beginnings of segments that were never finished are kept, and so many damaged ones."""
+LEFT_BYTES_MAX: Final = 128 << 20
+"""More of either is not kept, but for the newest: segments may be a gigabyte each."""
 POLL_S: Final = 0.5
 SEAL_LONG_S: Final = 60.0
 SAY_AGAIN_S: Final = 60.0
@@ -126,9 +130,17 @@ class WalSealing:
             aside.mkdir(mode=0o700)
             for path in left:
                 path.rename(aside / path.name)
-            for old in self._asides()[:-LEFT_MAX]:
-                for path in old.glob(f"*{PARTIAL}"):
-                    path.unlink()
+            _keep_newest([path for folder in self._asides() for path in sorted(folder.glob(f"*{PARTIAL}"))])
+
+    def waiting_bytes(self) -> int:
+        """How much waits in the spool to be sealed, the segment that is being received included."""
+        held = 0
+        for folder, _, names in os.walk(self._spool):
+            for name in names:
+                begun = name.endswith(PARTIAL) and self._spool == Path(folder)
+                if begun or FINISHED.fullmatch(name):
+                    held += _size(Path(folder, name))
+        return held
 
     def say(self, action: str, error: Exception, *, alarm: bool = False) -> None:
         """Log a failure, the same one at most once a minute."""
@@ -183,7 +195,9 @@ class WalSealing:
     def _rename_damaged(self, path: Path, descriptor: int) -> None:
         with self._names:
             if _is_same(path, descriptor):
-                path.rename(path.with_name(f"{path.name}.{compact(SystemClock().now_us())}.damaged"))
+                path.rename(path.with_name(f"{path.name}.{compact(SystemClock().now_us())}{DAMAGED}"))
+                damaged = [each for each in self._spool.rglob(f"*{DAMAGED}") if each.is_file()]
+                _keep_newest(sorted(damaged, key=lambda each: each.name.split(".")[1:]))
 
     def _remove_empty(self) -> None:
         for folder in self._asides():
@@ -210,6 +224,23 @@ class WalSealing:
             if made.start_lsn != self._end:
                 self.looks.set()
             self._end = made.end_lsn
+
+
+def _keep_newest(files: list[Path]) -> None:
+    """Remove the oldest, first in `files`, until no more are left than may be."""
+    held = 0
+    for number, path in enumerate(reversed(files)):
+        held += _size(path)
+        if number >= LEFT_MAX or (number > 0 and held > LEFT_BYTES_MAX):
+            path.unlink()
+
+
+def _size(path: Path) -> int:
+    """How large a file is; nothing if it was renamed meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _is_same(path: Path, descriptor: int) -> bool:

@@ -150,6 +150,28 @@ def test_a_damaged_segment_wants_a_base(place: Place, sealing: WalSealing, tmp_p
     assert kept.name.endswith(".damaged")
 
 
+def test_what_will_never_be_sealed_is_bounded_and_fills_no_spool(
+    sealing: WalSealing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is damaged or was only begun a few of the newest stay, by number and by size."""
+    spool = tmp_path / "spool"
+    monkeypatch.setattr(wal_sealing, "LEFT_BYTES_MAX", 3 * MIB)
+    for _ in range(3):
+        (spool / f"{name_of(1)}.partial").write_bytes(bytes(2 * MIB))
+        sealing.set_aside()
+    (left,) = spool.rglob("*.partial")
+    assert left.parent == max(spool.glob("before-*"))
+    for number in range(wal_sealing.LEFT_MAX + 3):
+        receive(spool, number).write_bytes(b"cut")
+        sealing.sweep()
+    damaged = {path.name[:24] for path in spool.rglob("*.damaged")}
+    assert len(damaged) == wal_sealing.LEFT_MAX
+    assert sealing.waiting_bytes() == 0
+    (spool / f"{name_of(20)}.partial").write_bytes(bytes(MIB))
+    receive(left.parent, 30)
+    assert sealing.waiting_bytes() == 2 * MIB
+
+
 def test_one_seal_that_takes_long_is_an_alarm(
     sealing: WalSealing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
