@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -39,7 +39,8 @@ def exclusive(path: Path, *, wait_s: float = LOCK_WAIT_S, why: str = "") -> Iter
             time.sleep(LOCK_POLL_S)
         os.ftruncate(descriptor, 0)  # what a holder that died had said
         if why:
-            os.pwrite(descriptor, why.encode()[:WHY_BYTES_MAX], 0)
+            with suppress(OSError):  # a full disk: then others are told less
+                os.pwrite(descriptor, why.encode()[:WHY_BYTES_MAX], 0)
         try:
             yield
         finally:
