@@ -20,7 +20,7 @@ from ops.backup.postgres import COVERED
 from ops.backup.restore_cluster import Scratch, ask, system_identifier
 from ops.backup.restore_database import Wanted, event_statement
 from ops.backup.restore_home import MARKER, alone, data_of, missing_keys, now_us, put_in_place
-from ops.backup.restore_report import as_text
+from ops.backup.restore_report import NOT_NOTED, as_text
 from ops.backup.restore_source import Source
 from ops.backup.restore_steps import Steps
 from ops.backup.settings import BackupSettings
@@ -226,8 +226,12 @@ def _after(home: Home, order: Order, report: dict[str, Any]) -> None:
     """What must be remembered of a restore: by the list of backups, and by a home that lacks the keys."""
     source, last = order.source, report["backups"][-1]
     details = {"timeline": report["timeline"], "history": report["_history"]} if "timeline" in report else {}
-    with suppress(OSError, click.ClickException):  # it is restored: nothing may say that it is not
+    report["noted"] = False
+    try:  # it is restored: nothing may say that it is not
         source.note(last, now_us(), **details)
+        report["noted"] = True
+    except (OSError, click.ClickException):
+        click.echo(NOT_NOTED, err=True)
     if order.what == "voterdb":
         # Until this voterdb itself is in a backup the queue keeps everything.
         (home.backup / COVERED).unlink(missing_ok=True)

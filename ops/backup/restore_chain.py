@@ -141,6 +141,8 @@ def choose(
     newest = max(fitting, key=lambda entry: (entry.started, entry.id))
     chain = _parents(newest, live)
     segments = [entry for entry in live.values() if is_segment(entry)]
+    if at is None and base is None:
+        _refuse_unexplained(segments, timeline, restored)
     size = _segment_bytes(segments)
     own = [entry for entry in segments if _belongs(entry.segment or "", timeline, switches, size)]
     wal, gap = _unbroken(own, newest, timeline, size, flaw)
@@ -205,6 +207,17 @@ def _followed(
                 if len(words) > 1 and words[0].strip().isdecimal() and "/" in words[1]:
                     switches[int(words[0])] = _place(words[1].strip())
     return timeline, switches
+
+
+def _refuse_unexplained(segments: Sequence[Entry], timeline: int, restored: Sequence[Restored]) -> None:
+    """Of a later timeline nobody knows where it began: what is followed may have been given up."""
+    later = max((int((entry.segment or "")[:8], 16) for entry in segments), default=timeline)
+    if later > timeline and later not in {each.timeline for each in restored}:
+        raise click.ClickException(
+            f"There is WAL of the timeline {later}, and nothing tells where that began: name a moment with "
+            f"--at, or, to follow the timeline {timeline} all the same, the backup to begin from with "
+            "--base ID."
+        )
 
 
 def _is_past(entry: Entry, timeline: int, switches: Mapping[int, int]) -> bool:

@@ -17,17 +17,21 @@ import click
 
 from ballot.encoding import format_time
 from ops.backup import restore_chain
+from ops.backup.catalogue import BASE_KINDS
 from ops.backup.restore_archive import Archive, unusable
 from ops.backup.restore_cluster import Replayed, Scratch, system_identifier
 from ops.backup.restore_home import check_room, now_us
 from ops.backup.restore_source import NOTHING_CHANGED, Source
+from ops.backup.restore_timelines import explained
 from ops.backup.restore_unpacking import unpack
 from runtime.addresses import OWNER
 from runtime.migrations import scram_verifier
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from ops.backup.catalogue import Entry
     from ops.backup.restore_chain import Chain
     from ops.backup.restore_steps import Steps
     from runtime.home import Home, Redacted
@@ -95,7 +99,9 @@ def plan(source: Source, wanted: Wanted) -> Chain:
     if wanted.at is not None and wanted.at > now_us():
         raise click.ClickException(f"{_time(wanted.at)} has not come yet. {NOTHING_CHANGED}")
     entries = source.entries()
-    restored = restore_chain.restores(source.facts())
+    if wanted.base is None:
+        entries = _without_lost(source, entries)
+    restored = explained(source, entries, restore_chain.restores(source.facts()))
     chain = restore_chain.choose(
         entries, restored, what=source.what, at=wanted.at, base=wanted.base, flaw=source.flaw
     )
@@ -109,6 +115,17 @@ def plan(source: Source, wanted: Wanted) -> Chain:
     if chain.gap is not None and (wanted.at is None or wanted.at > chain.reaches):
         raise unusable(chain.gap, chain.reaches)
     return chain
+
+
+def _without_lost(source: Source, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Leave out base backups that were never proven and are not there; it is said."""
+    kept = []
+    for entry in entries:
+        if entry.kind in BASE_KINDS and entry.verified is None and source.missing((entry,)) is not None:
+            click.echo(f"Passed over: {entry.file}, never proven, is missing or not whole.", err=True)
+        else:
+            kept.append(entry)
+    return tuple(kept)
 
 
 def rebuild(

@@ -33,12 +33,18 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(f"This home lacks {names}: put them into secrets/ from their copy, or nothing starts.")
     if not report["event"]:
         lines.append("The restore could not be written into the audit log; this report is its only trace.")
+    if not report["noted"]:
+        lines.append(NOT_NOTED)
     lines.append(NEXT[what])
     if what == "voterdb" and report["asked"] is not None:
         lines.append(NOT_IN_THE_QUEUE)
     return "\n".join([*lines, f"Report: {report['report']}"])
 
 
+NOT_NOTED: Final = (
+    "The restore could not be written into the list of backups: make a full backup (`ballot backup now "
+    "--full`) before anything is restored again, or that may go back to the time that was given up now."
+)
 NOT_IN_THE_QUEUE: Final = (
     "Votes stored after that moment come back as far as the queue still holds them; it lets go of what later "
     "backups cover. `ballot check` names any that are missing: restore without --at to have them."

@@ -188,6 +188,18 @@ def test_after_a_restore_the_timeline_that_was_live_is_followed() -> None:
     assert choose([*there, after], (back,), what="voterdb").bases == (after,)
 
 
+def test_a_later_timeline_that_nothing_explains_is_not_passed_over() -> None:
+    """Its WAL may be what was committed since a restore: whoever takes the older one says so."""
+    full = base(0, 10)
+    there = [full, wal(1, 11), wal(2, 11, timeline=2)]
+    with pytest.raises(click.ClickException, match="WAL of the timeline 2, and nothing tells"):
+        choose(there, (), what="voterdb")
+    assert choose(there, (), what="voterdb", base=full.id).timeline == 1
+    assert choose(there, (), what="voterdb", at=2 * MINUTE).timeline == 1
+    back = Restored(2 * MINUTE, 2, f"1\t{lsn(11, 100)}\tno reason\n")
+    assert choose(there, (back,), what="voterdb").timeline == 2
+
+
 def test_lines_that_tell_of_no_restore_are_passed_over() -> None:
     """A damaged line of the list costs a timeline, never the restore."""
     good = {"fact": "restored", "id": "x", "at": "2025-07-01T09:00:00Z", "timeline": 2, "history": ""}
