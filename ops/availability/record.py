@@ -107,11 +107,11 @@ async def read(connection: asyncpg.Connection, window: Window, *, monitor_direct
     ]:
         lanes[HERE].extend(here)
     turns = [_turn(row) for row in await connection.fetch(TURNS, [STARTED, STOPPED], TURNS_MAX)]
-    # A host's monitor writes under its own name; of one monitor alone it is clear whose the last lines are.
+    # Each host's monitor writes under its own name; with one alone it is clear whose this host's lines are.
     hosts = {turn.host for turn in turns} or lanes.keys() - {HERE} or {HERE}
     if len(hosts) == 1:
         (host,) = hosts
-        turns += [line.turn(host) for line in ServiceRecord(monitor_directory).unwritten()]
+        turns += [line.turn(host) for line in ServiceRecord(monitor_directory).all()]
     return Record(window, lanes, turns)
 
 

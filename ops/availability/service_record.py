@@ -11,6 +11,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ops.availability.timeline import Turn
@@ -82,7 +83,11 @@ class ServiceRecord:
 
     def unwritten(self) -> list[Line]:
         """The oldest lines that voterdb does not have yet, a bounded number of them."""
-        return list(self._lines(self._written()))
+        return list(islice(self._lines(self._written()), LINES_MAX))
+
+    def all(self) -> list[Line]:
+        """Every line of this host, those that voterdb has as well, unless it was put back from a backup."""
+        return list(self._lines(0))
 
     def mark_written(self, end_offset: int) -> None:
         """Remember that voterdb has everything before `end_offset`."""
@@ -93,8 +98,7 @@ class ServiceRecord:
             return
         with self._path.open("rb") as file:
             file.seek(offset)
-            for _ in range(LINES_MAX):
-                text = file.readline()
+            for text in file:
                 if not text.endswith(b"\n"):
                     return
                 offset += len(text)

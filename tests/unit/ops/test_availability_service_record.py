@@ -26,6 +26,7 @@ def test_what_was_not_brought_over_waits(tmp_path: Path) -> None:
     other.mark_written(other.unwritten()[0].end_offset)
     record.stopped(asked=False)
     assert kinds(record) == [(STOPPED, True), (STOPPED, False)]
+    assert [line.kind for line in record.all()] == [STARTED, STOPPED, STOPPED]
     assert stat.S_IMODE((tmp_path / service_record.FILE).stat().st_mode) == 0o600
 
 
