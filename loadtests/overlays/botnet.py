@@ -49,6 +49,7 @@ async def run(work: Work) -> dict[str, Any]:
         work.note(CAST, f"{CAST} {reply.came}", reply.ms)
 
     if await work.begin():
+        work.give_way()
         await work.paced(rate, one, at_once_max=AT_ONCE_MAX)
     return {"addresses": len(seen), "burst_seconds": burst_s}
 

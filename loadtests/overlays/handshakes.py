@@ -117,16 +117,19 @@ class Flood:
             answer.cancel()
             line.close()
 
-    async def visit(self) -> None:
+    async def visitor(self) -> asyncio.subprocess.Process:
         """The honest visitor, in a process of its own."""
         ca = self._work.context.ca
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *python_module("loadtests.overlays.visitor"),
             *self._visit,
             *([] if ca is None else [str(ca)]),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
+
+    async def watch(self, process: asyncio.subprocess.Process) -> None:
+        """Take in how the visitor fares, and end it when it is over."""
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the visitor is started with pipes")
         ending = asyncio.ensure_future(self._work.over.wait())
@@ -162,12 +165,14 @@ async def run(work: Work) -> dict[str, Any]:
     flood = Flood(work, target, target.tls)
     rate = work.knob("rate", RATE)
     if await work.begin():
+        visitor = await flood.visitor()
+        work.give_way()
         # The slow bodies come first: in the flood itself hardly one of them would get as far as its body.
         first_s = min(2 * SLOW_START_SECONDS, work.context.seconds / 4) if slow else 0.0
         await asyncio.gather(
             work.paced(lambda passed_s: rate if passed_s >= first_s else 0.0, flood.one, at_once_max=at_once),
             flood.slow_bodies(slow),
-            flood.visit(),
+            flood.watch(visitor),
         )
     return {
         "asked_for_a_second": rate,

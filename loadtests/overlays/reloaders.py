@@ -89,6 +89,7 @@ async def run(work: Work) -> dict[str, Any]:
             work.note(RELOAD, f"{RELOAD} {reply.came}", reply.ms)
 
     if await work.begin():
+        work.give_way()
         began = asyncio.get_running_loop().time()
         await work.paced(lambda passed_s: there(passed_s) / every, one, at_once_max=AT_ONCE_MAX)
     for person in people:

@@ -28,6 +28,7 @@ CATCH_UP_SECONDS: Final = 0.25
 
 LAST_ANSWERS_SECONDS: Final = 20.0
 HELD_BACK: Final = "held back"
+FLOOD_NICENESS: Final = 10
 
 
 class Impossible(Exception):  # noqa: N818  # named for what it means to the tester
@@ -105,6 +106,11 @@ class Work:
         if not self._started:
             self._started = True
             say({"ready": {"pid": os.getpid(), **more}})
+
+    @staticmethod
+    def give_way() -> None:
+        """Let the deployment and the voters have the processors first: a flood comes from other machines."""
+        os.nice(FLOOD_NICENESS)
 
     async def begin(self) -> bool:
         """Be ready, and begin when the moment has come; False when it is over before."""

@@ -15,6 +15,7 @@ import pytest
 
 from loadtests.faults import hands
 from loadtests.overlays import fault, guessing, judging, reissue, replay
+from loadtests.overlays.__main__ import RUNS
 from loadtests.overlays.addresses import drawn
 from loadtests.overlays.catalogue import OVERLAYS
 from loadtests.overlays.reloaders import Reloader
@@ -25,6 +26,7 @@ from loadtests.overlays.work import Impossible
 from loadtests.scenario_parts import OVERLAY_NAMES
 from tests.unit.loadtests.overlaid import Place, ServedPages, served
 
+README = Path(__file__).resolve().parents[3] / "loadtests" / "README.md"
 WAIT_S = 30.0
 CODES = 6
 FEW, ALL = ("guessing", "replay"), ("botnet", "guessing", "replay", "reloaders")
@@ -116,6 +118,15 @@ def test_what_cannot_be_tried_voids(tmp_path: Path) -> None:
 def test_the_scenarios_know_the_same_overlays() -> None:
     """What a scenario may name is what there is."""
     assert set(OVERLAYS) == set(OVERLAY_NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(OVERLAYS))
+def test_the_overlays_and_their_parameters_are_documented(name: str) -> None:
+    """The table for testers has every overlay, with everything it reads."""
+    rows = README.read_text(encoding="utf-8").partition("## Overlays")[2].partition("\n## ")[0].splitlines()
+    (row,) = (row for row in rows if row.startswith(f"| `{name}` |"))
+    _, knobs = RUNS[name]
+    assert {knob for knob in knobs if f"`{knob}`" not in row} == set()
 
 
 def test_a_context_goes_through_a_pipe_whole(tmp_path: Path) -> None:
@@ -252,9 +263,11 @@ def test_a_fault_that_is_not_over_fails() -> None:
 async def test_who_reloads_gives_up_the_page_that_did_not_come() -> None:
     """A reload while an answer is owed ends that connection and asks on another; the page then comes."""
     asked: list[bytes] = []
+    waiting = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
+        waiting.set()
         if len(asked) > 1:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage")
         await reader.read()
@@ -267,8 +280,7 @@ async def test_who_reloads_gives_up_the_page_that_did_not_come() -> None:
         request = target.request("GET", "/b/x", keep=True)
         first = asyncio.ensure_future(person.reload(request))
         async with asyncio.timeout(WAIT_S):
-            while not asked:
-                await asyncio.sleep(0)
+            await waiting.wait()
             second = await person.reload(request)
             assert await first is None
         assert second is not None
