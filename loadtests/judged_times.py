@@ -89,7 +89,8 @@ def not_the_bottleneck(summary: Mapping[str, Any]) -> Judgement:
     shares = summary.get("generator_cpu")
     if "client_was_bottleneck" not in summary or not isinstance(shares, list):
         return not_recorded(what, must, weight=Weight.VOIDS)
-    found = f"{max(shares, default=0):.2f} of a core, {len(shares)} generators"
+    late = ", and late" if summary.get("void") else ""
+    found = f"{max(shares, default=0):.2f} of a core, {len(shares)} generators{late}"
     return Judgement(what, must, found, ok=not summary["client_was_bottleneck"], weight=Weight.VOIDS)
 
 
