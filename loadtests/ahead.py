@@ -26,7 +26,7 @@ from loadtests.comers import first_choices
 from loadtests.desk import DeskFileFault, each_code
 from loadtests.plan import Plan, Voter, other_paper
 from loadtests.session import mistyped
-from loadtests.timetable import ROW, Draft, Kind, Timetable
+from loadtests.timetable import GOING_ON_EVERY, ROW, Draft, Kind, Timetable
 from loadtests.voter import Booth, access_body, seal
 
 FOLDER = "ahead"
@@ -82,11 +82,16 @@ class Sealed:
 
 
 def codes_by_number(
-    timetable: Timetable, plans: Sequence[Plan], files: Sequence[tuple[Path, Path | None]]
+    timetable: Timetable,
+    plans: Sequence[Plan],
+    files: Sequence[tuple[Path, Path | None]],
+    *,
+    going_on: Callable[[], None] = lambda: None,
 ) -> tuple[Codes, Codes]:
     """The codes of everybody who comes, first and second, by number; empty where there is none.
 
-    `files` are each ballot's dispatch file and, if some codes were reissued, that of the new ones.
+    `files` are each ballot's dispatch file and, if some codes were reissued, that of the new ones;
+    `going_on` is called now and then.
     """
     size = timetable.voters + len(timetable.extras)
     both = np.zeros(size, CODE), np.zeros(size, CODE)
@@ -100,7 +105,9 @@ def codes_by_number(
             if extra.ballot == ballot
         }
         for codes, name in zip(both, names, strict=True):
-            for member, code in each_code(name) if name is not None else ():
+            for place, (member, code) in enumerate(each_code(name) if name is not None else ()):
+                if place % GOING_ON_EVERY == 0:
+                    going_on()
                 if (number := numbers.get(member)) is not None:
                     codes[number] = code.encode("ascii")
         missing = next((member for member, number in numbers.items() if not both[0][number]), None)

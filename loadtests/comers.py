@@ -3,7 +3,7 @@
 What the run found is reckoned from it in processes of their own, which never see a code.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ballot.definition import Definition
 from loadtests.plan import Paper, Plan, other_paper
 from loadtests.scenario import SPOILT
-from loadtests.timetable import Rows, Timetable
+from loadtests.timetable import GOING_ON_EVERY, Rows, Timetable
 
 COMER = np.dtype([("member_id", "S24"), ("paper", "<u4"), ("other", "<u4"), ("ballot", "<u2")])
 """A person: `paper` is what they vote, `other` what a second device or a second try says."""
@@ -65,13 +65,21 @@ def first_choices(definition: Definition) -> Paper:
     return other_paper(blank, definition)
 
 
-def drawn_up(timetable: Timetable, plans: Sequence[Plan], definitions: Sequence[Definition]) -> Comers:
-    """Everybody, voters first, ballot after ballot, then the extras."""
+def drawn_up(
+    timetable: Timetable,
+    plans: Sequence[Plan],
+    definitions: Sequence[Definition],
+    *,
+    going_on: Callable[[], None] = lambda: None,
+) -> Comers:
+    """Everybody, voters first, ballot after ballot, then the extras; `going_on` is called now and then."""
     papers = _Papers()
     table = np.zeros(timetable.voters + len(timetable.extras), COMER)
     number = 0
     for ballot, (plan, definition) in enumerate(zip(plans, definitions, strict=True)):
         for voter in plan.voters:
+            if number % GOING_ON_EVERY == 0:
+                going_on()
             own = papers.number(ballot, voter.paper, definition)
             other = papers.number(ballot, other_paper(voter.paper, definition), definition)
             table[number] = (voter.member_id.encode(), own, other, ballot)

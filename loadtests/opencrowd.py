@@ -38,7 +38,7 @@ Told = Callable[[int, int], None]
 READY_SECONDS_MAX = 120.0
 RECKONING_SECONDS_MAX = 900.0
 STARTS_AFTER_S = 2.0
-USERS_MIN, USERS_MAX = 32, 4000
+USERS_MIN, USERS_MAX = 32, 8000
 USER_SECONDS = 3.0
 """A user is busy for at most about so long with a request: an edge refuses after two seconds."""
 
@@ -102,19 +102,23 @@ def prepare(booking: OpenBooking, *, told: Told = in_silence) -> dict[str, Any]:
     played = schedule.load(booking.schedule)
     if booking.close_run_s is None:
         played = _without_close(played)
-    told(0, played.votes)
+
+    def going_on() -> None:
+        told(0, played.votes)
+
+    going_on()
     desk_public = pinned_key(booking.desk_key)
     booths = [_booth(booking, electorate, desk_public) for electorate in booking.electorates]
     plans = [electorate.plan for electorate in booking.electorates]
     habits = Habits([each.reissued is not None for each in booking.electorates], access=booking.access)
-    timetable = draw_up(played, plans, habits, generators=booking.generators, seed=booking.seed)
-    told(0, played.votes)
-    coming = comers.drawn_up(timetable, plans, [booth.document.definition for booth in booths])
+    timetable = draw_up(
+        played, plans, habits, generators=booking.generators, seed=booking.seed, going_on=going_on
+    )
+    definitions = [booth.document.definition for booth in booths]
+    coming = comers.drawn_up(timetable, plans, definitions, going_on=going_on)
     np.save(booking.ahead / ahead.PEOPLE, coming.table)
-    told(0, played.votes)
     files = [(each.codes, each.reissued) for each in booking.electorates]
-    codes = ahead.codes_by_number(timetable, plans, files)
-    told(0, played.votes)
+    codes = ahead.codes_by_number(timetable, plans, files, going_on=going_on)
     bodies = ahead.write_rows(booking.ahead, timetable.drafts, booths)
     hands = ahead.Hands(booking.ahead, booths, plans, timetable, *codes)
     sealed = ahead.seal_all(hands, bodies, processes=booking.sealers or os.cpu_count() or 1, told=told)

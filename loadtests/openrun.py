@@ -6,6 +6,7 @@ number i carries part i of what was sealed ahead; the processes share the folder
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from loadtests.openloop import START_FILE, TICK_S, OpenLoop
 START_AFTER_S = 3.0
 READY_SECONDS_MAX = 600.0
 DONE = "voters_done"
-PROGRESS_S = 2.0
+RECKONING_SECONDS_MAX = 900.0
 
 
 class OpenRun:
@@ -33,11 +34,11 @@ class OpenRun:
         if options is None or runner is None or environment.host is None:
             raise ValueError("A run needs --host, --ahead and --out.")
         self._environment = environment
-        self._out = Path(options.out)
+        self._folder, self._out = Path(options.ahead), Path(options.out)
         self._out.mkdir(parents=True, exist_ok=True)
         self._tethered = bool(options.tethered)
         self._started_by = os.getppid()
-        self._generators: int = ahead.description(Path(options.ahead))["generators"]
+        self._generators: int = ahead.description(self._folder)["generators"]
         self._done: set[str] = set()
         self._whole = True
         self._loop: OpenLoop | None = None
@@ -45,7 +46,7 @@ class OpenRun:
             runner.register_message(DONE, self._worker_is_done)
         elif (number := runner.worker_index if isinstance(runner, WorkerRunner) else 0) < self._generators:
             self._loop = OpenLoop(
-                Path(options.ahead),
+                self._folder,
                 self._out,
                 number,
                 url=environment.host.rstrip("/"),
@@ -108,16 +109,35 @@ class OpenRun:
         runner = self._environment.runner
         if runner is None:
             return
+        if not self._tethered:
+            self._reckon()
         if self._environment.web_ui is None:
             runner.quit()
         else:
             runner.stop()
 
+    def _reckon(self) -> None:
+        """Verify the receipts and write the summary, as a conductor would; it decides the exit code."""
+        folders = ("--ahead", str(self._folder), "--out", str(self._out))
+        done = subprocess.run(
+            [sys.executable, "-m", "loadtests.openresult", *folders],
+            stdin=subprocess.DEVNULL,
+            timeout=RECKONING_SECONDS_MAX,
+            check=False,
+        )
+        if done.returncode != 0:
+            self._whole = False
+            return
+        told = json.loads((self._out / "summary.json").read_text(encoding="utf-8"))
+        wrong = [*told["void_reasons"], *told["unexpected"]]
+        self._whole = self._whole and not wrong
+        sys.stderr.write(f"{told['voted']:,} of {told['voters']:,} hold a verified receipt.\n")
+        sys.stderr.write("".join(f"{sentence}\n" for sentence in wrong))
+
     def close(self) -> bool:
         """Write what is not written yet, if the run was broken off; whether everything was sent."""
         if self._loop is not None and self._loop.close():
             self._whole = False
-        if not self._whole:
             sys.stderr.write("The run was broken off before every request was sent.\n")
         return self._whole
 

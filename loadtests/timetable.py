@@ -6,7 +6,7 @@ rows of their own around it, all before the close, in the same generator's part 
 
 import random
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -37,6 +37,7 @@ BEFORE_CLOSE_S = 1.0
 """Who would vote later than that before the close votes a little earlier: the published totals need every
 vote, and whoever comes within the last instants may be refused. `at_close` is for those."""
 
+GOING_ON_EVERY = 50_000
 CLICK_S = (0.0, 2.0)
 DEVICE_S = (0.0, 0.005)
 RETRY_S = (2.0, 15.0)
@@ -146,9 +147,18 @@ class Timetable:
 
 
 def draw_up(
-    schedule: Schedule, plans: Sequence[Plan], habits: Habits, *, generators: int, seed: int
+    schedule: Schedule,
+    plans: Sequence[Plan],
+    habits: Habits,
+    *,
+    generators: int,
+    seed: int,
+    going_on: Callable[[], None] = lambda: None,
 ) -> Timetable:
-    """Arrival i goes to generator i % `generators`, with all that its voter does."""
+    """Arrival i goes to generator i % `generators`, with all that its voter does.
+
+    `going_on` is called now and then: a million voters take a while.
+    """
     rng = random.Random(f"timetable/{seed}")
     drafts = [Draft() for _ in range(generators)]
     firsts, total = [], 0
@@ -158,6 +168,8 @@ def draw_up(
     latest_s = schedule.close_run_s - BEFORE_CLOSE_S
     moments = zip(schedule.run_s.tolist(), schedule.ballots.tolist(), schedule.turns.tolist(), strict=True)
     for number, (at_s, ballot, turn) in enumerate(moments):
+        if number % GOING_ON_EVERY == 0:
+            going_on()
         voter = plans[ballot].voters[turn]
         moment_s = at_s if at_s < latest_s else latest_s - rng.random() * BEFORE_CLOSE_S
         _visit(

@@ -1,6 +1,8 @@
 """The open loop in Locust itself: alone, shared out among workers, by its page, and broken off."""
 
 import json
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from loadtests.crowd import LOCUSTFILE
 from loadtests.opencrowd import OpenBooking, OpenCrowd, prepare
 from loadtests.openloop import generator_file
 from loadtests.stage import free_ports, wait_until
@@ -91,6 +94,34 @@ def test_the_same_run_in_locusts_page(played: Ground, booking: OpenBooking) -> N
     casts = {entry["name"]: entry["num_requests"] for entry in shown["stats"]}
     assert casts["cast"] == len(played.plan.voters)
     assert casts["Aggregated"] == told["sent"]
+
+
+@pytest.mark.long
+def test_locust_alone_as_its_users_start_it(played: Ground, booking: OpenBooking) -> None:
+    """Sealed, sent by `locust` in two processes, verified at the end; the verdict is the exit code."""
+    files, electorate = played.booking, played.booking.electorates[0]
+    out = files.out / "alone"
+    command = [*(sys.executable, "-m"), "loadtests.sealing", "branch-41", "--url", booking.url]
+    files_told = ("--codes", files.electorates[0].codes, "--desk-key", files.desk_key, "--out", out)
+    refused = subprocess.run(
+        [*command, *files_told], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert refused.returncode == 1
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+    locust = (sys.executable, "-m", "locust", "-f", LOCUSTFILE, "--headless", "--only-summary")
+    options = ("--host", booking.url, "--ahead", files.ahead, "--out", out, "--users", "20", "-r", "20")
+    prepare(replace(booking, generators=2))
+    done = subprocess.run(
+        [*locust, *options, "--processes", "2"], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert (out / "summary.json").exists(), done.stderr
+    told = json.loads((out / "summary.json").read_text())
+
+    assert f"{len(electorate.plan.voters)} of" in done.stderr
+    assert told["voted"] == len(electorate.plan.voters)
+    assert told["unexpected"] == []
+    assert (done.returncode == 0) is not told["void"]
 
 
 @pytest.mark.long
