@@ -97,9 +97,11 @@ def tag(ballot: str, shard: int) -> str:
 
 
 def gate_key(ballot: str, shard: int) -> str:
-    """Hash: opens_us closes_us state last_us accepted repeated released voted_e voted_p voted_w number.
+    """Hash: opens_us closes_us state last_us number, and counters.
 
+    Counters: accepted repeated released voted_e voted_p voted_w, and `revoked` codes.
     `number` is the last acceptance's; without it, `accepted` stands for it (a gate of the version before).
+    `recovering` is there while `ballot recover` is at work on the shard: it takes nothing then.
     """
     return tag(ballot, shard) + ":gate"
 

@@ -309,4 +309,6 @@ def _named(error: ResponseError) -> tuple[str, str]:
     """The reason why no votes are taken after such an answer, and what to do about it."""
     if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
         return OUT_OF_MEMORY, OUT_OF_MEMORY_TEXT
+    if str(error).startswith("RECOVERING"):
+        return "recovering", "The queue is being recovered: `ballot recover` opens it when it has ended."
     return "refused", type(error).__name__

@@ -55,6 +55,17 @@ class StreamState:
     acknowledged: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class GateKept:
+    """A shard's window, and how many it revoked and released; no `revoked` from one that did not count."""
+
+    opens_us: int
+    closes_us: int
+    closed: bool
+    revoked: int | None
+    released: int
+
+
 class Queue(Link):
     """Every method raises Retry while the queue is away, and Fatal when it refuses us.
 
@@ -128,6 +139,21 @@ class Queue(Link):
         key = handoff.gate_key(ballot, shard)
         value = await self.on(key, lambda client: client.hget(key, "accepted"))
         return None if value is None else int(value)
+
+    async def gate(self, ballot: str, shard: int) -> "GateKept | None":
+        """What a shard's gate has of what a worker compares; None if it was never armed."""
+        key = handoff.gate_key(ballot, shard)
+        names = ("opens_us", "closes_us", "state", "revoked", "released")
+        opens, closes, state, revoked, released = await self.on(key, lambda client: client.hmget(key, names))
+        if opens is None or closes is None:
+            return None
+        return GateKept(
+            int(opens),
+            int(closes),
+            closed=state == b"closed",
+            revoked=None if revoked is None else int(revoked),
+            released=int(released or 0),
+        )
 
     async def join(self, streams: Sequence[str]) -> None:
         """Make the group on each of these streams, from their beginning, where it is not there yet."""

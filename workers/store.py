@@ -78,6 +78,18 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What a shard's gate must still have: the window on record, and how many were revoked and released."""
+
+    ballot: str
+    shard: int
+    opens_us: int | None
+    closes_us: int | None
+    revoked: int
+    released: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt as ballot.store_attempts takes it; the fields are its arrays in their order."""
 
@@ -206,6 +218,17 @@ class Store:
 
         return await self._with_connection(work)
 
+    async def kept(self) -> list[Kept]:
+        """What the gate of every shard of every ballot must still have."""
+
+        async def work(connection: Any) -> list[Kept]:
+            records = await connection.fetch(
+                "SELECT * FROM ballot.worker_kept()", timeout=STATEMENT_TIMEOUT_S
+            )
+            return [Kept(*record) for record in records]
+
+        return await self._with_connection(work)
+
     async def epoch(self, queue: int) -> int:
         """How often the queue was rebuilt; one that says `queue` and is ahead a little is believed."""
         return int(await self._value("SELECT ballot.worker_epoch($1)", queue))
@@ -245,7 +268,10 @@ class Store:
 
     async def _with_connection(self, work: Callable[[Any], Awaitable[T]]) -> T:
         try:
-            if self._connection is None or self._connection.is_closed():
+            if self._connection is not None and self._connection.is_closed():
+                # What we were given to store may be of before the database was another one.
+                raise ConnectionError("the connection was lost since it was used last")
+            if self._connection is None:
                 self._connection = await self._connect()
             return await work(self._connection)
         except (OSError, TimeoutError, asyncpg.InterfaceError) as error:

@@ -13,7 +13,7 @@ from runtime.lifecycle import Retry
 from workers.entry import order
 from workers.metrics import WorkerMetrics
 from workers.queue import Queue
-from workers.store import Mark, Store
+from workers.store import Kept, Mark, Store
 
 if TYPE_CHECKING:
     from runtime.nodes import Primary
@@ -37,6 +37,9 @@ Slots = tuple[tuple[int, int], ...]
 class Trust:
     """Compares each new run of a primary with the stored marks, and gives or refuses its trust mark.
 
+    A run that nobody has vouched for must also have what keeps codes and times: the window on record, and no
+    fewer revoked codes and released votes.
+
     It is compared again when it holds other slots than before, when its mark was lost while it runs on, and
     now and then as long as it runs: what is found to be behind is trusted no more.
     While the queue is being recovered, or is one from before a recovery, nothing is vouched for.
@@ -49,7 +52,7 @@ class Trust:
         self._judged: dict[str, Slots] = {}
         self._refused: dict[str, list[str]] = {}
         self._silent = 0
-        self._recovering = False
+        self._away = ""
         self._looks = 0
 
     async def check(self) -> bool:
@@ -70,14 +73,16 @@ class Trust:
             _log.warning("primaries_silent", primaries=silent)
             self._silent = silent
         await self._same_epoch(trusted, certain=bool(wanting))
-        self._recovering = False
+        self._away = ""
         if wanting or silent:
             self._metrics.trusted.set(0)
         refused = False
         if wanting:
             marks = await self._store.marks()
+            kept = [] if wanting.keys() <= trusted else await self._store.kept()
             for run_id, primary in wanting.items():
-                refused |= not await self._judge(run_id, primary, marks, trusted=run_id in trusted)
+                known = run_id in trusted
+                refused |= not await self._judge(run_id, primary, marks, [] if known else kept, trusted=known)
         elif self._looks % AGAIN_LOOKS == 0:
             refused = await self._fell_behind(runs)
         if not silent:
@@ -100,7 +105,7 @@ class Trust:
             return False
         refused = False
         for run_id, primary in runs.items():
-            refused |= not await self._judge(run_id, primary, marks, trusted=True)
+            refused |= not await self._judge(run_id, primary, marks, [], trusted=True)
         return refused
 
     async def _same_epoch(self, trusted: set[str], *, certain: bool) -> None:
@@ -124,20 +129,25 @@ class Trust:
                 trusted,
                 f"the queue is not as the last recovery left it (epoch {there}, the voter database has "
                 f"{wanted}); intake stays closed until `ballot recover`",
+                lost=True,
             )
 
-    async def _stay_away(self, trusted: set[str], why: str) -> NoReturn:
-        """Vouch for nothing, and take back what was said."""
+    async def _stay_away(self, trusted: set[str], why: str, *, lost: bool = False) -> NoReturn:
+        """Vouch for nothing, and take back what was said; `lost`: only a person can help, so tell them."""
         self._metrics.trusted.set(0)
         await self._queue.distrust(trusted)
-        if not self._recovering:
-            _log.warning("trust_withheld", run_ids=sorted(trusted), why=why)
-            self._recovering = True
+        if self._away != why:
+            (_log.alarm if lost else _log.warning)("trust_withheld", run_ids=sorted(trusted), why=why)
+            for run_id in (await self._queue.runs())[0] if lost else ():
+                await self._store.event(None, "trust_refused", run_id=run_id, faults=[why])
+            self._away = why
         raise Retry(why)
 
-    async def _judge(self, run_id: str, primary: "Primary", marks: Sequence[Mark], *, trusted: bool) -> bool:
-        """Compare one run with the marks of the shards it holds, and say whether it is trusted."""
-        faults = await self._faults(primary, marks)
+    async def _judge(
+        self, run_id: str, primary: "Primary", marks: Sequence[Mark], kept: Sequence[Kept], *, trusted: bool
+    ) -> bool:
+        """Compare one run with what is known of the shards it holds, and say whether it is trusted."""
+        faults = [*await self._faults(primary, marks), *await self._forgotten(primary, kept)]
         if faults:
             for fault in faults:
                 _log.alarm("trust_refused", run_id=run_id, fault=fault, needed="ballot recover")
@@ -201,4 +211,29 @@ class Trust:
             for ballot, count in accepted.items()
             if count < electronic[ballot]
         )
+        return faults
+
+    async def _forgotten(self, primary: "Primary", kept: Sequence[Kept]) -> list[str]:
+        """What is on record and this primary's gates no longer know: an older copy would take votes by it.
+
+        A shard that was never armed takes none, and one that has closed stays so.
+        """
+        faults = []
+        for each in kept:
+            if not primary.holds(handoff.votes_key(each.ballot, each.shard)):
+                continue
+            gate = await self._queue.gate(each.ballot, each.shard)
+            if gate is None:
+                continue
+            where = f"ballot {each.ballot} shard {each.shard}: the gate"
+            if gate.revoked is not None and gate.revoked < each.revoked:
+                faults.append(f"{where} has revoked {gate.revoked} codes, {each.revoked} are on record")
+            if gate.released < each.released:
+                faults.append(f"{where} has released {gate.released} votes, {each.released} are on record")
+            window = (gate.opens_us, gate.closes_us)
+            if each.opens_us is not None and not gate.closed and window != (each.opens_us, each.closes_us):
+                faults.append(
+                    f"{where} opens and closes at {gate.opens_us} and {gate.closes_us} us, on record are "
+                    f"{each.opens_us} and {each.closes_us}"
+                )
         return faults

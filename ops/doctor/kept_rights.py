@@ -18,6 +18,7 @@ ballot_backup may select ballot.marks
 ballot_backup may usage schema ballot
 ballot_checker may connect the database
 ballot_checker may execute ballot.drill_event/2
+ballot_checker may execute ballot.queue_epoch_most/1
 ballot_checker may select ballot.attempts.at_us
 ballot_checker may select ballot.attempts.ballot
 ballot_checker may select ballot.attempts.count
@@ -37,6 +38,7 @@ ballot_checker may select ballot.ip_records.event
 ballot_checker may select ballot.lifecycle
 ballot_checker may select ballot.marks
 ballot_checker may select ballot.quarantine
+ballot_checker may select ballot.queue_epoch
 ballot_checker may select ballot.register
 ballot_checker may select ballot.register_roots
 ballot_checker may select ballot.rehearsals
@@ -91,6 +93,7 @@ ballot_monitor may insert ballot.events
 ballot_monitor may select ballot.availability
 ballot_monitor may usage schema ballot
 ballot_recovery may connect the database
+ballot_recovery may execute ballot.queue_epoch_most/1
 ballot_recovery may execute ballot.recovery_epoch/1
 ballot_recovery may execute ballot.recovery_turnout/9
 ballot_recovery may execute pg_catalog.pg_try_advisory_lock/2
@@ -130,6 +133,7 @@ ballot_worker may execute ballot.turnout_add/9
 ballot_worker may execute ballot.worker_epoch/1
 ballot_worker may execute ballot.worker_event/3
 ballot_worker may execute ballot.worker_fuse_state/0
+ballot_worker may execute ballot.worker_kept/0
 ballot_worker may execute ballot.worker_marks/0
 ballot_worker may execute ballot.worker_stored_references/2
 ballot_worker may execute ballot.worker_turnout_place/0

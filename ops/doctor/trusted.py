@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ballot import handoff
 from ops.doctor.finding import Finding
 from ops.doctor.looking import database, looked, primaries
+from ops.recovery import fence
 from runtime.addresses import ADMIN, CLUSTERS, configured
 from runtime.embedded import Embedded
 from runtime.home import Home
@@ -19,7 +20,7 @@ from runtime.starting import lost_data
 from runtime.valkey_server import ValkeyServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runtime.starting import Server
@@ -59,11 +60,14 @@ def trusted(home: Path) -> Iterator[Finding]:
             recovering = bool(await client.exists(handoff.RECOVERING_KEY))
             client = await nodes.holder(handoff.TRUST_KEY)
             vouched = {name.decode() for name in await client.hkeys(handoff.TRUST_KEY)}
+            client = await nodes.holder(handoff.EPOCH_KEY)
+            epoch = handoff.epoch(await client.get(handoff.EPOCH_KEY))
         async with database(home, "voterdb") as connection:
             opened = bool(await connection.fetchval(OPENED))
             rows = await connection.fetch(JUDGED, list(runs))
+            older = fence.told(epoch, *await connection.fetchrow(fence.BELIEVED))
         refused = {row["run"]: row["fault"] for row in rows if row["kind"] == "trust_refused"}
-        return list(of(runs, vouched, refused, recovering=recovering, opened=opened))
+        return list(of(runs, vouched, refused, older, recovering=recovering, opened=opened))
 
     yield from looked(ABOUT, of_queue)
 
@@ -88,6 +92,7 @@ def of(
     runs: Mapping[str, str],
     vouched: set[str],
     refused: Mapping[str, str | None],
+    older: Sequence[str] = (),
     *,
     recovering: bool,
     opened: bool,
@@ -95,6 +100,8 @@ def of(
     """Judge the primaries' present runs, given by name with their addresses, by what was said of them."""
     if recovering:
         yield Finding(ABOUT, "a recovery or a restore of it was begun and is not finished", RECOVER)
+    for said in older:
+        yield Finding(ABOUT, said, RECOVER)
     for run, where in sorted(runs.items()):
         if run in refused:
             said = refused[run] or "it has lost what was stored"

@@ -3,7 +3,8 @@
 voterdb has a number, and so has the queue (`ballot:epoch`). A worker stores with the number that the queue
 had before it read; the storing functions refuse another than voterdb's (016_queue_epoch.sql). `raised` waits
 until who stores has committed, raises voterdb's, and gives the queue the new one when all is put back. Killed
-in between, no worker stores or vouches for the queue until recovery is run again.
+in between, no worker stores or vouches for the queue until recovery is run again. The number goes on with the
+clock, so that none comes again after a restore of both (018_kept_by_the_gate.sql).
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
     from runtime.valkey import Client
 
 LOCK_WAIT_MS: Final = 10_000
-AHEAD_MAX: Final = 1000
-"""A queue's number that is further ahead is nobody's; as in 016_queue_epoch.sql."""
-
 NUMBER: Final = "SELECT number FROM ballot.queue_epoch"
+BELIEVED: Final = "SELECT number, ballot.queue_epoch_most(number) AS most FROM ballot.queue_epoch"
+"""The number, and up to where a queue that is ahead of it is believed (018_kept_by_the_gate.sql)."""
 
 
 @asynccontextmanager
@@ -49,8 +49,12 @@ async def raised(queue: Client, database: asyncpg.Connection) -> AsyncIterator[i
 async def differs(queue: Client, database: asyncpg.Connection) -> list[str]:
     """What is wrong with the queue's number, in plain words. A queue that is ahead a worker puts right."""
     client: Any = queue
-    wanted = int(await database.fetchval(NUMBER))
     there = handoff.epoch(await client.get(handoff.EPOCH_KEY))
-    if wanted <= there <= wanted + AHEAD_MAX:
+    return told(there, *await database.fetchrow(BELIEVED))
+
+
+def told(there: int, wanted: int, most: int) -> list[str]:
+    """The same, from the queue's number, voterdb's, and the largest that a queue is believed."""
+    if wanted <= there <= most:
         return []
     return [f"the queue is not as the last recovery left it (epoch {there}, the voter database has {wanted})"]

@@ -1,8 +1,9 @@
 """Recovery of configured servers: merged into the running queue, behind a latch that keeps every edge closed.
 
-The order, each step safe to repeat: (1) the latch, so that no worker vouches for any server; (2) the vouching
-there is is taken back, and edges notice; (3) no desk command changes a ballot meanwhile; (4) merge; (5) on
-every replica's disk; (6) the event, and the report kept; (7) the latch goes. Killed before (7), intake stays
+The order, each step safe to repeat: (1) the latch, so that no worker vouches for any server, and every shard
+closed, so that it takes no vote however late an edge's call comes; (2) the vouching there is is taken back,
+and edges notice; (3) no desk command changes a ballot meanwhile; (4) merge; (5) on every replica's disk;
+(6) the event, and the report kept; (7) the shards open, and the latch goes. Killed before (7), intake stays
 closed until this is run again.
 """
 
@@ -19,6 +20,7 @@ import click
 
 from ballot import handoff
 from ops.recovery import desk, fence, merge, record, report
+from ops.recovery.shard import Shard
 from runtime import progress, valkey
 from runtime.addresses import ADMIN
 from runtime.durability import replicas_awaited
@@ -28,6 +30,8 @@ from runtime.nodes import Nodes
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import asyncpg
 
     from ops.recovery.merge import Sources
     from ops.recovery.report import Report
@@ -56,6 +60,8 @@ async def merge_in_place(
     keeper: asyncio.Task[None] | None = None
     try:
         await client.set(handoff.RECOVERING_KEY, str(made.started_us))  # (1)
+        for shard in await _shards(client, database):
+            await shard.begin(made.started_us)
         await _shut(client)  # (2)
         keeper = asyncio.create_task(_keep_shut(client))
         await desk.hold(database, meanwhile="intake stays closed until then")  # (3)
@@ -72,8 +78,11 @@ async def merge_in_place(
         keeper.cancel()
         with suppress(asyncio.CancelledError):
             await keeper
+        for shard in await _shards(client, database):  # (7)
+            await shard.finish()
+        await _on_replicas(nodes, await record.ballots(database), replicas)
         await client.delete(handoff.TRUST_KEY)
-        await client.delete(handoff.RECOVERING_KEY)  # (7)
+        await client.delete(handoff.RECOVERING_KEY)
     finally:
         if keeper is not None:
             keeper.cancel()
@@ -81,6 +90,15 @@ async def merge_in_place(
         await client.aclose()
         await database.close()
     return made, kept
+
+
+async def _shards(client: Any, database: asyncpg.Connection) -> list[Shard]:
+    """Every shard of every ballot on record."""
+    return [
+        Shard(client, each.id, number)
+        for each in await record.ballots(database)
+        for number in range(each.shards)
+    ]
 
 
 async def _shut(client: Any) -> None:

@@ -73,9 +73,9 @@ async def put_back_credentials(
     shards: Sequence[Shard],
     report: BallotReport,
     advance: Callable[[int], None],
-) -> list[int]:
-    """Put back every code of the register; gives each shard's last time of a revocation."""
-    last_us = [0] * len(shards)
+) -> tuple[list[int], list[int]]:
+    """Put back every code of the register; each shard's last revocation's time, and their number."""
+    last_us, count = [0] * len(shards), [0] * len(shards)
 
     async def send(number: int, rows: list[Any]) -> None:
         added, revoked, conflicts = await shards[number].credentials(rows)
@@ -94,12 +94,13 @@ async def put_back_credentials(
             if revoked_us is not None:
                 flag = handoff.REVOKED_FLAG
                 last_us[number] = max(last_us[number], revoked_us)
+                count[number] += 1
             calls.rows[number].append((digest, uin, flag + CHANNEL_BYTES[channel]))
             if len(calls.rows[number]) >= CALL_ROWS:
                 await calls.full(number)
         advance(len(rows))
     await calls.end()
-    return last_us
+    return last_us, count
 
 
 class Marks:

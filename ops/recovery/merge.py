@@ -135,7 +135,7 @@ class _Ballot:
             self._ballot.id, self._shards, self._numbers, self.report, self._suspects, self._sources.queue_key
         )
         async with self._database.transaction(isolation="repeatable_read", readonly=True):
-            last_us = await put_back_credentials(  # (1)
+            last_us, revoked = await put_back_credentials(  # (1)
                 self._database, self._ballot.id, self._shards, self.report, self._advance
             )
             self._jumps = await jumps.known(self._queue, self._database, self._ballot.id, self._shards)
@@ -144,7 +144,7 @@ class _Ballot:
             await marks.put_back(self._database, self._advance)  # (2)
         await self._mend_streams()  # (3)
         for number, shard in enumerate(self._shards):  # (4)
-            await self._set_window(number, shard, marks, last_us[number])
+            await self._set_window(number, shard, marks, last_us[number], revoked[number])
         await self._suspects.judge(self._database, self._ballot.id, self._waiting, self.report)
         self._lost.named = await jumps.named(self._database, self._ballot.id)
 
@@ -186,7 +186,7 @@ class _Ballot:
             if number < len(self._shards):
                 self.report.streams_mended += await streams.mend_attempts(self._shards[number], stored)
 
-    async def _set_window(self, number: int, shard: Shard, marks: Marks, last_us: int) -> None:
+    async def _set_window(self, number: int, shard: Shard, marks: Marks, last_us: int, revoked: int) -> None:
         numbers = self._numbers[number]
         await marks.wait(number, self._waiting[number].entries)
         for each in self._waiting[number].entries:
@@ -212,6 +212,7 @@ class _Ballot:
             len(returned["workplace"]),
             numbers.largest,
             jump.beyond(numbers.largest) if self._jump else 0,
+            revoked,
         )
         self._lost.ends[number] = (numbers.largest, jump.beyond(numbers.largest))
         if self._jump and self._ballot.opens_us:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ballot import handoff
 from ops.recovery import desk, fence, merge, record, report
+from ops.recovery.shard import Shard
 from ops.supervisor import tethered
 from runtime import progress
 from runtime.addresses import ADMIN
@@ -87,6 +88,9 @@ async def _merge(
             with progress.bar(length=await merge.size(database), label="rebuilding the gate") as shown:
                 made.ballots = await merge.merge(client, database, sources=sources, advance=shown.update)
         made.journal_lines_unreadable = sources.journals.unreadable
+        for ballot in await record.ballots(database):
+            for number in range(ballot.shards):
+                await Shard(client, ballot.id, number).finish()  # in a copy that was taken during a recovery
         await client.delete(handoff.RECOVERING_KEY, handoff.TRUST_KEY)
     finally:
         await client.aclose()

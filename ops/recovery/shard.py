@@ -75,6 +75,7 @@ class Known:
     opens_us: int
     closes_us: int
     closed: bool
+    recovering: bool
 
 
 class Shard:
@@ -84,6 +85,14 @@ class Shard:
         self._client: Any = client
         self.keys = handoff.shard_keys(ballot, shard)
         self.where = f"shard {shard}"
+
+    async def begin(self, at_us: int) -> None:
+        """Close it to whoever takes votes, returns or marks, however late their call comes."""
+        await self._call("ballot_recover_begin", [(at_us,)])
+
+    async def finish(self) -> None:
+        """Open it again."""
+        await self._call("ballot_recover_finish", [])
 
     async def credentials(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> tuple[int, int, list[int]]:
         """Put back (digest, uin, flag and channel); how many came, how many are revoked now, conflicts."""
@@ -124,8 +133,8 @@ class Shard:
 
     async def known(self) -> Known:
         """Count what is here."""
-        names = ("opens_us", "closes_us", "state", "accepted", "released")
-        opens_us, closes_us, state, accepted, released = await self._client.hmget(self.keys[0], *names)
+        names = ("opens_us", "closes_us", "state", "accepted", "released", "recovering")
+        opens_us, closes_us, state, accepted, released, begun = await self._client.hmget(self.keys[0], *names)
         return Known(
             armed=opens_us is not None,
             codes=await self._client.hlen(self.keys[1]),
@@ -135,6 +144,7 @@ class Shard:
             opens_us=_count(opens_us),
             closes_us=_count(closes_us),
             closed=state == b"closed",
+            recovering=begun is not None,
         )
 
     async def current(self, digests: Sequence[bytes]) -> int:

@@ -89,6 +89,8 @@ async def _ballot(
     for number in range(ballot.shards):
         shard, where = Shard(queue, ballot.id, number), f"ballot {ballot.id} shard {number}"
         known = await shard.known()
+        if known.recovering:
+            found.append(f"{where}: {LATCHED}")
         if ballot.opens_us and not known.armed:
             found.append(f"{where}: it was opened, and the gate was never armed")
         found += [f"{where}: {told}" for told in _window(known, ballot)]

@@ -3,7 +3,8 @@
 --
 -- One ballot has S shards; each has nine keys that share a hash tag, always given in this order. What is packed is spelt
 -- out, and read by everybody else, in ballot/gate_layout.py:
---   1 gate         hash  opens_us closes_us state last_us, the counters, and `number`, the last acceptance's (no personal data)
+--   1 gate         hash  opens_us closes_us state last_us, the counters, and `number`, the last acceptance's (no personal data);
+--                         `recovering` while `ballot recover` puts this shard back together: it takes no vote and no return then
 --   2 credentials  hash  keyed digest (first 16 bytes) -> UIN (16) .. 'c' current | 'r' revoked .. channel (1)
 --   3 voted        hash  UIN -> 'e' .. identity (16) .. accepted_us (7 bytes) .. reference (10 bytes)
 --                            or 'p' | 'w' .. received_us (7 bytes)
@@ -503,6 +504,14 @@ local function access(keys, args)
   return reply
 end
 
+-- What a shard has from its first call on. `revoked` counts codes that were revoked, one revoked twice twice: the record has no
+-- more, so a copy of this shard that is from before a revocation is seen. One set up by a version that did not count has none.
+local function set_up(gate_key)
+  if redis.call('HSETNX', gate_key, 'layout', LAYOUT) == 1 then
+    redis.call('HSETNX', gate_key, 'revoked', '0')
+  end
+end
+
 -- Arms this shard with its opening and closing time; the same again is harmless (0), other times are refused.
 local function arm(keys, args)
   local wrong = shape_fault(keys, args, 2, 1)
@@ -520,9 +529,9 @@ local function arm(keys, args)
     end
     return redis.error_reply('ARMED with other times: ' .. armed[1] .. ' ' .. armed[2])
   end
+  set_up(keys[1])
   redis.call('HSET', keys[1], 'opens_us', whole(opens_us), 'closes_us', whole(closes_us), 'state', 'scheduled',
-    'last_us', '0', 'accepted', '0', 'repeated', '0', 'released', '0', 'voted_e', '0', 'voted_p', '0', 'voted_w', '0', 'counting', '0',
-    'layout', LAYOUT)
+    'last_us', '0', 'accepted', '0', 'repeated', '0', 'released', '0', 'voted_e', '0', 'voted_p', '0', 'voted_w', '0', 'counting', '0')
   return 1
 end
 
@@ -553,7 +562,7 @@ local function issue(keys, args)
       added[#added + 1], added[#added + 2] = digest, uin .. 'c' .. args[row * 3]
     end
   end
-  redis.call('HSETNX', keys[1], 'layout', LAYOUT)
+  set_up(keys[1])
   set_all(keys[2], added)
   return #added / 2
 end
@@ -573,13 +582,18 @@ local function revoke(keys, args)
   end
   local seen = window(keys[1], 1)
   local reply = { whole(seen and seen.now_us or clock_us()) }
+  local issued = 0
   for i = 1, #args do
     local kept = string.sub(args[i], 1, DIGEST_KEPT)
     local existing = redis.call('HGET', keys[2], kept)
     if existing then
       redis.call('HSET', keys[2], kept, string.sub(existing, 1, 16) .. 'r' .. string.sub(existing, 18, 18))
     end
+    issued = issued + (existing and 1 or 0)
     reply[#reply + 1] = existing and 1 or 0
+  end
+  if issued > 0 and redis.call('HEXISTS', keys[1], 'revoked') == 1 then
+    redis.call('HINCRBY', keys[1], 'revoked', issued)
   end
   if seen then
     latch(keys[1], seen)
@@ -739,11 +753,15 @@ local function latched(keys)
   return description(keys, seen)
 end
 
--- The function, refused for a ballot that was set up with another layout.
-local function of_this_layout(callback)
+-- The function, refused for a ballot that was set up with another layout. What is `taking` votes, returns or marks is refused
+-- while the shard is recovered too, before anything is read or written: an edge that slept may call late.
+local function of_this_layout(callback, taking)
   return function(keys, args)
     if #keys == 9 then
-      local kept = redis.call('HMGET', keys[1], 'layout', 'opens_us')
+      local kept = redis.call('HMGET', keys[1], 'layout', 'opens_us', 'recovering')
+      if kept[3] and taking then
+        return redis.error_reply('RECOVERING this shard is being put back together; nothing was done')
+      end
       if (kept[1] or kept[2]) and kept[1] ~= LAYOUT then
         return redis.error_reply('LAYOUT this ballot was set up by another version: ' .. (kept[1] or 'none') .. ', not ' .. LAYOUT)
       end
@@ -752,13 +770,13 @@ local function of_this_layout(callback)
   end
 end
 
-redis.register_function('ballot_cast', of_this_layout(cast))
-redis.register_function('ballot_access', of_this_layout(access))
+redis.register_function('ballot_cast', of_this_layout(cast, true))
+redis.register_function('ballot_access', of_this_layout(access, true))
 redis.register_function('ballot_arm', of_this_layout(arm))
 redis.register_function('ballot_issue', of_this_layout(issue))
 redis.register_function('ballot_revoke', of_this_layout(revoke))
-redis.register_function('ballot_return', of_this_layout(returned))
-redis.register_function('ballot_release', of_this_layout(release))
+redis.register_function('ballot_return', of_this_layout(returned, true))
+redis.register_function('ballot_release', of_this_layout(release, true))
 redis.register_function('ballot_set_closes', of_this_layout(set_closes))
 redis.register_function('ballot_latch', of_this_layout(latched))
 redis.register_function{ function_name = 'ballot_voted', callback = of_this_layout(voted), flags = { 'no-writes' } }

@@ -60,6 +60,20 @@ local function set_all(key, pairs_of)
   end
 end
 
+-- Closes this shard to every caller that takes a vote, a return or a mark, before anything of it is looked at. Argument: when.
+local function begin(keys, args)
+  if #args ~= 1 or not decimal(args[1]) then
+    return fault('when the recovery began')
+  end
+  redis.call('HSET', keys[1], 'recovering', args[1])
+  return 1
+end
+
+-- Opens it again, when everything is there.
+local function finish(keys)
+  return redis.call('HDEL', keys[1], 'recovering')
+end
+
 -- Credentials of the register. One argument: rows of digest as kept (16), UIN (16), flag ('c' or 'r'), channel, put together,
 -- because a million arguments cost their sender more than all the rest.
 -- Answer: how many were added, how many became revoked, then the number of each row whose digest is another voter's here.
@@ -190,7 +204,8 @@ end
 -- The window and the counters, once the marks are there. Arguments: opens_us and closes_us of record ('0' for a ballot that was
 -- never opened), the last time that anything was accepted or recorded here, how many votes were released, how many postal and
 -- workplace returns count, the largest number of an acceptance that is proved, the number to go on behind: none that may have
--- been given is given again. `jumped_from` and `jumped_to` keep these two, so that the same merge run again jumps no further.
+-- been given is given again; how many codes were revoked, also before the opening. `jumped_from` and `jumped_to` keep the two
+-- numbers, so that the same merge run again jumps no further.
 -- Answer: state, closes_us, accepted, released, number as they are now, and 1 if anything of it was written.
 local COUNTERS = { 'accepted', 'repeated', 'released', 'voted_e', 'voted_p', 'voted_w', 'number', 'last_us', 'counting' }
 local function shard(keys, args)
@@ -198,13 +213,16 @@ local function shard(keys, args)
   for i = 1, #args do
     numbers[i] = decimal(args[i])
   end
-  if #args ~= 8 or #numbers ~= 8 then
-    return fault('opens_us, closes_us, last_us, released, postal, workplace, number, number to go on behind')
+  if #args ~= 9 or #numbers ~= 9 then
+    return fault('opens_us, closes_us, last_us, released, postal, workplace, number, number to go on behind, revoked')
   end
-  local opens_us, closes_us, last_us, released, postal, workplace, number, behind = unpack(numbers)
+  local opens_us, closes_us, last_us, released, postal, workplace, number, behind, revoked = unpack(numbers)
   local is, before = {}, redis.call('HMGET', keys[1], unpack(COUNTERS))
   for i, name in ipairs(COUNTERS) do
     is[name] = decimal(before[i]) or 0
+  end
+  if (decimal(redis.call('HGET', keys[1], 'revoked')) or -1) < revoked then
+    redis.call('HSET', keys[1], 'revoked', whole(revoked))
   end
   local window = redis.call('HMGET', keys[1], 'opens_us', 'closes_us', 'state', 'jumped_from', 'jumped_to')
   if opens_us == 0 then
@@ -284,6 +302,8 @@ local function of_this_layout(callback)
   end
 end
 
+redis.register_function('ballot_recover_begin', of_this_layout(begin))
+redis.register_function('ballot_recover_finish', of_this_layout(finish))
 redis.register_function('ballot_recover_credentials', of_this_layout(credentials))
 redis.register_function('ballot_recover_marks', of_this_layout(marks))
 redis.register_function('ballot_recover_releases', of_this_layout(releases))

@@ -250,7 +250,7 @@ OPERATIONS: Final[dict[str, tuple[Callable[..., Awaitable[Any]], tuple[Any, ...]
             st.dictionaries(_count, st.integers(1, 5), max_size=3),
         ),
     ),
-    "epoch": (_epoch, (_who, st.sampled_from([-1, 0, 1, 3, 1004, 10**12]), st.booleans())),
+    "epoch": (_epoch, (_who, st.sampled_from([-1, 0, 1, 3, 1004, 10**12, 10**15]), st.booleans())),
     "marks": (_marks, (_who,)),
     "event": (
         _event,

@@ -135,6 +135,7 @@ async def test_a_queue_that_takes_no_votes_is_named(stack: Stack, ballot_id: str
     info = await admin.info("server") | await admin.info("replication")
     run = handoff.run_name(str(info["run_id"]), str(info["master_replid"]))
     kept: Any = await admin.hgetall(handoff.TRUST_KEY)
+    epoch: Any = await admin.get(handoff.EPOCH_KEY)
     event = """
         INSERT INTO ballot.events (kind, actor, detail)
         VALUES ($1, 'test', jsonb_build_object('run_id', $2::text, 'faults', '["it forgot a vote"]'::jsonb))
@@ -163,7 +164,13 @@ async def test_a_queue_that_takes_no_votes_is_named(stack: Stack, ballot_id: str
         vouched = await look()
         await admin.set(handoff.RECOVERING_KEY, "1")
         recovering = await look()
+        await admin.delete(handoff.RECOVERING_KEY)
+        await admin.set(handoff.EPOCH_KEY, "999999999999999")  # nobody's
+        from_before = await look()
     finally:
+        await admin.delete(handoff.EPOCH_KEY)
+        if epoch is not None:
+            await admin.set(handoff.EPOCH_KEY, epoch)
         await admin.delete(handoff.RECOVERING_KEY, handoff.TRUST_KEY)
         if kept:
             await admin.hset(handoff.TRUST_KEY, mapping=kept)
@@ -173,6 +180,8 @@ async def test_a_queue_that_takes_no_votes_is_named(stack: Stack, ballot_id: str
     assert unvouched == [f"no worker has vouched for this run, so no vote is taken; {trusted.VOUCH}"]
     assert refused == ["a worker refuses it (it forgot a vote); ballot recover"]
     assert vouched == ["a worker has vouched for this run of it; "]
+    assert "is not as the last recovery left it (epoch 999999999999999" in from_before[0]
+    assert from_before[0].endswith("; ballot recover")
     assert recovering == [
         "a recovery or a restore of it was begun and is not finished; ballot recover",
         "a worker has vouched for this run of it; ",

@@ -140,6 +140,7 @@ async def test_a_revoked_code_is_dead_at_once_but_its_vote_is_still_confirmed(ga
     revoked_us, *existed = await gate.call("ballot_revoke", voted.digest, fresh.digest, b"n" * 32)
 
     assert existed == [1, 1, 0]
+    assert await gate.desk.hget(handoff.gate_key(gate.id, 0), "revoked") == b"2"
     assert int(revoked_us) > int(first[2])
     assert (await cast(gate, fresh.digest))[0] == b"not_accepted"
     assert await cast(gate, voted.digest) == [b"repeated", *first[1:4]]

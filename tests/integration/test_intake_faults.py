@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from ballot import handoff
 from runtime.home import Home
 from runtime.servers import Servers, servers
 from tests.integration.intake_rig import Booth, EdgeProcess, booth, edge, until
@@ -127,6 +128,24 @@ async def test_a_ballot_is_still_shown_while_the_queue_hangs(
     await until(lambda: is_status(web, receipt, 404))
     log = (scratch.home.logs / "intake.log").read_text()
     assert log.count("queue does not answer reads") == log.count("queue answers reads again") == 1
+
+
+async def test_while_a_shard_is_recovered_its_votes_get_an_honest_answer(
+    web: aiohttp.ClientSession, poll: Booth
+) -> None:
+    """The edge knows of no recovery and the gate takes nothing: 503, safe to try again; then it is taken."""
+    (voter,) = await poll.issue()
+    vote, gate = voter.vote(poll.document), handoff.gate_key(poll.id, 0)
+    await becomes(web, "ready")
+    await poll.desk.hset(gate, "recovering", "1")
+    status, body = await cast(web, poll, vote)
+    assert (status, body["error"], body["retry"]) == (503, "not_confirmed", True)
+    await poll.desk.hdel(gate, "recovering")
+
+    async def taken() -> bool:
+        return (await cast(web, poll, vote))[0] == 201
+
+    await until(taken)
 
 
 async def test_unknown_ballots_wait_in_no_line_while_the_queue_hangs(

@@ -6,19 +6,22 @@ import asyncio
 import os
 import shutil
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
+from redis.exceptions import ResponseError
 
 from ballot import document, handoff
-from ops.recovery import fence
+from ops.recovery import fence, in_place, merge, wrong
 from runtime import postgres, valkey
 from runtime.lifecycle import Retry
 from tests.integration.intake_rig import pinned_desk_key
 from tests.integration.test_recovery_rebuilding import own, run_recover, stop_queue
 from tests.integration.workers_ground import ground
 from workers.store import Store
+from workers.trust import Trust
 from workers.verification import Verifier
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ __all__ = ["own"]  # a fixture: a home whose queue may be broken
 
 BALLOT = "in-flight"
 GIVEN_S = 20.0
+OLDER_BATCH = (
+    "INSERT INTO ballot.marks (ballot, shard, side, entry, entries) VALUES ($1, 0, 'stored', '1-0', 1)"
+)
 
 
 async def _open(made: Ground) -> None:
@@ -89,6 +95,85 @@ async def test_a_batch_in_flight_is_not_stored_after_the_recovery(own: Stack) ->
     verifier.close()
 
 
+async def test_a_late_call_of_an_edge_meets_a_shard_that_takes_nothing(
+    own: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late it comes, and whoever vouches: nothing is accepted until a recovery has ended well."""
+    monkeypatch.setattr(in_place, "EDGES_NOTICE_S", 0.1)
+    original, answers, fails = merge.merge, [], [True, False]
+    sources = merge.Sources(desk_public=pinned_desk_key(own.home).public)
+    async with ground(own, "late-call") as made:
+        await _open(made)
+        voter, other = await made.voters(2)
+
+        async def tried() -> None:
+            for call in (
+                made.cast(voter),
+                made.fcall("ballot_access", 0, voter.digest, b""),
+                made.fcall("ballot_return", 0, other.uin, "postal", "1"),
+            ):
+                with pytest.raises(ResponseError, match="RECOVERING") as refused:
+                    await call
+                answers.append(refused)
+
+        async def late(*args: Any, **named: Any) -> Any:
+            await tried()
+            if fails.pop(0):
+                raise ZeroDivisionError
+            return await original(*args, **named)
+
+        monkeypatch.setattr(merge, "merge", late)
+        with pytest.raises(ZeroDivisionError):
+            await in_place.merge_in_place(own.home, own.servers, sources, ["asked for"])
+        await made.admin.delete(handoff.RECOVERING_KEY)  # as on a Cluster whose node of that key was lost
+        told = await wrong.compare(own.servers, own.home.desk / "roots")
+        assert f"ballot late-call shard 0: {wrong.LATCHED}" in told
+        await tried()
+
+        await in_place.merge_in_place(own.home, own.servers, sources, ["asked for"])
+        await made.cast(voter)
+        assert len(answers) == 9
+        assert await wrong.compare(own.servers, own.home.desk / "roots") == []
+
+
+async def test_an_older_copy_of_a_gate_is_not_vouched_for(own: Stack) -> None:
+    """From before a revocation, or with another closing time; nothing that is stored is missing in it."""
+    verifier = Verifier(0)
+    async with ground(own, "older-copy") as made:
+        await _open(made)
+        (voter,) = await made.voters(1)
+        gate, codes, *_ = handoff.shard_keys(made.ballot, 0)
+        older = {key: await made.admin.dump(key) for key in (gate, codes)}
+        revoked_us, existed = await made.fcall("ballot_revoke", 0, voter.digest)
+        assert existed == 1
+        await made.owner.execute(
+            "INSERT INTO ballot.revocations VALUES ($1, $2, $3, 7, 0)",
+            made.ballot,
+            voter.digest,
+            int(revoked_us),
+        )
+        newer = {key: await made.admin.dump(key) for key in (gate, codes)}
+
+        async def vouched(copy: dict[str, Any], **changed: int) -> bool:
+            await made.admin.delete(handoff.TRUST_KEY, *copy)
+            for key, value in copy.items():
+                await made.admin.restore(key, 0, value)
+            if changed:
+                await made.admin.hset(gate, mapping=changed)
+            async with made.worker(verifier) as rig:
+                trust = Trust(queue=rig.queue, store=rig.store, metrics=rig.metrics)
+                with suppress(Retry):
+                    return await trust.check()
+            assert not await made.admin.exists(handoff.TRUST_KEY)
+            return False
+
+        assert await vouched(newer)
+        assert not await vouched(older)
+        assert not await vouched(newer, closes_us=made.definition.closes_us + 1)
+        assert await vouched(newer)
+    verifier.close()
+
+
 async def test_recovery_waits_for_who_stores_and_says_so(own: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a batch is not committed nothing is raised; then voterdb's number first, the queue's last."""
     monkeypatch.setattr(fence, "LOCK_WAIT_MS", 100)
@@ -105,13 +190,22 @@ async def test_recovery_waits_for_who_stores_and_says_so(own: Stack, monkeypatch
                 pytest.fail("it did not wait")
         await storing.rollback()
 
+        older = owner.transaction()  # a worker that knows no number: it takes no lock of ours
+        await older.start()
+        await owner.execute(OLDER_BATCH, BALLOT)
+        with pytest.raises(click.ClickException, match="a worker is storing"):
+            async with fence.raised(queue, database):
+                pytest.fail("it did not wait")
+        await older.rollback()
+
         with pytest.raises(ZeroDivisionError):
             async with fence.raised(queue, database):
                 raise ZeroDivisionError
-        assert await owner.fetchval(fence.NUMBER) == before + 1
+        at = await owner.fetchval(fence.NUMBER)
+        assert at > before
         assert "epoch" in (await fence.differs(queue, database))[0]
         async with fence.raised(queue, database) as number:
-            assert number == before + 2
+            assert number > at
         assert await queue.get(handoff.EPOCH_KEY) == str(number).encode()
         assert await fence.differs(queue, database) == []
     finally:
@@ -120,8 +214,30 @@ async def test_recovery_waits_for_who_stores_and_says_so(own: Stack, monkeypatch
         await queue.aclose()
 
 
+async def test_no_restore_of_both_brings_a_number_back(own: Stack) -> None:
+    """A voterdb of before every recovery, a queue that is lost: no number that a batch of then may have."""
+    owner = await postgres.connect(own.servers, "voterdb", "ballot_owner")
+    database = await postgres.connect(own.servers, "voterdb", "ballot_recovery")
+    queue: Any = valkey.connect(own.servers, "admin")
+    before = await owner.fetchval(fence.NUMBER)
+    given = []
+    try:
+        for _ in range(3):
+            await owner.execute("UPDATE ballot.queue_epoch SET number = 0")
+            await queue.delete(handoff.EPOCH_KEY)
+            async with fence.raised(queue, database) as number:
+                given.append(number)
+            await asyncio.sleep(0.002)
+        assert sorted({*given, before, 0}) == [*sorted({0, before}), *given]
+        assert await fence.differs(queue, database) == []
+    finally:
+        await owner.close()
+        await database.close()
+        await queue.aclose()
+
+
 async def test_a_restored_voter_database_follows_the_queue(own: Stack) -> None:
-    """A queue that is a little ahead is believed, with an event; one that is far ahead, or behind, never."""
+    """A queue that is ahead is believed, with an event; one ahead of the clock, or behind, never."""
     owner = await postgres.connect(own.servers, "voterdb", "ballot_owner")
 
     async def connect() -> Any:
@@ -130,16 +246,17 @@ async def test_a_restored_voter_database_follows_the_queue(own: Stack) -> None:
     store = Store(connect)
     try:
         at = await owner.fetchval(fence.NUMBER)
-        assert [await store.epoch(said) for said in (at - 1, at, at + 1001, -1)] == [at] * 4
+        assert [await store.epoch(said) for said in (at - 1, at, 10**14, -1)] == [at] * 4
         assert await store.epoch(at + 7) == at + 7
         assert await store.epoch(at) == at + 7
         detail = await owner.fetchval(
             "SELECT detail FROM ballot.events WHERE kind = 'queue_epoch_raised' ORDER BY seq DESC LIMIT 1"
         )
         assert f'"to": {at + 7}' in detail
-        recovered = await owner.fetchval("SELECT ballot.recovery_epoch($1)", at + 9)
-        assert recovered == at + 10
-        assert await owner.fetchval("SELECT ballot.recovery_epoch($1)", at) == at + 11
+        recovered = await owner.fetchval("SELECT ballot.recovery_epoch($1)", at + 10_000_000)
+        assert recovered == at + 10_000_001
+        assert await owner.fetchval("SELECT ballot.recovery_epoch($1)", at) == at + 10_000_002
+        assert await owner.fetchval("SELECT ballot.recovery_epoch($1)", 10**14) == at + 10_000_003
     finally:
         await store.close()
         await owner.close()

@@ -394,6 +394,7 @@ async def test_a_forgotten_revocation_and_window_are_seen_and_mended(own: Stack)
         async with admin(own) as client:
             assert (await client.hget(codes, digest[:16]))[16:17] == handoff.REVOKED_FLAG
             assert int(await client.hget(gate, "closes_us")) == closes_us
+            assert await client.hget(gate, "revoked") == b"1"
         assert await asyncio.to_thread(run_recover, own) == {"wrong": []}
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 MINUTE_US: Final = 60_000_000
 REFERENCE: Final = re.compile(r"[0-9A-Z]{4}(-[0-9A-Z]{4}){3}")
 REASONS: Final = frozenset({"unreadable", "bad_signature", "not_in_register", "conflict"})
-AHEAD_MAX: Final = 1000
+BELIEVED_MAX: Final = 4 * 10**12
+"""A day ahead of the clock, roughly: no clock comes into what is decided by it here."""
 KINDS: Final = frozenset({"vote", "postal", "workplace"})
 EVENT_BYTES: Final = 16
 NEEDED: Final = tuple(name for name in Vote.__slots__ if name != "number")
@@ -350,6 +351,14 @@ def worker_marks(tables: Tables) -> list[tuple[str, int, str, str, int, int]]:
     ]
 
 
+def worker_kept(tables: Tables) -> list[tuple[str, int, None, None, int, int]]:
+    """How many codes of each shard were revoked; the model has no window and no release on record."""
+    register = tables["register"]
+    counts = Counter({(ballot, shard): 0 for (ballot, _), (_, shard) in register.items()})
+    counts.update((ballot, register[ballot, digest][1]) for ballot, digest in tables["revocations"])
+    return [(*place, None, None, counts[place], 0) for place in sorted(counts)]
+
+
 def trimmer_marks(tables: Tables) -> list[tuple[str, int, str, str]]:
     """The same, for the trimmer."""
     return [(*place, entry) for place, (entry, _) in sorted(tables["marks"].items())]
@@ -378,7 +387,7 @@ def worker_stored_references(tables: Tables, ballot: str, references: Sequence[s
 def worker_epoch(tables: Tables, queue: int) -> int:
     """The number; a queue's that is a little ahead is taken over."""
     number = int(tables["queue_epoch"].get("number", 0))
-    if number < queue <= number + AHEAD_MAX:
+    if number < queue <= BELIEVED_MAX:
         tables.put("queue_epoch", "number", queue)
         add_event(tables, None, "queue_epoch_raised", {"from": number, "to": queue})
         return queue
@@ -390,5 +399,6 @@ WRITES: Final = {
     **{each.__name__: each for each in (worker_event, worker_epoch)},
 }
 READS: Final = {
-    each.__name__: each for each in (worker_marks, trimmer_marks, worker_fuse_state, worker_stored_references)
+    each.__name__: each
+    for each in (worker_kept, worker_marks, trimmer_marks, worker_fuse_state, worker_stored_references)
 }

@@ -12,7 +12,8 @@ from ballot import handoff
 from runtime.lifecycle import Retry
 from runtime.nodes import Primary
 from workers.metrics import WorkerMetrics
-from workers.store import Mark
+from workers.queue import GateKept
+from workers.store import Kept, Mark
 from workers.trust import AGAIN_LOOKS, EPOCH_LOOKS, Trust
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SHARDS = 16
 HALF = 8_191
+AS_RECORDED = GateKept(5, 9, closed=False, revoked=2, released=1)
 LOW, HIGH = ((0, HALF),), ((HALF + 1, 16_383),)
 
 
@@ -32,6 +34,7 @@ class Queue:
         self.latched = False
         self.marks: set[str] = {"ended"}
         self.rebuilt = 0
+        self.gates: dict[int, GateKept | None] = dict.fromkeys(range(SHARDS), AS_RECORDED)
         self.ends = {handoff.votes_key("b", shard): ("100-0", 10) for shard in range(SHARDS)}
 
     async def runs(self) -> tuple[dict[str, Primary], int]:
@@ -62,6 +65,10 @@ class Queue:
         """Where a stream ends."""
         return self.ends[stream]
 
+    async def gate(self, _ballot: str, shard: int) -> GateKept | None:
+        """What a shard's gate has."""
+        return self.gates[shard]
+
     async def accepted(self, _ballot: str, _shard: int) -> int:
         """What a shard has accepted."""
         return 10
@@ -72,8 +79,10 @@ class Store:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.faults: list[str] = []
         self.looks = 0
         self.rebuilt = 0
+        self.record = [Kept("b", shard, 5, 9, 2, 1) for shard in range(SHARDS)]
 
     async def epoch(self, _queue: int) -> int:
         """How often the queue was rebuilt."""
@@ -84,9 +93,14 @@ class Store:
         self.looks += 1
         return [Mark("b", shard, "stored", "100-0", 10, 10 * SHARDS) for shard in range(SHARDS)]
 
+    async def kept(self) -> list[Kept]:
+        """What the gates must still have."""
+        return self.record
+
     async def event(self, _ballot: str | None, kind: str, **detail: Any) -> None:
         """Keep a line of the audit log."""
         self.events.append(f"{kind} {detail['run_id']}")
+        self.faults += detail.get("faults", [])
 
 
 def primary(port: int, slots: tuple[tuple[int, int], ...]) -> Primary:
@@ -188,9 +202,15 @@ async def test_a_queue_from_before_a_recovery_is_not_vouched_for(
 ) -> None:
     """Rebuilt another number of times than the voter database knows: a run is not trusted, nor stays so."""
     store.rebuilt = 1
-    with pytest.raises(Retry, match="ballot recover"):
-        await trust.check()
+    for _ in range(2):
+        with pytest.raises(Retry, match="ballot recover"):
+            await trust.check()
     assert queue.marks == set()
+    assert store.events == [
+        "trust_refused low",
+        "trust_refused high",
+    ]  # once, for it stays so without a person
+    assert "epoch 0" in store.faults[0]
 
     queue.rebuilt = 1
     await trust.check()
@@ -244,3 +264,46 @@ async def test_a_silent_primary_keeps_nobody_elses_place_and_its_own_mark(queue:
     queue.silent = 1
     assert not await trust.check()
     assert queue.marks == {"high", "ended"}
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (GateKept(5, 9, closed=False, revoked=1, released=1), "has revoked 1 codes, 2 are on record"),
+        (GateKept(5, 9, closed=False, revoked=2, released=0), "has released 0 votes, 1 are on record"),
+        (GateKept(5, 10, closed=False, revoked=2, released=1), "opens and closes at 5 and 10 us"),
+        (GateKept(5, 8, closed=False, revoked=2, released=1), "opens and closes at 5 and 8 us"),
+        (GateKept(5, 10, closed=True, revoked=2, released=1), ""),
+        (GateKept(5, 9, closed=False, revoked=None, released=2), ""),
+        (None, ""),
+    ],
+)
+async def test_a_gate_that_forgot_what_is_on_record_is_not_vouched_for(
+    queue: Queue, store: Store, trust: Trust, gate: GateKept | None, said: str
+) -> None:
+    """An older copy would take votes with a revoked code or after the close; what is closed takes none."""
+    shard = next(each for each in range(SHARDS) if queue.primaries["low"].holds(handoff.votes_key("b", each)))
+    queue.gates[shard] = gate
+    if not said:
+        assert await trust.check()
+        return
+    with pytest.raises(Retry):
+        await trust.check()
+    assert queue.marks == {"high"}
+    assert [said in each for each in store.faults] == [True]
+    queue.gates[shard] = AS_RECORDED
+    assert await trust.check()
+    assert queue.marks == {"low", "high"}
+
+
+async def test_what_the_desk_changes_closes_no_queue_that_is_trusted(
+    queue: Queue, store: Store, trust: Trust
+) -> None:
+    """A closing time is at the gate before it is on record: a worker that comes meanwhile waits."""
+    await trust.check()
+    queue.gates = dict.fromkeys(range(SHARDS), GateKept(5, 7, closed=False, revoked=2, released=0))
+    given: Any = (queue, store)
+    another = Trust(queue=given[0], store=given[1], metrics=WorkerMetrics(CollectorRegistry()))
+    for _ in range(AGAIN_LOOKS):
+        assert await another.check()
+    assert queue.marks == {"low", "high"}
