@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,5 +167,8 @@ class Supervisor:
                 wait_s = backoff.after_death(0.0)
                 message = error.message if isinstance(error, click.ClickException) else str(error)
                 click.echo(f"a server does not start: {message}; trying again in {wait_s:.1f} s", err=True)
+            except Exception:  # noqa: BLE001  # loud; but nobody else would ever start a server again
+                wait_s = backoff.after_death(0.0)
+                click.echo(f"{traceback.format_exc()}trying again in {wait_s:.1f} s", err=True)
             else:
                 backoff, wait_s = Backoff(), SERVER_CHECK_SECONDS

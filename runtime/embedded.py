@@ -191,7 +191,10 @@ class Embedded:
             if not dead:
                 break
             chosen, faults = self._start(dead)
-            lost_port = any(not ports.is_free(chosen[server.name]) for server in self._dead())
+            # One that died meanwhile has no port drawn: the next round starts it.
+            lost_port = any(
+                not ports.is_free(chosen[server.name]) for server in self._dead() if server.name in chosen
+            )
             for fault in faults:
                 if fault is not None and not lost_port:
                     raise fault

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 
-from runtime import postgres, valkey
+from runtime import postgres, starting, valkey
 from runtime.addresses import CLUSTERS
 from runtime.home import Home
 from runtime.preparation import admin_client
@@ -25,6 +25,8 @@ from tests.conftest import environment_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from runtime.starting import Server
 
 WAIT_S = 30
 NAMES = {"valkey", "voterdb", "userdb"}
@@ -138,6 +140,29 @@ def test_killed_servers_keep_their_data(home: Home) -> None:
         assert found.valkey == address
         assert set(found.processes) == NAMES
         assert not set(found.processes.values()) & set(before.values())
+
+
+def test_one_that_dies_while_another_starts_is_started_too(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that is killed while the queue starts again is started in the next round."""
+    with servers(home, {}) as found:
+        before = found.processes
+        begin = starting.start
+
+        def start(server: Server, *arguments: Any, **more: Any) -> click.ClickException | None:
+            told = begin(server, *arguments, **more)
+            if server.name == "valkey":
+                os.kill(before["voterdb"], signal.SIGKILL)
+                assert until(lambda: "voterdb" not in found.processes)
+            return told
+
+        monkeypatch.setattr(starting, "start", start)
+        os.kill(before["valkey"], signal.SIGKILL)
+        assert until(lambda: "valkey" not in found.processes)
+        found.ensure_running()
+        assert set(found.processes) == NAMES
+        assert found.processes["userdb"] == before["userdb"]
 
 
 def test_the_last_one_out_stops_the_servers(home: Home) -> None:
