@@ -37,7 +37,7 @@ USUAL: Final = ("kill-edge", "kill-worker", STEP, "kill-voterdb")
 FAULTS_MAX = 200
 BACK_SECONDS_MAX = 60.0
 BACK_WITHIN_S = 30.0
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.05
 STEP_SECONDS = 2.0
 STEP_LASTS_SECONDS = 5.0
 RUNS_PATTERN = r"postgres\b.*walwriter"
@@ -66,10 +66,9 @@ class Breaker:
     async def kill(self, name: str) -> Hit:
         """SIGKILL of one process of a part; returns when another is there, or not in time."""
         part = KILLS[name]
-        before = self._victims(part)
-        if not before:
+        if not await until(lambda: bool(self._victims(part))):
             raise Impossible(f"There is no process of {part} below the deployment that could be killed.")
-        from_us = now_us()
+        before, from_us = self._victims(part), now_us()
         hands.send(before[-1:], signal.SIGKILL)
         done = await until(lambda: self._back(part, before))
         alone = part == VALKEY or (part == EDGE_CHILD and len(before) == 1)
