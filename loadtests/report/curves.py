@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 BANDS_MAX: Final = 300
-LETTER_WIDTHS: Final = 1.6
+LETTER_WIDTHS: Final = 1.1
+LETTERS_ABOVE: Final = 1.85
 STRIP: Final = 8
 SOFT: Final = 0.4
 LOG_TICKS_MAX: Final = 12
@@ -35,7 +36,7 @@ FEW_TENFOLDS: Final = 200
 def drawn(panels: tuple[Panel, ...], back: Backdrop, room: Room, *, label: str, key: str) -> str:
     """The panels as one SVG."""
     heights = [panel.height + 2.6 * room.letters for panel in panels]
-    above = (1.5 if back.lettered else 0.3) * room.letters + (
+    above = (1.7 if back.lettered else 0.3) * room.letters + (
         STRIP + 1.5 * room.letters if back.windows else 0
     )
     with figure(room, heights, above=above, below=3.2 * room.letters) as (whole, axes):
@@ -64,7 +65,7 @@ def time_axis(axes: "list[Axes]", back: Backdrop, room: Room) -> None:
 def behind(axes: "list[Axes]", back: Backdrop, room: Room, *, height: float) -> None:
     """Bands with their letters, the close, and above all a strip of real and compressed time."""
     across = room.letters * LETTER_WIDTHS * back.seconds / room.width
-    last: dict[float, float] = {}
+    labels: list[tuple[float, list[str]]] = []
     top = axes[0]
     for band in back.bands[:BANDS_MAX]:
         begins, ends = max(0.0, band.from_s), min(back.seconds, max(band.to_s, band.from_s))
@@ -75,20 +76,21 @@ def behind(axes: "list[Axes]", back: Backdrop, room: Room, *, height: float) -> 
             axis.axvspan(begins, ends, facecolor=BAND, edgecolor="none", zorder=0)
             axis.axvline(begins, color=BAND_EDGE, linewidth=1, dashes=(2, 2), zorder=0.5)
             axis.axvline(ends, color=BAND_EDGE, linewidth=0.6, dashes=(1, 2), zorder=0.5)
-        place = next((p for p in (begins, begins + across) if _free(last, p, across)), None)
-        if place is not None:
-            last[place] = place
-            above = (0, 1.65 * room.letters)
-            top.annotate(
-                band.letter,
-                (place, 1),
-                xytext=above,
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                weight="bold",
-                color=INK,
-                annotation_clip=False,
-            )
+        if labels and begins < labels[-1][0] + across * len(labels[-1][1]):
+            labels[-1][1].extend([band.letter] if band.letter not in labels[-1][1] else [])
+        else:
+            labels.append((begins, [band.letter]))
+    for place, letters in labels:
+        top.annotate(
+            "".join(letters),
+            (place, 1),
+            xytext=(0, LETTERS_ABOVE * room.letters),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            weight="bold",
+            color=INK,
+            annotation_clip=False,
+        )
     if back.close_s is not None and 0 <= back.close_s <= back.seconds:
         for axis in axes:
             axis.axvline(back.close_s, color=INK, linewidth=1.2, zorder=3)
@@ -96,7 +98,7 @@ def behind(axes: "list[Axes]", back: Backdrop, room: Room, *, height: float) -> 
         top.annotate(
             "close",
             (back.close_s, 1),
-            xytext=(0, 1.65 * room.letters),
+            xytext=(0, LETTERS_ABOVE * room.letters),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="right" if left else "left",
@@ -106,13 +108,9 @@ def behind(axes: "list[Axes]", back: Backdrop, room: Room, *, height: float) -> 
     _strip(top, back, room, height)
 
 
-def _free(taken: dict[float, float], place: float, across: float) -> bool:
-    return all(abs(place - other) >= across for other in taken)
-
-
 def _strip(top: "Axes", back: Backdrop, room: Room, height: float) -> None:
     """Which stretches of the clock are real time and which stand for weeks."""
-    base = 1 + (1.5 * room.letters + (1.7 * room.letters if back.lettered else 0.1 * room.letters)) / height
+    base = 1 + (1.5 * room.letters + (1.9 * room.letters if back.lettered else 0.1 * room.letters)) / height
     for begins, ends, words, real in back.windows:
         left, right = max(0.0, begins), min(back.seconds, ends)
         if right <= left:

@@ -56,6 +56,7 @@ def build(folder: Path) -> dict[str, Any]:
         "result": _result(files),
         "check": _check(files),
         "voters": _voters(files),
+        "quiet": _quiet(files, axis),
         "overlays": _overlays(files, axis),
     }
     told |= {"not_recorded": files.missing, "faults": files.faults}
@@ -230,6 +231,17 @@ def _check(files: RunDirectory) -> dict[str, Any]:
         ],
         **_books(value.get("books")),
     }
+
+
+def _quiet(files: RunDirectory, axis: Axis | None) -> list[dict[str, Any]]:
+    """The streaming turnout and the books, at moments when nobody was voting."""
+    told = []
+    for row in files.rows("quiet.json")[:LINES_MAX]:
+        at, turnout, books = number(row.get("at_us")), row.get("turnout"), row.get("books")
+        if at is not None and isinstance(turnout, dict) and isinstance(books, dict):
+            at_s = None if axis is None else round(axis.run_s(at), 3)
+            told.append({"at_s": at_s, "turnout": turnout, "books": books})
+    return told
 
 
 def _voters(files: RunDirectory) -> dict[str, Any]:

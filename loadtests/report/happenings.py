@@ -1,6 +1,6 @@
 """What was done to a run and when: phases, windows of time, overlays and faults, on the report's clock."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from loadtests.report.axis import Axis
@@ -61,6 +61,17 @@ def lettered(found: Sequence[dict[str, Any]]) -> dict[str, str]:
         name: LETTERS[at] if at < len(LETTERS) else f"{LETTERS[at % len(LETTERS)]}{at // len(LETTERS)}"
         for at, name in enumerate(names)
     }
+
+
+def apart(marks: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    """The stretches that the marks cover; those that overlap or touch are one."""
+    spans: list[tuple[int, int]] = []
+    for mark in marks:
+        if spans and mark["from_us"] <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], mark["to_us"]))
+        else:
+            spans.append((mark["from_us"], mark["to_us"]))
+    return spans
 
 
 def windows(files: RunDirectory) -> list[dict[str, Any]]:

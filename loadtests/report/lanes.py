@@ -42,12 +42,17 @@ def drawn(lanes: tuple[Lane, ...], back: Backdrop, room: Room, *, label: str, ke
         for at, lane in enumerate(lanes):
             top = at * lane_height
             axis.text(0, top + 1.35 * room.letters, lane.name, fontsize=room.letters, color=INK)
-            for bar in lane.bars[:BARS_MAX]:
-                _bar(axis, bar, top + 1.75 * room.letters, back.seconds, room)
+            bars = lane.bars[:BARS_MAX]
+            heavy = [bar.from_s for bar in bars if bar.heavy]
+            for bar in bars:
+                free_s = min((begins for begins in heavy if begins > bar.from_s), default=back.seconds)
+                _bar(axis, bar, top + 1.75 * room.letters, (back.seconds, free_s), room)
         return svg(whole, label=label, key=f"{key}-{room.name}")
 
 
-def _bar(axis: "Axes", bar: Bar, top: float, seconds: float, room: Room) -> None:
+def _bar(axis: "Axes", bar: Bar, top: float, room_s: tuple[float, float], room: Room) -> None:
+    """One bar, and its word where there is room for it: the axis ends, or the next block begins."""
+    seconds, free_s = room_s
     begins, ends = max(0.0, bar.from_s), min(seconds, bar.to_s)
     if ends < begins or begins > seconds:
         return
@@ -67,7 +72,7 @@ def _bar(axis: "Axes", bar: Bar, top: float, seconds: float, room: Room) -> None
     )
     if bar.word:
         beside = ends + 4 * seconds / room.width
-        if beside + len(bar.word) * room.letters * 0.6 * seconds / room.width < seconds:
+        if beside + len(bar.word) * room.letters * 0.6 * seconds / room.width < free_s:
             axis.text(
                 beside,
                 top + 8,

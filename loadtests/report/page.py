@@ -127,6 +127,7 @@ def view(told: Mapping[str, Any]) -> dict[str, Any]:
         "intervals": tables.intervals(told),
         "disagreements": told["availability"].get("differences", []),
         "processes": tables.processes(told),
+        "quiet": tables.quiet(told),
         "voters": tables.voters(told),
         "command": told["run"].get("command"),
         "machine": tables.machine(told),

@@ -7,7 +7,7 @@ from typing import Any, Final
 from loadtests.report import curves, lanes, saying
 from loadtests.report.axis import MICROSECONDS, Values, clock, coarser
 from loadtests.report.drawing import CURVES, ROOMS, Backdrop, Band, Lane, Panel
-from loadtests.report.happenings import BANDS
+from loadtests.report.happenings import BANDS, apart
 
 ROWS_MAX: Final = 30
 
@@ -44,10 +44,19 @@ def backdrop(told: Mapping[str, Any]) -> Backdrop | None:
     axis = told.get("axis")
     if not axis:
         return None
-    bands = tuple(
-        Band(told["letters"][mark["name"]], mark["from_s"], mark["to_s"])
-        for mark in told["marks"]
-        if mark["kind"] in BANDS
+    bands = sorted(
+        (
+            Band(
+                letter,
+                begins / MICROSECONDS - axis["origin_unix_s"],
+                ends / MICROSECONDS - axis["origin_unix_s"],
+            )
+            for name, letter in told["letters"].items()
+            for begins, ends in apart(
+                [mark for mark in told["marks"] if mark["name"] == name and mark["kind"] in BANDS]
+            )
+        ),
+        key=lambda band: band.from_s,
     )
     closes = told["run"].get("closes_us")
     close_s = closes / MICROSECONDS - axis["origin_unix_s"] if isinstance(closes, int) else None
@@ -66,7 +75,7 @@ def backdrop(told: Mapping[str, Any]) -> Backdrop | None:
         )
         for window in listed
     )
-    return Backdrop(axis["steps"] * axis["step_s"], bands, windows, close_s)
+    return Backdrop(axis["steps"] * axis["step_s"], tuple(bands), windows, close_s)
 
 
 def _faster(factor: float) -> tuple[str, str]:

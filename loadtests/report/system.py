@@ -81,7 +81,6 @@ class System:
     probe: Values
     parts: dict[str, Part] = field(default_factory=dict)
     accepted: Growth = field(default_factory=Growth)
-    stored: Growth = field(default_factory=Growth)
     quarantined: float | None = None
     samples: int = 0
 
@@ -94,14 +93,12 @@ class System:
         keep_most(self.depth, step, number(line.get("queue_depth")))
         keep_most(self.oldest_s, step, number(line.get("queue_oldest_s")))
         keep_most(self.lag_s, step, number(line.get("store_lag_p99_s")))
-        accepted, stored = number(line.get("accepted")), number(line.get("stored"))
-        self.accepted.take(accepted)
-        self.stored.take(stored)
+        self.accepted.take(number(line.get("accepted")))
         turnout = line.get("turnout")
         if isinstance(turnout, dict):
             accepted, stored = number(turnout.get("accepted")), number(turnout.get("stored"))
-        if accepted is not None and stored is not None:
-            keep_last(self.unstored, step, accepted - stored)
+            behind = None if accepted is None or stored is None else accepted - stored
+            keep_last(self.unstored, step, behind)
         probe = line.get("probe_up")
         keep_last(self.probe, step, None if probe is None else float(bool(probe)))
         found = number(line.get("quarantined"))

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from loadtests.report import saying
 from loadtests.report.axis import MICROSECONDS, clock
-from loadtests.report.happenings import BANDS
+from loadtests.report.happenings import BANDS, apart
 
 ROWS_MAX: Final = 400
 DONE_MAX: Final = 40
@@ -44,6 +44,22 @@ def books(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def quiet(told: Mapping[str, Any]) -> Rows:
+    """The turnout when nobody was voting, beside what the books said at that moment."""
+    return [
+        (
+            "-" if one["at_s"] is None else clock(one["at_s"]),
+            *(
+                saying.count(one[side].get(name))
+                for name in ("accepted", "stored")
+                for side in ("turnout", "books")
+            ),
+            "the same" if one["turnout"] == one["books"] else "differs",
+        )
+        for one in told["quiet"]
+    ][:ROWS_MAX]
+
+
 def windows(told: Mapping[str, Any]) -> Rows:
     """Which stretches were played in real time and which faster."""
     return [
@@ -63,16 +79,16 @@ def done(told: Mapping[str, Any]) -> list[tuple[str, str, str, list[str]]]:
     rows = []
     for name, letter in told["letters"].items():
         marks = [mark for mark in told["marks"] if mark["name"] == name and mark["kind"] in BANDS]
-        first, last = marks[0], marks[-1]
-        length = sum(mark["to_us"] - mark["from_us"] for mark in marks) / MICROSECONDS
-        where = "" if first["from_s"] is None else f" at {clock(first['from_s'])}"
-        if len(marks) == 1:
-            times = f"Once,{where}, for {saying.seconds(length)}."
+        spans = apart(marks)
+        length = sum(ends - begins for begins, ends in spans) / MICROSECONDS
+        at = [] if marks[0]["from_s"] is None else [_clock(marks[0], begins) for begins, _ in spans]
+        where = " and ".join(dict.fromkeys((*at[:1], *at[-1:])))
+        if len(spans) == 1:
+            times = f"Once, at {where or 'a time that was not recorded'}, for {saying.seconds(length)}."
         else:
-            until = "" if last["from_s"] is None else f" and {clock(last['from_s'])}"
-            between = f"{len(marks)} times between{where.removeprefix(' at')}{until}"
-            times = f"{between}, {saying.seconds(length)} in all."
-        kept = first["told"] or told["overlays"].get(name, {}).get("told", {})
+            times = f"{len(spans)} times between {where}, {saying.seconds(length)} in all."
+        told_of = [mark["told"] for mark in marks if mark["told"]]
+        kept = told_of[0] if told_of else told["overlays"].get(name, {}).get("told", {})
         lines = [
             f"{saying.named(key)}: {saying.anything(value)}"
             for key, value in kept.items()
@@ -80,6 +96,10 @@ def done(told: Mapping[str, Any]) -> list[tuple[str, str, str, list[str]]]:
         ]
         rows.append((letter, name, times, lines))
     return rows[:DONE_MAX]
+
+
+def _clock(mark: Mapping[str, Any], at_us: int) -> str:
+    return clock(mark["from_s"] + (at_us - mark["from_us"]) / MICROSECONDS)
 
 
 def phases(told: Mapping[str, Any]) -> Rows:

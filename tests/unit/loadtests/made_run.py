@@ -63,6 +63,7 @@ def make(folder: Path, made: Made | None = None) -> Path:
     _marks(folder, made)
     _availability(folder, made)
     _books(folder, made, int(accepted.sum()))
+    _quiet(folder, made, int(accepted.sum()))
     _verdict(folder, made)
     _dump(folder / "run.json", _run(made))
     return folder
@@ -283,6 +284,12 @@ def _books(folder: Path, made: Made, accepted: int) -> None:
         "first_gave_up": ["m-000001"],
     }
     _dump(folder / "summary.json", summary)
+
+
+def _quiet(folder: Path, made: Made, accepted: int) -> None:
+    same = {"accepted": accepted, "stored": accepted}
+    at_us = (BEGAN + made.seconds + 12) * 1_000_000
+    _dump(folder / "quiet.json", [{"at_us": at_us, "turnout": same, "books": same}])
 
 
 def _verdict(folder: Path, made: Made) -> None:

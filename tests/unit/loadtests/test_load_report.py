@@ -20,7 +20,15 @@ from tests.unit.loadtests.made_run import make as make_run
 
 EVERY_FILE = (
     *("run.json", "schedule.npz", "windows.json", "samples.jsonl", "marks.jsonl", "seconds.jsonl"),
-    *("summary.json", "availability.json", "result.json", "check.json", "figures.json", "verdict.json"),
+    *(
+        "summary.json",
+        "availability.json",
+        "result.json",
+        "check.json",
+        "figures.json",
+        "verdict.json",
+        "quiet.json",
+    ),
 )
 SHORT = Made(seconds=120)
 
