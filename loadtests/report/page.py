@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from loadtests.report import plots, saying, tables, words
+from loadtests.report import plots, saying, tables, tried, words
 from loadtests.report.drawing import Backdrop
 from loadtests.report.plotting import Plot, backdrop
 
@@ -126,6 +126,7 @@ def view(told: Mapping[str, Any]) -> dict[str, Any]:
         "phases": tables.phases(told),
         "intervals": tables.intervals(told),
         "disagreements": told["availability"].get("differences", []),
+        "tried": tried.rows(told["availability"].get("attempts", {})),
         "processes": tables.processes(told),
         "quiet": tables.quiet(told),
         "voters": tables.voters(told),

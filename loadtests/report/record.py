@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from loadtests.report import tried
 from loadtests.report.axis import MICROSECONDS, Axis
 from loadtests.report.reading import RunDirectory, number
 
@@ -38,6 +39,7 @@ def record(files: RunDirectory, axis: Axis | None) -> dict[str, Any]:
         if isinstance(differences, list)
         else [],
         "watchers": watchers,
+        "attempts": tried.kept(value.get("attempts")),
     }
 
 
