@@ -12,12 +12,13 @@ from typing import Any
 import asyncpg
 import click
 import pytest
+from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
 from ballot import signed
 from ballot.suite import SigningKey
 from ops.availability import forms, page
-from ops.availability.command import Wanted, examine
+from ops.availability.command import Wanted, availability, examine
 from ops.availability.service_record import ServiceRecord
 from ops.monitor.gauges import Gauges
 from ops.monitor.intervals import Interval, State
@@ -272,18 +273,24 @@ async def test_the_margin_is_that_of_the_signed_result(ground: Ground, tmp_path:
     assert "the 1 who tried while it was open could have changed which leads" in text
 
 
+def test_an_unknown_ballot_is_one_plain_sentence(run_ballot: RunBallot) -> None:
+    """No traceback, and not success."""
+    done = run_ballot("availability", "no-such-ballot", check=False)
+    assert done.returncode == 1
+    assert "there is no ballot 'no-such-ballot'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("no-such-ballot",), "there is no ballot 'no-such-ballot'"),
         (("x", "--json", "--csv"), "choose one"),
         (("x", "--from", "yesterday"), "--from: This is not a time"),
         (("x", "--result", __file__), "--result says something only with --attempts"),
     ],
 )
-def test_a_mistake_is_one_plain_sentence(run_ballot: RunBallot, arguments: Sequence[str], said: str) -> None:
-    """No traceback, and not success."""
-    done = run_ballot("availability", *arguments, check=False)
-    assert done.returncode != 0
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_mistake_is_said_before_anything_starts(arguments: Sequence[str], said: str) -> None:
+    """The sentence, and neither home nor server."""
+    done = CliRunner().invoke(availability, arguments, env={"BALLOT_HOME": "/dev/null/nowhere"})
+    assert done.exit_code == 2
+    assert said in done.output
