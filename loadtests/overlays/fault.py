@@ -155,16 +155,15 @@ async def run(work: Work) -> dict[str, Any]:
         raise Impossible("Nobody said which `ballot up` is the run's own.")
     breaker = Breaker(context.up_pid, Target.of(context).port)
     faults = planned(context.knobs, context.seconds, rounds=max(1, int(work.knob("rounds", 1))))
-    stepped, skipped = None, 0
-    if any(kind == STEP for _, kind in faults):
-        if steppable():
-            stepped = SteppedWorker(context)
-        else:
-            skipped = sum(kind == STEP for _, kind in faults)
-            faults = [fault for fault in faults if fault[1] != STEP]
+    skipped = 0 if steppable() else sum(kind == STEP for _, kind in faults)
+    if skipped:
+        faults = [fault for fault in faults if fault[1] != STEP]
+    stepped: SteppedWorker | None = None
     hits: list[Hit] = []
     try:
         if await work.begin():
+            if any(kind == STEP for _, kind in faults):
+                stepped = SteppedWorker(context)
             hits = await _all(work, breaker, stepped, faults)
     finally:
         if stepped is not None:
