@@ -103,7 +103,7 @@ def view(told: Mapping[str, Any]) -> dict[str, Any]:
         (part.anchor, part.title, part.intro, None if back is None else part.make(told, back))
         for part in MEASURED
     ]
-    described = sorted(told["verdict"]["judgements"], key=lambda row: row["ok"] is True)
+    described = sorted(told["verdict"]["judgements"], key=lambda row: (row["ok"] is True, row["void"]))
     return {
         "css": style(),
         "word": words.WORDS[verdict],

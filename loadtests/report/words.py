@@ -94,25 +94,28 @@ def _votes(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _counted(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    rows = told["figures"]
     differences = told["check"]["differences"]
-    said = []
-    if rows:
-        wrong = sum(1 for row in rows if row.get("difference"))
-        which = "the published figures (scaled to this run)" if scaled(told) else "the published figures"
-        said.append(
-            f"Yes: the count equals {which} in all {len(rows)} lines, to the last vote."
-            if not wrong
-            else f"No: the count differs from {which} in {wrong} of {len(rows)} lines."
-        )
     if differences is not None:
-        said.append(
-            "The checker, which goes through books, receipts and signatures again, found no difference."
+        yield (
+            "Was every accepted vote counted, once?",
+            "Yes: the checker, which goes through books, receipts and signatures again, found no difference."
             if differences == 0
-            else f"The checker found {saying.plural(differences, 'difference')}."
+            else f"No: the checker found {saying.plural(differences, 'difference')}.",
         )
-    if said:
-        yield "Was every vote counted, once?", " ".join(said)
+    rows = told["figures"]
+    if not rows:
+        return
+    wrong = sum(1 for row in rows if row.get("difference"))
+    which = "the published figures (scaled to this run)" if scaled(told) else "the published figures"
+    text = (
+        f"Yes: the count equals {which} in all {len(rows)} lines, to the last vote."
+        if not wrong
+        else f"No: the count differs from {which} in {wrong} of {len(rows)} lines."
+    )
+    came, have = told["voters"].get("voters"), told["voters"].get("voted")
+    if wrong and isinstance(came, int) and isinstance(have, int) and have < came:
+        text += f" {saying.plural(came - have, 'voter')} came and went without a receipt."
+    yield "Is the result the published one?", text
 
 
 def _waited(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
