@@ -21,7 +21,7 @@ from loadtests.scenario import OPENED_BEFORE_US, SPOILT, Scenario
 from loadtests.stage import Stage, StageFault, wait_until
 
 SETTING_UP_US = 90 * US
-SETTING_UP_A_PERSON_US = 1_000
+SETTING_UP_A_PERSON_US = 400
 """How long the desk may take before the votes are sealed; a closed ballot could not be extended."""
 
 KEPT_OPEN_US = 90 * US
