@@ -72,6 +72,7 @@ class Conductor:
         self.stage = stage
         self._telling = telling
         self._started_us = now_us()
+        self._where = {"commit": machine.commit(), "machine": machine.facts(stage.folder)}
         self.schedule, ballots = wanted.drawn_up()
         if not self.schedule.votes:
             raise StageFault("Nobody votes in that part of the ballot: take more of it, or a larger --scale.")
@@ -270,8 +271,7 @@ class Conductor:
                 "closes_us": first.closes_us,
                 "closes": {poll.ballot: poll.closes_us for poll in self.polls},
                 "command": wanted.command(),
-                "commit": machine.commit(),
-                "machine": machine.facts(self.stage.folder),
+                **self._where,
                 "phases": self.kept.phases,
                 "wrong": self.after.wrong,
             },

@@ -56,10 +56,11 @@ def published(figures: list[dict[str, Any]], *, scaled: bool, given_up: int = 0)
 
     Where an overlay kept voters from voting, as many votes as gave up may be missing, and none may be added.
     """
-    what = "the result is the published one" + (", scaled" if scaled else "")
-    must = "every figure equal, to the last vote"
+    what = "the result is the published one"
+    figures_told = "published figure, scaled," if scaled else "published figure"
+    must = f"every {figures_told} reached, to the last vote"
     if given_up:
-        must = f"no figure above it, and none below by more than the {given_up:,} who gave up"
+        must = f"no {figures_told} exceeded, and none missed by more than the {given_up:,} who gave up"
     if not figures:
         return not_recorded(what, must)
     wrong = [
