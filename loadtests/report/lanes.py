@@ -21,8 +21,9 @@ from loadtests.report.drawing import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HOUR, DAY = 3600, 86_400
-HOURS_SHOWN_MAX: Final = 72
+UNITS: Final = ((3 * 3600, 60, "minutes"), (72 * 3600, 3600, "hours"), (1e9, 86_400, "days"))
+"""Up to which length of time a ballot is told in which unit."""
+
 BARS_MAX: Final = 600
 
 
@@ -99,7 +100,7 @@ def ballot_days(
     from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415  # only who draws pays for it
 
     length = step_s * len(counts)
-    unit, words = (HOUR, "hours") if length <= HOURS_SHOWN_MAX * HOUR else (DAY, "days")
+    unit, words = next((unit, words) for most, unit, words in UNITS if length <= most or most == UNITS[-1][0])
     with figure(room, [170 + 2.6 * room.letters], above=1.4 * room.letters, below=3.2 * room.letters) as (
         whole,
         axes,

@@ -120,6 +120,7 @@ def view(told: Mapping[str, Any]) -> dict[str, Any]:
         "plots": _plots(told, back),
         "measured": measured,
         "windows": tables.windows(told),
+        "all_real": all(window["real"] for window in told["schedule"].get("windows", [])),
         "real_time": any(window["real"] for window in told["schedule"].get("windows", [])),
         "marks_there": bool(told["marks"]),
         "done": tables.done(told),

@@ -139,7 +139,8 @@ def queue(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
 def resources(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
     """CPU and memory, a panel a kind of process."""
     names = list(told["curves"].get("cores", {}))[:PARTS_SHOWN_MAX]
-    top = max((row["cores_most"] for row in told["processes"]), default=0.0) or 1.0
+    shown = [row for row in told["processes"] if row["name"] in names]
+    top = max((row["cores_most"] for row in shown), default=0.0) or 1.0
     cores = tuple(
         Panel(
             f"{name}: cores in use",
@@ -156,9 +157,7 @@ def resources(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
         saying.size,
         height=150,
     )
-    most = ", ".join(
-        f"{row['name']} {row['cores_most']:.2g} cores" for row in told["processes"][:PARTS_SHOWN_MAX]
-    )
+    most = ", ".join(f"{row['name']} {row['cores_most']:.2g} cores" for row in shown)
     label = f"CPU and memory by process over the run. The most that each used within a second: {most}."
     return plotted("resources", label, (*cores, held), back)
 

@@ -125,9 +125,9 @@ def intervals(told: Mapping[str, Any]) -> Rows:
             saying.seconds((one["to_us"] - one["from_us"]) / MICROSECONDS),
             one["reason"],
         )
-        for watcher in told["availability"].get("watchers", {}).values()
+        for name, watcher in told["availability"].get("watchers", {}).items()
         for one in watcher["intervals"]
-        if one["state"] != "up"
+        if one["state"] != "up" and (name, one["state"]) != ("voters", "unknown")
     ][:ROWS_MAX]
 
 
