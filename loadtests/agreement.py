@@ -25,6 +25,8 @@ INSIDE_DEADLINE_SECONDS = 3.0
 #: Voters are seen by whole seconds of the moments for which they were planned.
 VOTERS_BLIND_SECONDS = 2.0
 CAUSES = frozenset({"fault", "overlay"})
+#: What lies between the voters and the deployment, where a monitor does not go.
+ON_THE_LINE = frozenset({"cap"})
 #: The window in which a run offers more votes than can be taken: to be refused then is no riddle.
 BURST = "burst"
 INTERVALS_MAX = 5_000
@@ -172,7 +174,8 @@ def _mark(fields: Mapping[str, Any]) -> Mark:
     from_us = int(fields["from_us"])
     to_us = from_us if fields.get("to_us") is None else max(from_us, int(fields["to_us"]))
     expects_down = isinstance(told, dict) and told.get("expects_down") is True
-    return Mark(str(fields["name"])[:80], from_us, to_us, expects_down=expects_down)
+    name = str(fields["name"])[:80]
+    return Mark(name, from_us, to_us, expects_down=expects_down, on_the_line=name in ON_THE_LINE)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

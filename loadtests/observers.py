@@ -25,7 +25,10 @@ Stretch = Callable[[int, int], str]
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """One of those who saw the run, and for how long one look of it may be blind; a monitor must look."""
+    """One of those who saw the run, and for how long one look of it may be blind.
+
+    A monitor must look, and stands at the deployment's own door; voters come by the line.
+    """
 
     name: str
     intervals: Sequence[Interval]
@@ -35,12 +38,16 @@ class Observer:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something the run did that may have kept voters from voting; or must have, with `expects_down`."""
+    """Something the run did that may have kept voters from voting; or must have, with `expects_down`.
+
+    What was done `on_the_line` to the deployment stops voters and no monitor.
+    """
 
     name: str
     from_us: int
     to_us: int
     expects_down: bool = False
+    on_the_line: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +176,7 @@ def differences(
 
     return [
         *_unwatched(observers),
-        *_contradictions(observers, stretch),
+        *_contradictions(observers, [mark for mark in marks if mark.on_the_line], stretch),
         *_without_cause(found, stretch),
         *_unseen(marks, found, stretch, blind_us=max((each.blind_us for each in observers), default=0)),
     ]
@@ -185,13 +192,24 @@ def _unwatched(observers: Sequence[Observer]) -> Iterator[str]:
             yield f"The monitor {observer.name} looked at only {looked:.0%} of the time."
 
 
-def _contradictions(observers: Sequence[Observer], stretch: Stretch) -> Iterator[str]:
+def _contradictions(observers: Sequence[Observer], line: Sequence[Mark], stretch: Stretch) -> Iterator[str]:
     for one, other in combinations(observers, 2):
+        blind_us = max(one.blind_us, other.blind_us)
+        excused = line if one.monitor != other.monitor else ()
         for start_us, end_us, first in contested(one.intervals, other.intervals):
-            if end_us - start_us > max(one.blind_us, other.blind_us):
+            if _beyond(start_us, end_us, excused, blind_us) > blind_us:
                 up, down = (one.name, other.name) if first else (other.name, one.name)
                 when = stretch(start_us, end_us)
                 yield f"By what {down} saw no votes were taken {when}; by what {up} saw they were."
+
+
+def _beyond(start_us: int, end_us: int, excused: Sequence[Mark], blind_us: int) -> int:
+    """How much of that stretch lies outside every mark that excuses it, what it leaves behind included."""
+    left_us, reached_us = 0, start_us
+    for mark in sorted(excused, key=lambda mark: mark.from_us):
+        left_us += max(0, min(mark.from_us, end_us) - reached_us)
+        reached_us = max(reached_us, min(mark.to_us + blind_us, end_us))
+    return left_us + max(0, end_us - reached_us)
 
 
 def _without_cause(found: Sequence[Outage], stretch: Stretch) -> Iterator[str]:

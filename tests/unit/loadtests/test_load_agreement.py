@@ -130,6 +130,17 @@ def test_voters_are_an_observer_too(tmp_path: Path) -> None:
     assert all("voters saw" in sentence for sentence in told["differences"])
 
 
+def test_a_narrow_line_is_no_outage_of_the_deployment(tmp_path: Path) -> None:
+    """Voters who do not get through a capped line contradict no monitor, for as long as it is capped."""
+    seconds = [{"s": second, "outcomes": {"none": 2}} for second in range(20, 60)]
+    cap = {"kind": "overlay", "name": "cap", "from_us": 20 * S, "to_us": 60 * S}
+    assert compared(tmp_path, seconds=seconds, marks=[cap])["agree"]
+    told = compared(tmp_path, seconds=seconds, marks=[cap | {"to_us": 40 * S}])
+    assert len(told["differences"]) == 2
+    told = compared(tmp_path, outside=down((20, 60)), marks=[cap])
+    assert len(told["differences"]) == 1  # monitors do not come by the line
+
+
 def test_an_outage_needs_a_cause(tmp_path: Path) -> None:
     """All saw it, and the run did nothing: the service failed by itself."""
     told = compared(tmp_path, inside=down((40, 45)), outside=down((41, 45)))
