@@ -23,6 +23,7 @@ LINES_MAX: Final = 10_000
 CURVES_MAX: Final = 20
 REFERENCES_MAX: Final = 100
 FIRST: Final = ("edge", "queue", "worker", "voterdb", "generator")
+LAST: Final = "conductor"
 OF_VOTERS: Final = (
     *("voters", "voted", "gave_up", "seconds", "counts", "unexpected_count", "planned", "sent", "unsent"),
     *("late_ms", "latency_ms", "service_ms", "refused_ms", "void", "void_reasons"),
@@ -147,10 +148,10 @@ def _measured(files: RunDirectory, axis: Axis, seconds: Span | None) -> dict[str
 
 def _largest(parts: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """What stands between a voter and the count first, then what used most."""
-    places = {name: place for place, name in enumerate(FIRST)}
+    places = {name: place for place, name in enumerate(FIRST)} | {LAST: len(parts) + len(FIRST)}
     return sorted(
         parts.items(),
-        key=lambda item: (places.get(item[0], len(places)), -item[1].spent.total, item[0]),
+        key=lambda item: (places.get(item[0], len(FIRST)), -item[1].spent.total, item[0]),
     )[:CURVES_MAX]
 
 

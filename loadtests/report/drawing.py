@@ -5,6 +5,7 @@ Nothing is told by colour alone: curves differ in their dashes, bands and states
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,7 +196,11 @@ def _style(room: Room) -> dict[str, Any]:
 def svg(drawn: "Figure", *, label: str, key: str) -> str:
     """The figure as an <svg> element for an HTML page, spoken as `label`."""
     kept = io.StringIO()
-    drawn.savefig(kept, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that our font lacks is the reader's font's matter
+        drawn.savefig(
+            kept, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     return _belonging(kept.getvalue(), label=label, key=key)
 
 

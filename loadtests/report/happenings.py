@@ -9,6 +9,7 @@ from loadtests.report.reading import RunDirectory, number
 MARKS_MAX: Final = 2_000
 TOLD_MAX: Final = 40
 TEXT_MAX: Final = 300
+NAME_MAX: Final = 60
 BANDS: Final = ("overlay", "fault")
 KINDS: Final = ("phase", "window", *BANDS)
 REAL_FACTOR_MAX: Final = 1.001
@@ -33,7 +34,7 @@ def marks(files: RunDirectory, axis: Axis | None) -> list[dict[str, Any]]:
         found.append(
             {
                 "kind": kind,
-                "name": name,
+                "name": "".join(filter(str.isprintable, name))[:NAME_MAX],
                 "from_us": round(begins),
                 "to_us": round(ended),
                 "from_s": None if axis is None else round(axis.run_s(begins), 3),

@@ -260,6 +260,23 @@ def test_wrong_types_are_left_out(tmp_path: Path) -> None:
     assert not {"b", "i"} & {tag for tag, _ in found.found}
 
 
+def test_a_run_of_one_second_with_strange_names(tmp_path: Path) -> None:
+    """Names are text to the plots as well, whatever is in them, and one vote is enough to draw."""
+    name = '<b>&"$x$ ŵ 投票 \x00\n'
+    line = {"s": BEGAN, "planned": 1, "sent": 1, "outcomes": {name: 1}, "latency": {"3": 1}}
+    mark = {"kind": "fault", "name": name, "from_us": BEGAN * 1e6, "to_us": BEGAN * 1e6, "told": {name: name}}
+    (tmp_path / "seconds.jsonl").write_text(json.dumps(line))
+    (tmp_path / "marks.jsonl").write_text(json.dumps(mark))
+    (tmp_path / "run.json").write_text(json.dumps({"title": name, "command": name, "scale": 0.1}))
+
+    found = Elements(page.render(read(tmp_path)))
+
+    assert '<b>&"$x$ ŵ 投票' in found.text
+    assert "b" not in {tag for tag, _ in found.found}
+    assert "svg" in {tag for tag, _ in found.found}
+    assert not found.open
+
+
 @pytest.mark.parametrize(
     ("made", "says"),
     [
