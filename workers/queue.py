@@ -17,7 +17,8 @@ from ballot import handoff
 from runtime.lifecycle import Retry
 from runtime.nodes import Nodes, Primary
 from workers.entry import Fields
-from workers.link import BusyGroupError, Link, NoStreamError, OtherKindError
+from workers.gates import Gates
+from workers.link import BusyGroupError, NoStreamError, OtherKindError
 
 Delivery = tuple[str, Fields | None]
 """An entry's id and fields; None when the stream no longer holds it."""
@@ -55,18 +56,7 @@ class StreamState:
     acknowledged: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class GateKept:
-    """A shard's window, and how many it revoked and released; no `revoked` from one that did not count."""
-
-    opens_us: int
-    closes_us: int
-    closed: bool
-    revoked: int | None
-    released: int
-
-
-class Queue(Link):
+class Queue(Gates):
     """Every method raises Retry while the queue is away, and Fatal when it refuses us.
 
     `replicas` is on how many replicas' disks an entry must be before it is handed on; 0 at level `disk`. None
@@ -133,27 +123,6 @@ class Queue(Link):
         key = handoff.TRUST_KEY
         if run_ids:
             await self.on(key, lambda client: client.hdel(key, *run_ids))
-
-    async def accepted(self, ballot: str, shard: int) -> int | None:
-        """How many votes the gate of a shard has accepted; None if it was never armed."""
-        key = handoff.gate_key(ballot, shard)
-        value = await self.on(key, lambda client: client.hget(key, "accepted"))
-        return None if value is None else int(value)
-
-    async def gate(self, ballot: str, shard: int) -> "GateKept | None":
-        """What a shard's gate has of what a worker compares; None if it was never armed."""
-        key = handoff.gate_key(ballot, shard)
-        names = ("opens_us", "closes_us", "state", "revoked", "released")
-        opens, closes, state, revoked, released = await self.on(key, lambda client: client.hmget(key, names))
-        if opens is None or closes is None:
-            return None
-        return GateKept(
-            int(opens),
-            int(closes),
-            closed=state == b"closed",
-            revoked=None if revoked is None else int(revoked),
-            released=int(released or 0),
-        )
 
     async def join(self, streams: Sequence[str]) -> None:
         """Make the group on each of these streams, from their beginning, where it is not there yet."""

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from ballot import handoff
 from runtime.lifecycle import Retry
 from runtime.nodes import Primary
+from workers.gates import GateKept
 from workers.metrics import WorkerMetrics
-from workers.queue import GateKept
 from workers.store import Kept, Mark
 from workers.trust import AGAIN_LOOKS, EPOCH_LOOKS, Trust
 
