@@ -3,14 +3,17 @@
 import json
 import os
 import shutil
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loadtests import unconfirmed
+from loadtests.desk import DeskFileFault
 from loadtests.kept import Kept
 from loadtests.poll import Marks, Poll, added
 from loadtests.stage import StageFault
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 FINDINGS_MAX = 1_000
 RECEIPTS = "receipts.jsonl"
 T = TypeVar("T")
+FORESEEN = (StageFault, DeskFileFault, SubprocessError)
+"""What a run may meet; anything else is a bug, whose traceback is kept beside the sentence."""
 
 
 class Aftermath:
@@ -115,8 +120,11 @@ class Aftermath:
         """What `do` gives; None, and a sentence, when it failed."""
         try:
             return do()
-        except (StageFault, OSError, KeyError, ValueError) as fault:
-            self.wrong.append(str(fault) if isinstance(fault, StageFault) else repr(fault))
+        except (StageFault, SubprocessError, OSError, KeyError, ValueError) as fault:
+            self.wrong.append(str(fault) if isinstance(fault, FORESEEN) else repr(fault))
+            if not isinstance(fault, FORESEEN):
+                with (self.kept.folder / "conductor.err").open("a", encoding="utf-8") as told:
+                    told.write(traceback.format_exc())
             return None
 
 

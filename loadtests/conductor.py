@@ -53,9 +53,7 @@ def conduct(wanted: Wanted, telling: Telling) -> Verdict:
     with Stage(keep=wanted.keep) as stage:
         conductor = Conductor(wanted, kept, stage, telling)
         try:
-            conductor.play()
-        except StageFault as fault:
-            conductor.after.wrong.append(str(fault))
+            conductor.after.attempt(conductor.play)
         finally:
             conductor.tell()
     verdict = judge(kept.folder)
@@ -98,7 +96,7 @@ class Conductor:
             yield
 
     def play(self) -> None:
-        """Every step in order; a StageFault ends it, and what was kept until then stays."""
+        """Every step in order; one that fails before the votes ends it, and what was kept so far stays."""
         extra = ("--processes", str(self.wanted.processes)) if self.wanted.processes else ()
         people = sum(poll.scenario.entitled for poll in self.polls)
         with self.step("ballot up: servers, intake, workers, monitor"):
@@ -115,7 +113,7 @@ class Conductor:
         with Sampler(self.stage.metrics_port, self.kept.folder / "samples.jsonl"):
             with watch.start(post, self.kept.folder) as outside:
                 with self.step(f"{self.schedule.votes:,} votes in {self.length_s:,.0f} s"):
-                    self._vote()
+                    self.after.attempt(self._vote)
                 self.after.turnouts()
                 with self.step("closed, drained"):
                     self.after.close()

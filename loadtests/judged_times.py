@@ -15,6 +15,7 @@ from loadtests.verdict import Judgement, Weight, not_recorded
 CAST_MS_MAX: Final = 1_000
 CAST_BESIDE_MS_MAX: Final = 5_000
 QUEUE_SECONDS_MAX: Final = 2.0
+SAMPLED_SHARE_MIN: Final = 0.5
 DEADLINE_MS: Final = 2_000
 REFUSED_MS_MAX: Final = DEADLINE_MS + 250
 ROUNDED: Final = 1.05
@@ -49,7 +50,7 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     yield not_the_bottleneck(summary)
     yield from cast_at_the_peak(told, marks)
     if not {mark.get("kind") for mark in marks} & {"fault"}:
-        yield queue(list(run.lines("samples.jsonl")))
+        yield queue(list(run.lines("samples.jsonl")), told)
     yield refusals(told)
     if (ballots := int(run.table("run.json").get("ballots", 1))) > 1:
         yield counted_soon(run.table("run.json").get("phases", []), ballots)
@@ -144,11 +145,12 @@ def peak(told: Sequence[Second]) -> tuple[int, Counter[int]] | None:
     return (most, latency) if latency else None
 
 
-def queue(samples: Sequence[Mapping[str, Any]]) -> Judgement:
-    """How long the oldest entry waited for its worker."""
+def queue(samples: Sequence[Mapping[str, Any]], told: Sequence[Second]) -> Judgement:
+    """How long the oldest entry waited for its worker, if somebody looked for most of the time."""
     what, must = "the queue is never old", f"oldest entry <= {QUEUE_SECONDS_MAX:g} s"
     known = [each for each in samples if each.get("queue_oldest_s") is not None]
-    if not known:
+    lasted_s = told[-1].at_s - told[0].at_s if told else 0
+    if not known or len(known) < SAMPLED_SHARE_MIN * lasted_s:
         return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
     old = [each for each in known if each["queue_oldest_s"] > QUEUE_SECONDS_MAX]
     most = max(each["queue_oldest_s"] for each in known)

@@ -166,6 +166,10 @@ def _old_queue(files: Files) -> None:
     files["samples.jsonl"][7]["queue_oldest_s"] = 2.5
 
 
+def _nobody_looked_at_the_queue(files: Files) -> None:
+    files["samples.jsonl"] = files["samples.jsonl"][:100]
+
+
 def _late_refusal(files: Files) -> None:
     files["seconds.jsonl"][7] = second(7, planned=2, cast_ms=30, refused_ms=2_800)
 
@@ -222,6 +226,7 @@ def _overlay_not_possible(files: Files) -> None:
         (_disagrees, "fail", "the availability record agrees"),
         (_slow_peak, "fail", "p99 of a cast at the peak minute"),
         (_old_queue, "fail", "the queue is never old"),
+        (_nobody_looked_at_the_queue, "fail", "the queue is never old"),
         (_late_refusal, "fail", "refusals come in time"),
         (_slow_under_overlay, "fail", "p99 of a cast at the peak minute under botnet"),
         (_late_generator, "void", "the generator kept to its schedule"),
