@@ -54,6 +54,9 @@ class Reloader:
                 line = await Line.open(self._target, source=self._source)
             except (OSError, TimeoutError):
                 return Reply(0, b"", 0.0)
+            if self._asking is not asyncio.current_task():
+                line.close()  # given up while the connection came about
+                raise asyncio.CancelledError
             self._line = line
         return await line.ask(request)
 

@@ -101,15 +101,17 @@ class Line:
         """Connect, from the loopback address `source` if one is given; OSError when that fails."""
         local: Any = None if source is None else (source, 0)
         secure = tls or target.tls
-        connecting = asyncio.open_connection(
-            target.host,
-            target.port,
-            local_addr=local,
-            ssl=secure,
-            server_hostname=target.host if secure else None,
-            limit=HEAD_BYTES_MAX,
-        )
-        return cls(*await asyncio.wait_for(connecting, CONNECT_SECONDS_MAX))
+        async with asyncio.timeout(CONNECT_SECONDS_MAX):  # `wait_for` may swallow a cancellation
+            return cls(
+                *await asyncio.open_connection(
+                    target.host,
+                    target.port,
+                    local_addr=local,
+                    ssl=secure,
+                    server_hostname=target.host if secure else None,
+                    limit=HEAD_BYTES_MAX,
+                )
+            )
 
     def send(self, some: bytes) -> None:
         """Write what the other side takes; OSError when the connection has ended."""
