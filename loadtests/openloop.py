@@ -76,7 +76,8 @@ class OpenLoop:
         self._rng = random.Random(f"retries/{self._told['seed']}/{generator}")
         self._retries: list[Job] = []
         self._idle: list[Waiter] = []
-        self._going_on = self._connections = 0
+        self._lines: list[Line] = []
+        self._going_on = 0
         self._ledger: Ledger | None = None
         self._start_s = 0.0
         self.finished = False
@@ -89,6 +90,7 @@ class OpenLoop:
     def serve(self) -> None:
         """Carry one request after the other, until there are no more; a user's whole life."""
         line = Line(self._url, tls=self._tls, seconds=ANSWER_SECONDS_MAX)
+        self._lines.append(line)
         waiter = Waiter()
         try:
             while not self.finished:
@@ -103,7 +105,6 @@ class OpenLoop:
         finally:
             if waiter in self._idle:
                 self._idle.remove(waiter)
-            self._connections += line.connections
             line.close()
 
     def _carry(self, line: Line, job: Job) -> None:
@@ -254,7 +255,7 @@ class OpenLoop:
             "cpu_share_max": round(max(self._cpu_share_max, cpu_s / seconds), 4),
             "cpu_us": round(cpu_s / max(ledger.requests, 1) * 1e6, 1),
             "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "connections": self._connections,
+            "connections": sum(line.connections for line in self._lines),
             "odd": ledger.odd,
         }
         file = generator_file(self._out, self._generator)

@@ -17,12 +17,14 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from loadtests import ahead, comers
 from loadtests.buckets import added, from_json, quantile
 from loadtests.desk import DeskFileFault
 from loadtests.ledger import answers_file, receipts_file, seconds_file
 from loadtests.openloop import START_FILE, generator_file, progress_file, ready_file
-from loadtests.reckoning import UNEXPECTED_MAX, Found, Part
+from loadtests.reckoning import REFERENCE, UNEXPECTED_MAX, Found, Part
 
 LATE_P99_MS_MAX = 100.0
 LATE_MS_MAX = 1000.0
@@ -104,12 +106,11 @@ def _voters(told: Mapping[str, Any], found: Sequence[Found]) -> dict[str, Any]:
     """What became of the voters."""
     counts = sum((each.counts for each in found), Counter[str]())
     counts["mistyped, caught"] = told["sealed"]["mistyped_caught"]
-    references = Counter(reference for each in found for reference in each.references)
+    every = np.concatenate([each.references for each in found]) if found else np.empty(0, REFERENCE)
+    references, holders = np.unique(every, return_counts=True)
     unexpected = [sentence for each in found for sentence in each.unexpected]
-    for reference, holders in references.most_common(UNEXPECTED_MAX):
-        if holders == 1:
-            break
-        unexpected.append(f"{holders} voters hold reference {reference.decode()}")
+    for number in np.flatnonzero(holders > 1):
+        unexpected.append(f"{holders[number]} voters hold reference {references[number].decode()}")
         counts["unexpected"] += 1
     moments = [each for each in found if each.last_us]
     return {

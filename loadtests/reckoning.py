@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ballot import merkle
 from ballot import receipt as receipts
@@ -58,7 +59,7 @@ class Found:
     gave_up: list[str] = field(default_factory=list)
     first_us: int = 0
     last_us: int = 0
-    references: list[bytes] = field(default_factory=list)
+    references: NDArray[np.bytes_] = field(default_factory=lambda: np.empty(0, REFERENCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Part:
             for answer in self._answers():
                 self._judge(answer, came, kept, sealed, unsettled)
         self._without_receipts()
-        self.found.references = self._references[self._references != b""].tolist()
+        self.found.references = self._references[self._references != b""]
         return self.found
 
     def _file(self, name: str) -> Path:
