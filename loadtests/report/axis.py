@@ -87,12 +87,17 @@ def add(values: Values, step: int | None, value: float | None) -> None:
 
 def coarser(values: Values, into: int, how: Callable[[Iterable[float]], float]) -> Values:
     """The values in at most `into` steps, each told by `how` from those that are there."""
-    size = max(1, math.ceil(len(values) / into))
+    size = together(len(values), into)
     told: Values = []
     for start in range(0, len(values), size):
         there = [value for value in values[start : start + size] if value is not None]
         told.append(how(there) if there else None)
     return told
+
+
+def together(steps: int, into: int) -> int:
+    """How many steps are told as one, so that there are at most `into`."""
+    return max(1, math.ceil(steps / into))
 
 
 def mean(values: Iterable[float]) -> float:

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from loadtests.report.axis import clock, coarser
+from loadtests.report.axis import clock, coarser, together
 from loadtests.report.drawing import (
     BAND,
     BAND_EDGE,
@@ -161,7 +161,8 @@ def _panel(axis: "Axes", panel: Panel, back: Backdrop, room: Room) -> None:
 
 def _line(axis: "Axes", line: Line, at: int, back: Backdrop, room: Room) -> None:
     values = coarser(line.values, room.points, line.reduce)
-    width = back.seconds / max(1, len(values))
+    # The last of them may stand for fewer steps than the others: it is as wide all the same.
+    width = back.seconds / max(1, len(line.values)) * together(len(line.values), room.points)
     across = [(step + 0.5) * width for step in range(len(values))]
     up = [math.nan if value is None else value for value in values]
     alone = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtests.report import curves, lanes, saying
-from loadtests.report.axis import MICROSECONDS, Values, clock, coarser
+from loadtests.report.axis import MICROSECONDS, Values, clock, coarser, together
 from loadtests.report.drawing import CURVES, ROOMS, Backdrop, Band, Lane, Panel
 from loadtests.report.happenings import BANDS, apart
 
@@ -125,7 +125,8 @@ def _table(
                 name = panel.title if len(panel.lines) == 1 else f"{panel.title}: {line.name}"
                 columns.append((name, coarser(line.values, ROWS_MAX, line.reduce), panel.told))
     rows = max(len(values) for _, values, _ in columns)
-    slot = back.seconds / rows
+    steps = max(len(line.values) for panel in panels for line in panel.lines)
+    slot = back.seconds / steps * together(steps, ROWS_MAX)
     told = tuple(
         (
             clock(at * slot),

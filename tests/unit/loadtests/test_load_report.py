@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from loadtests.buckets import bucket, upper_ms
-from loadtests.report import document, page
-from loadtests.report.axis import STEPS_MAX, Axis
+from loadtests.report import document, page, saying
+from loadtests.report.axis import STEPS_MAX, Axis, Values
+from loadtests.report.drawing import Backdrop, Line, Panel
 from loadtests.report.making import ReportFault, make, read
+from loadtests.report.plotting import plotted
 from tests.unit.loadtests.made_run import BEGAN, Made
 from tests.unit.loadtests.made_run import make as make_run
 
@@ -318,6 +320,19 @@ def test_the_axis_covers_the_votes_and_a_little_more() -> None:
     assert axis.step(99.9) is None
     assert axis.step(100) == 0
     assert axis.step(730) is None
+
+
+def test_tables_and_curves_keep_the_clock() -> None:
+    """However many steps are told as one, each row and each point stands at its own moment."""
+    values: Values = [None] * 105
+    values[100] = 7.0
+    panel = Panel("votes", (Line("due", values),), saying.count)
+
+    plot = plotted("votes", "Votes that were due, for the test.", (panel,), Backdrop(105.0))
+
+    assert plot is not None
+    assert plot.slot == "4 s"
+    assert [row for row in plot.rows if row[1] != "-"] == [("1:40", "7")]
 
 
 def test_from_the_command_line(siege: Path, tmp_path: Path) -> None:
