@@ -32,9 +32,9 @@ from locust.exception import StopUser
 
 from ballot.receipt import Receipt
 from ballot.vote import CastVote
-from loadtests import plan, scenario
+from loadtests import ahead, plan, scenario
 from loadtests.agenda import Agenda, Visit
-from loadtests.desk import dispatched_codes, pinned_key
+from loadtests.desk import DeskFileFault, dispatched_codes, pinned_key
 from loadtests.door import seconds_to_wait, verifying
 from loadtests.openrun import OpenRun
 from loadtests.pace import Pace
@@ -291,6 +291,17 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tethered", action="store_true", help="whoever started Locust says when, and it ends with them"
     )
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def look(environment: Environment, **_: Any) -> None:
+    """Say in one sentence what is missing, before anything begins."""
+    options = environment.parsed_options
+    try:
+        if options is not None and options.ahead:
+            ahead.description(Path(options.ahead))
+    except DeskFileFault as fault:
+        raise SystemExit(str(fault)) from fault
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
