@@ -125,7 +125,8 @@ def _head(first: Told, second: Told) -> Iterator[Row]:
 
 
 def _said(value: Any, longest: int) -> str:
-    return saying.anything(value)[:longest] or "-"
+    # A seed is to be typed again: no thousands in it.
+    return (str(value) if isinstance(value, int) else saying.anything(value))[:longest] or "-"
 
 
 def _verdicts(first: Told, second: Told) -> Iterator[Row]:

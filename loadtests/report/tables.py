@@ -167,7 +167,11 @@ def machine(told: Mapping[str, Any]) -> Rows:
         "overlays", "generators", "started_at", "commit",
     )  # fmt: skip
     there = [name for name in names if run.get(name) not in (None, "", [])]
-    rows = [(saying.named(name), saying.anything(run[name])) for name in there]
+    # A seed is to be typed again: no thousands in it.
+    rows = [
+        (saying.named(name), str(run[name]) if name == "seed" else saying.anything(run[name]))
+        for name in there
+    ]
     machine = run.get("machine")
     for name, value in machine.items() if isinstance(machine, dict) else ():
         said = saying.anything(value)
