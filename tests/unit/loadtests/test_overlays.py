@@ -29,6 +29,9 @@ from tests.unit.loadtests.overlaid import Place, ServedPages, served
 README = Path(__file__).resolve().parents[3] / "loadtests" / "README.md"
 WAIT_S = 30.0
 CODES = 6
+SECONDS = {"replay": WAIT_S}
+"""Replaying ends with its last code; the others take as long as they are given."""
+
 FEW, ALL = ("guessing", "replay"), ("botnet", "guessing", "replay", "reloaders")
 FAST: dict[str, dict[str, Any]] = {"reloaders": {"people": 20, "every_seconds": 0.5}, "replay": {"rate": 30}}
 
@@ -37,7 +40,9 @@ def together(place: Place, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What several overlays told that ran side by side."""
     running = {
         name: OVERLAYS[name].start(
-            place.context(spare_codes=place.codes(CODES), knobs=FAST.get(name, {}), seconds=1.0)
+            place.context(
+                spare_codes=place.codes(CODES), knobs=FAST.get(name, {}), seconds=SECONDS.get(name, 1.0)
+            )
         )
         for name in names
     }
@@ -49,8 +54,9 @@ def together(place: Place, names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def failed(name: str, told: Told) -> set[str]:
-    """What an overlay finds wrong."""
-    return {judgement.what for judgement in OVERLAYS[name].judge(told) if not judgement.ok}
+    """What an overlay finds wrong; a busy machine may void what is about milliseconds."""
+    judgements = OVERLAYS[name].judge(told)
+    return {judgement.what for judgement in judgements if not (judgement.ok or judgement.void)}
 
 
 def test_overlays_find_nothing_wrong_with_a_good_system(tmp_path: Path) -> None:
