@@ -25,6 +25,7 @@ READY_SECONDS_MAX = 20.0
 END_SECONDS_MAX = 5.0
 LINE_CHARS_MAX = 4_096
 TOLERANCE = 1.1
+NARROWED = "narrowed"
 WAYS: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     (("unshare", "--net"), "kernel"),
     (("unshare", "--map-root-user", "--net"), "kernel"),
@@ -201,6 +202,7 @@ async def run(work: Work) -> dict[str, Any]:
 async def _narrowed(work: Work, line: NarrowLine, bits: float) -> dict[str, Any]:
     """The cap itself, and what came in while it lasted."""
     before, from_us = await line.narrow_to(bits), now_us()
+    work.did[NARROWED] += 1
     await work.rest(work.context.seconds)
     after, to_us = await line.narrow_to(0.0), now_us()
     return {

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from loadtests.overlays.cap import NARROWED
 from loadtests.overlays.catalogue import OVERLAYS, Running
 from loadtests.overlays.terms import Context
 
@@ -61,11 +62,10 @@ def send(connection: socket.socket, words: bytes) -> None:
 
 
 def capped_since(running: Running) -> None:
-    """Return once the line tells of its cap, or has had time to set it."""
+    """Return once the line tells that it is narrow."""
     deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        if sum(1 for _ in running.path.open()) > 1:  # the first second's line has been printed
-            return
+    while f'"{NARROWED}": 1' not in running.path.read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
