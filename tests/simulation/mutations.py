@@ -226,7 +226,7 @@ MUTATIONS: Final = (
     Mutation(
         "sent_again_after_a_reset",
         "11: an edge connects again by itself and repeats what it sent, past its checks",
-        98,
+        359,
         python=((Wire, "exchange", _sent_again),),
     ),
     Mutation(
