@@ -42,6 +42,11 @@ class Aftermath:
         """Note the streaming turnout and the books: nobody votes now."""
         self.quiet += self.each(lambda poll: {"ballot": poll.ballot, **poll.turnout()})
 
+    def wait_for_close(self) -> None:
+        """Let the closing time of all come."""
+        for poll in self.polls:
+            poll.wait_for_close()
+
     def close(self) -> None:
         """Close all, wait until all is stored; then tell the gate of the papers that came in time."""
         self.each(Poll.close)

@@ -114,8 +114,10 @@ class Conductor:
             with watch.start(post, self.kept.folder) as outside:
                 with self.step(f"{self.schedule.votes:,} votes in {self.length_s:,.0f} s"):
                     self.after.attempt(self._vote)
-                self.after.turnouts()
-                with self.step("closed, drained"):
+                with self.step("the turnout when nobody votes; the closing time"):
+                    self.after.turnouts()
+                    self.after.wait_for_close()
+                with self.step("ballot close: closed, drained"):
                     self.after.close()
                 self._watched_to_us = now_us()
                 outside.stop()

@@ -22,7 +22,7 @@ ROUNDED: Final = 1.05
 """A latency read from buckets is at most so much above the true one."""
 
 COUNTED_SECONDS_MAX: Final = 300
-COUNTING: Final = ("ballot tally", "ballot verify")
+COUNTING: Final = ("ballot close", "ballot tally", "ballot verify")
 """How the phases in which results are made begin."""
 
 MINUTE_S: Final = 60

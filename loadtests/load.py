@@ -160,12 +160,12 @@ def _conduct(played: Scenario, told: dict[str, Any]) -> None:
         verdict = conduct(wanted, telling)
     except (FolderTaken, UnknownOverlay) as error:
         raise click.ClickException(str(error)) from error
-    written = _report(told["report"])
     if told["as_program"]:
         click.echo(json.dumps(verdict.as_json(), indent=2))
     else:
-        click.echo("\n".join([f"\nreport: {written}", *verdict.lines()]))
+        click.echo("\n".join(["", *verdict.lines()]))
     sys.stdout.flush()
+    telling.say(f"report: {_report(told['report'])}")
     if verdict.exit_code:
         raise click.exceptions.Exit(verdict.exit_code)
 

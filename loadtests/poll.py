@@ -108,12 +108,15 @@ class Poll(Life):
         if self.closes and closes_us > self.closes_us:
             self.extend(closes_us)
 
-    def close(self) -> None:
-        """Close, or wait for the closing time; then wait until all is stored, for minutes if need be."""
+    def wait_for_close(self) -> None:
+        """Wait for the closing time, if the ballot has one in the run."""
         if self.closes and (left := self.closes_us - now_us()) > 0:
             wait_until(
                 lambda: now_us() > self.closes_us, seconds=left / US + 1, what="the ballot's closing time"
             )
+
+    def close(self) -> None:
+        """Close, unless its time has come already; wait until all is stored, for minutes if need be."""
         for attempt in range(CLOSE_TRIES):
             done = self.stage.attempt("close", self.ballot, seconds=CLOSE_SECONDS_MAX)
             if done.returncode == 0:
