@@ -139,7 +139,9 @@ def _children(
         ["complaints", "serve", "--metrics-port", str(metrics + 3)],
     ]
     if with_monitor:
-        commands.insert(0, ["monitor", *front.monitored(addresses.url), "--metrics-port", str(metrics + 2)])
+        edges = f"http://127.0.0.1:{metrics}/metrics"
+        watching = ["--edges-metrics", edges, "--metrics-port", str(metrics + 2)]
+        commands.insert(0, ["monitor", *front.monitored(addresses.url), *watching])
     logs = home.logs
     return [
         ChildSpec(

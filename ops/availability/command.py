@@ -76,7 +76,7 @@ def availability(
     with servers(home) as running:
         found, timeline, tried = run_async(lambda: examine(home, running, wanted))
     if as_csv:
-        click.echo(forms.as_csv(timeline, tried), nl=False)
+        click.echo(forms.as_csv(found, timeline, tried), nl=False)
     else:
         form = forms.as_json if as_json else page.as_text
         click.echo(form(ballot, found, timeline, tried))

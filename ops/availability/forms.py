@@ -55,7 +55,7 @@ def as_json(ballot: str, record: Record, timeline: Timeline, attempts: Attempts 
         ],
     }
     if attempts is not None:
-        told["attempts"] = _attempts_told(attempts)
+        told["attempts"] = _attempts_told(attempts) | {"not_confirmed": _unconfirmed(record)}
     return json.dumps(told, indent=2)
 
 
@@ -128,7 +128,18 @@ def _attempts_told(attempts: Attempts) -> dict[str, Any]:
     }
 
 
-def as_csv(timeline: Timeline, attempts: Attempts | None) -> str:
+def _unconfirmed(record: Record) -> dict[str, Any]:
+    return {
+        "votes": sum(hour.votes for hour in record.unconfirmed),
+        "access": sum(hour.access for hour in record.unconfirmed),
+        "by_hour": [
+            {"hour": format_time(hour.hour_us), "votes": hour.votes, "access": hour.access}
+            for hour in record.unconfirmed
+        ],
+    }
+
+
+def as_csv(record: Record, timeline: Timeline, attempts: Attempts | None) -> str:
     """The intervals a row each; with attempts these instead, by hour."""
     written = io.StringIO()
     rows = csv.writer(written, lineterminator="\n")
@@ -149,4 +160,7 @@ def as_csv(timeline: Timeline, attempts: Attempts | None) -> str:
         who = (never.attempts, never.codes, never.voters)
         kind = "while open" if never.why in WHILE_OPEN else "outside the window"
         rows.writerow(("never succeeded", format_time(never.hour_us), kind, never.why, *who))
+    for hour in record.unconfirmed:
+        for kind, count in (("vote", hour.votes), ("access", hour.access)):
+            rows.writerow(("all ballots", format_time(hour.hour_us), kind, "not_confirmed", count, "", ""))
     return written.getvalue()

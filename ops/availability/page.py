@@ -21,8 +21,8 @@ US = 1_000_000
 OUTAGES_SHOWN_MAX = 40
 HOURS_SHOWN_MAX = 48
 NOT_IN_THE_LOG = (
-    "An attempt that never reached the queue is not in the log; edges count those that they could not"
-    " confirm (ballot_intake_votes_total, outcome not_confirmed)."
+    "An attempt that never reached the queue is not in the log of attempts, nor whose it was. Edges count"
+    " those of all ballots together, monitors' own votes included; one voter who tried ten times is ten."
 )
 
 
@@ -42,7 +42,7 @@ def as_text(ballot: str, record: Record, timeline: Timeline, attempts: Attempts 
         *_outages(timeline),
     ]
     if attempts is not None:
-        lines += ["", *_attempts(attempts)]
+        lines += ["", *_attempts(attempts), *_unconfirmed(record)]
     return "\n".join(lines)
 
 
@@ -114,6 +114,17 @@ def _attempts(attempts: Attempts) -> Iterator[str]:
         yield f"    and {len(by_hour) - HOURS_SHOWN_MAX:,} hours more; --json and --csv have them all"
     yield from _margins(attempts)
     yield NOT_IN_THE_LOG
+
+
+def _unconfirmed(record: Record) -> Iterator[str]:
+    votes = sum(hour.votes for hour in record.unconfirmed)
+    access = sum(hour.access for hour in record.unconfirmed)
+    yield f"could not be confirmed: {votes:,} votes, {access:,} questions of the page"
+    for hour in record.unconfirmed[:HOURS_SHOWN_MAX]:
+        yield f"    {format_time(hour.hour_us)}  {hour.votes:>9,} votes {hour.access:>9,} questions"
+    if len(record.unconfirmed) > HOURS_SHOWN_MAX:
+        left_off = len(record.unconfirmed) - HOURS_SHOWN_MAX
+        yield f"    and {left_off:,} hours more; --json and --csv have them all"
 
 
 def _margins(attempts: Attempts) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ballot.encoding import format_time
-from ops.availability.service_record import STARTED, STOPPED, ServiceRecord
+from ops.availability.service_record import STARTED, STOPPED, UNCONFIRMED, ServiceRecord
 from ops.availability.timeline import Turn
 from ops.monitor.intervals import Interval, State
 from ops.monitor.journal import seen_here
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROLE = "ballot_checker"
 INTERVALS_MAX = 500_000
 TURNS_MAX = 5_000
+HOUR_US = 3_600_000_000
 #: The lane of what only this host's monitor has on its disk.
 HERE = "here, not in voterdb"
 
@@ -38,6 +39,14 @@ SELECT opens_us, closes_us FROM ballot.lifecycle WHERE ballot = $1 ORDER BY seq 
 INTERVALS = """
 SELECT monitor, started_us, ended_us, state, reason FROM ballot.availability
  WHERE ended_us > $1 AND started_us < $2 ORDER BY monitor, started_us LIMIT $3
+"""
+#: Summed where they are; a minute that a kill brought over twice counts once.
+MINUTES = """
+SELECT at_us / 3600000000 AS hour, sum(votes)::bigint AS votes, sum(access)::bigint AS access FROM (
+ SELECT DISTINCT (detail ->> 'at_us')::bigint AS at_us, detail ->> 'host' AS host,
+  (detail ->> 'votes')::bigint AS votes, (detail ->> 'access')::bigint AS access
+ FROM ballot.events WHERE kind = $1) AS minutes
+ WHERE at_us > $2 AND at_us <= $3 GROUP BY 1 ORDER BY 1
 """
 TURNS = "SELECT kind, detail FROM ballot.events WHERE kind = ANY ($1) ORDER BY seq DESC LIMIT $2"
 
@@ -61,12 +70,22 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class UnconfirmedHour:
+    """Attempts of all ballots that edges could not confirm in one hour, the monitors' own included."""
+
+    hour_us: int
+    votes: int
+    access: int
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Everything on record of that time."""
 
     window: Window
     lanes: Mapping[str, Sequence[Interval]]
     turns: Sequence[Turn]
+    unconfirmed: Sequence[UnconfirmedHour] = ()
 
 
 async def read_window(
@@ -111,8 +130,11 @@ async def read(connection: asyncpg.Connection, window: Window, *, monitor_direct
     hosts = {turn.host for turn in turns} or lanes.keys() - {HERE} or {HERE}
     if len(hosts) == 1:
         (host,) = hosts
-        turns += [line.turn(host) for line in ServiceRecord(monitor_directory).all()]
-    return Record(window, lanes, turns)
+        lines = ServiceRecord(monitor_directory).all()
+        turns += [line.turn(host) for line in lines if line.kind != UNCONFIRMED]
+    minutes = await connection.fetch(MINUTES, UNCONFIRMED, window.from_us, window.to_us)
+    hours = [UnconfirmedHour(row["hour"] * HOUR_US, row["votes"], row["access"]) for row in minutes]
+    return Record(window, lanes, turns, hours)
 
 
 def _turn(row: Any) -> Turn:

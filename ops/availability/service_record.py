@@ -2,7 +2,7 @@
 
 `ballot up` appends a line to `monitor/service.jsonl`; the monitor brings the lines into the events of
 `voterdb`, and remembers in `service.written` how far it has them. A start that follows a start tells of an
-end that nobody asked for.
+end that nobody asked for. The monitor adds what its edges could not confirm (`unconfirmed.py`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-STARTED, STOPPED = "service.started", "service.stopped"
+STARTED, STOPPED, UNCONFIRMED = "service.started", "service.stopped", "service.unconfirmed"
 FILE = "service.jsonl"
-#: About 15,000 starts and stops that voterdb could not be told of.
+#: About 12,000 starts, stops and minutes of an outage that voterdb could not be told of.
 FILE_BYTES_MAX = 1024 * 1024
 LINES_MAX = 500
 
@@ -35,12 +35,21 @@ class Line:
 
     kind: str
     at_us: int
-    asked: bool
     end_offset: int
+    asked: bool = True
+    votes: int = 0
+    access: int = 0
 
     def turn(self, host: str) -> Turn:
         """The same for the timeline."""
         return Turn(self.at_us, host, started=self.kind == STARTED, asked=self.asked)
+
+    def detail(self, host: str) -> dict[str, Any]:
+        """The same for the events."""
+        told: dict[str, Any] = {"at_us": self.at_us, "host": host}
+        if self.kind == UNCONFIRMED:
+            return told | {"votes": self.votes, "access": self.access}
+        return told | {"asked": self.asked}
 
 
 class ServiceRecord:
@@ -63,10 +72,14 @@ class ServiceRecord:
         """The service is about to stop; `asked` is False when it does so by itself."""
         self._append(STOPPED, asked=asked)
 
-    def _append(self, kind: str, *, asked: bool) -> None:
+    def unconfirmed(self, *, votes: int, access: int) -> None:
+        """So many attempts could not be confirmed since the last such line."""
+        self._append(UNCONFIRMED, votes=votes, access=access)
+
+    def _append(self, kind: str, **told: int) -> None:
         if self._size() > 2 * FILE_BYTES_MAX:
             raise OSError("the record of starts and stops is full: voterdb has been away too long")
-        line = json.dumps({"kind": kind, "at_us": time.time_ns() // 1000, "asked": asked}).encode() + b"\n"
+        line = json.dumps({"kind": kind, "at_us": time.time_ns() // 1000} | told).encode() + b"\n"
         with os.fdopen(private(self._path, os.O_APPEND), "ab") as file:
             # A line that a power cut tore ends here, and is read as nothing.
             file.write(b"\n" + line if self._torn() else line)
@@ -123,7 +136,11 @@ def _parsed(text: bytes, end_offset: int) -> Line | None:
     """The line, or None when it is torn."""
     try:
         fields: dict[str, Any] = json.loads(text)
-        line = Line(str(fields["kind"]), int(fields["at_us"]), bool(fields["asked"]), end_offset)
+        kind, at_us = str(fields["kind"]), int(fields["at_us"])
+        if kind == UNCONFIRMED:
+            counts = int(fields["votes"]), int(fields["access"])
+            return Line(kind, at_us, end_offset, votes=counts[0], access=counts[1])
+        line = Line(kind, at_us, end_offset, asked=bool(fields["asked"]))
     except (ValueError, KeyError, TypeError):
         return None
     return line if line.kind in {STARTED, STOPPED} else None

@@ -13,6 +13,7 @@ import click
 from prometheus_client import CollectorRegistry
 
 from ops.availability.service_record import ServiceRecord
+from ops.availability.unconfirmed import Unconfirmed
 from ops.monitor.books import PERIOD_SECONDS, BooksCheck, BooksGauges
 from ops.monitor.codes import CodeStore, NoCodes, code_files
 from ops.monitor.gauges import Gauges
@@ -47,6 +48,11 @@ FOLLOW_SECONDS = 1.0
     is_flag=True,
     help="Believe just the certificate in BALLOT_TLS_CERTIFICATE, whatever the address.",
 )
+@click.option(
+    "--edges-metrics",
+    metavar="URL",
+    help="Where this host's edges serve their metrics: what they could not confirm goes on record.",
+)
 @click.option("--metrics-port", default=9102, show_default=True, type=click.IntRange(0, 65535))
 @click.option(
     "--period",
@@ -70,6 +76,7 @@ FOLLOW_SECONDS = 1.0
 )
 def monitor(
     url: str,
+    edges_metrics: str | None,
     metrics_port: int,
     period: float,
     deadline: float,
@@ -97,6 +104,7 @@ def monitor(
                 stop,
                 home=home,
                 url=url,
+                edges_metrics=edges_metrics,
                 own=own,
                 pace=pace,
                 name=name,
@@ -112,6 +120,7 @@ async def _serve(
     *,
     home: Home,
     url: str,
+    edges_metrics: str | None,
     own: OwnCertificate | None,
     pace: Pace,
     name: str,
@@ -125,9 +134,8 @@ async def _serve(
     directory = home.monitor
     journal = Journal(directory)
     clock = SystemClock()
-    writer = Writer(
-        home, name=name, journal=journal, gauges=gauges, log=log, service=ServiceRecord(directory)
-    )
+    service = ServiceRecord(directory)
+    writer = Writer(home, name=name, journal=journal, gauges=gauges, log=log, service=service)
     books = BooksCheck(gauges=BooksGauges(registry), clock=clock, log=log)
     served = metrics.serve(metrics_port, registry=registry)
     # A connection of its own for each request: a new voter has none to reuse, and none to find broken.
@@ -144,12 +152,18 @@ async def _serve(
             asyncio.create_task(books.run(stop, period_s=check_s)),
             asyncio.create_task(_follow(own, clock)),
         ]
+        counted = None
+        if edges_metrics is not None:
+            counted = Unconfirmed(session, url=edges_metrics, record=service, clock=clock, log=log)
+            beside.append(asyncio.create_task(counted.run(stop)))
         try:
             await watch.run(stop)
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            if counted is not None:
+                await counted.finish()
             await writer.finish()
             served.close()
     return 0

@@ -127,10 +127,7 @@ class Writer:
         """Insert every waiting start and stop; a kill before the mark repeats one, as its reader knows."""
         while self._service is not None and (lines := self._service.unwritten()):
             connection = await self._connected()
-            rows = [
-                (line.kind, json.dumps({"at_us": line.at_us, "asked": line.asked, "host": self._name}))
-                for line in lines
-            ]
+            rows = [(line.kind, json.dumps(line.detail(self._name))) for line in lines]
             async with connection.transaction():
                 await connection.executemany(TURN, rows, timeout=STATEMENT_SECONDS)
             self._service.mark_written(lines[-1].end_offset)

@@ -19,7 +19,7 @@ from ballot import signed
 from ballot.suite import SigningKey
 from ops.availability import forms, page
 from ops.availability.command import Wanted, availability, examine
-from ops.availability.service_record import ServiceRecord
+from ops.availability.service_record import UNCONFIRMED, ServiceRecord
 from ops.monitor.gauges import Gauges
 from ops.monitor.intervals import Interval, State
 from ops.monitor.journal import Journal
@@ -190,6 +190,10 @@ async def test_starts_and_stops_reach_the_record(ground: Ground, tmp_path: Path)
             json.dumps({"kind": f"service.{kind}", "at_us": ground.at(hours), "asked": True}) + "\n"
             for kind, hours in lines
         )
+        + "".join(
+            json.dumps({"kind": UNCONFIRMED, "at_us": ground.at(hours), "votes": 7, "access": 2}) + "\n"
+            for hours in (5.2, 5.4, 6.5, 11)
+        )
     )
     journal = Journal(tmp_path)
     journal.append(
@@ -209,8 +213,11 @@ async def test_starts_and_stops_reach_the_record(ground: Ground, tmp_path: Path)
         await writer.finish()
     assert service.unwritten() == []
     try:
-        told, text = await ground.told()
+        told, text = await ground.told(attempts=True)
         assert states(told, ground) == [(0, 4, "up"), (4, 5, "down"), (5, 10, "up")]
+        not_confirmed = told["attempts"]["not_confirmed"]
+        assert [each["votes"] for each in not_confirmed["by_hour"]] == [14, 7]
+        assert (not_confirmed["votes"], not_confirmed["access"]) == (21, 6)
         assert [each["planned"] for each in told["outages"]] == [True]
         assert len([turn for turn in told["service"] if turn["host"] == ground.id]) == 3
         assert "planned: the service was asked to stop" in text

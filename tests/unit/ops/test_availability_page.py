@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from ops.availability.attempts import WHY, Attempts, Margin, Never, Outcome, margins, queries
 from ops.availability.forms import as_csv, as_json
 from ops.availability.page import as_text, duration, percent
-from ops.availability.record import Record, Window
+from ops.availability.record import Record, UnconfirmedHour, Window
 from ops.availability.strip import LINES_MAX, strip
 from ops.availability.timeline import Timeline, Turn, draw
 from ops.monitor import journal
@@ -109,7 +110,7 @@ def test_more_outages_than_fit_are_counted() -> None:
     assert "and 19 more" in text
     told = json.loads(as_json("tube", record(timeline), timeline, None))
     assert len(told["outages"]) == 59
-    rows = list(csv.DictReader(as_csv(timeline, None).splitlines()))
+    rows = list(csv.DictReader(as_csv(record(timeline), timeline, None).splitlines()))
     assert [row["state"] for row in rows].count("down") == 59
     assert sum(float(row["seconds"]) for row in rows) == WEEKS / S
 
@@ -124,8 +125,22 @@ def test_who_never_succeeded_is_set_against_the_margin() -> None:
     told = json.loads(as_json("tube", record(found), found, TRIED))["attempts"]
     assert told["never_succeeded"]["voters"] == sum(told["never_succeeded"]["why"].values()) == 7
     assert [margin["could_have_changed"] for margin in told["margins"]] == [True, False]
-    rows = list(csv.DictReader(as_csv(found, TRIED).splitlines()))
+    rows = list(csv.DictReader(as_csv(record(found), found, TRIED).splitlines()))
     assert [row["what"] for row in rows] == ["attempts"] * 2 + ["never succeeded"] * 2
+
+
+def test_what_edges_could_not_confirm_is_told_by_hour() -> None:
+    """Without a voter and without a ballot, as edges count it."""
+    hours = [UnconfirmedHour(OPENS + n * HOUR, n, 2 * n) for n in range(1, 61)]
+    found = month()
+    kept = replace(record(found), unconfirmed=hours)
+    text = as_text("tube", kept, found, TRIED)
+    assert "could not be confirmed: 1,830 votes, 3,660 questions of the page" in text
+    assert "and 12 hours more" in text
+    told = json.loads(as_json("tube", kept, found, TRIED))["attempts"]["not_confirmed"]
+    assert (told["votes"], told["access"], len(told["by_hour"])) == (1830, 3660, 60)
+    rows = list(csv.DictReader(as_csv(kept, found, TRIED).splitlines()))
+    assert sum(int(row["attempts"]) for row in rows if row["outcome"] == "not_confirmed") == 1830 + 3660
 
 
 def test_margins_are_between_the_leading_two() -> None:
