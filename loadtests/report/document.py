@@ -2,17 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ballot.books import Books
-from ballot.encoding import Malformed
+from loadtests.report import counted
 from loadtests.report.axis import Axis, Values, add
 from loadtests.report.happenings import lettered, marks, told_plainly
 from loadtests.report.plan import plan
-from loadtests.report.reading import RunDirectory, number, whole
+from loadtests.report.reading import RunDirectory, listed, number
 from loadtests.report.record import record
 from loadtests.report.system import last_second, system
 from loadtests.report.traffic import GOOD, HISTOGRAMS, Span, quantiles, span, traffic
@@ -55,10 +53,10 @@ def build(folder: Path) -> dict[str, Any]:
     told |= {
         "availability": record(files, axis),
         "figures": files.rows("figures.json")[:LINES_MAX],
-        "result": _result(files),
-        "check": _check(files),
+        "result": counted.result(files),
+        "check": counted.check(files),
         "voters": _voters(files),
-        "quiet": _quiet(files, axis),
+        "quiet": counted.quiet(files, axis),
         "overlays": _overlays(files, axis),
     }
     told |= {"not_recorded": files.missing, "faults": files.faults}
@@ -180,10 +178,10 @@ def _verdict(files: RunDirectory) -> dict[str, Any]:
                 "found": _said(row.get("found")),
                 "ok": row["ok"] if isinstance(row.get("ok"), bool) else None,
                 "void": row.get("void") is True,
-                "references": [str(one)[:80] for one in _list(row.get("references"))[:REFERENCES_MAX]],
-                "references_left_out": max(0, len(_list(row.get("references"))) - REFERENCES_MAX),
+                "references": [str(one)[:80] for one in listed(row.get("references"))[:REFERENCES_MAX]],
+                "references_left_out": max(0, len(listed(row.get("references"))) - REFERENCES_MAX),
             }
-            for row in _list(rows)[:LINES_MAX]
+            for row in listed(rows)[:LINES_MAX]
             if isinstance(row, dict)
         ],
     }
@@ -196,59 +194,6 @@ def _said(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return "" if value is None else re.sub(r"\s+", " ", str(value))[:400]
-
-
-def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _result(files: RunDirectory) -> dict[str, Any]:
-    """The signed result's own numbers, and by how much each of its books is out."""
-    value = files.table("result.json")
-    kept: dict[str, Any] = {
-        name: value.get(name)
-        for name in ("ballot", "entitled", "votes_cast", "turnout", "by_method", "set_aside", "quarantined")
-        if name in value
-    }
-    return kept | _books(value.get("books"))
-
-
-def _books(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {}
-    terms = {name: term for name, term in value.items() if type(term) is int}
-    ours = {field.name: terms[field.name] for field in fields(Books) if field.name in terms}
-    try:
-        return {"books": ours | terms, "books_differences": Books.from_dict(ours).differences()}
-    except Malformed:
-        return {"books": ours | terms, "books_differences": None}
-
-
-def _check(files: RunDirectory) -> dict[str, Any]:
-    """What the checker found, after the run and independently of it."""
-    value = files.table("check.json")
-    counts = value.get("counts")
-    return {
-        "differences": whole(value.get("differences")),
-        "counts": {name: whole(count) for name, count in counts.items()} if isinstance(counts, dict) else {},
-        "findings": [
-            {name: str(row.get(name, ""))[:200] for name in ("kind", "where", "what")}
-            for row in _list(value.get("findings"))[:REFERENCES_MAX]
-            if isinstance(row, dict)
-        ],
-        **_books(value.get("books")),
-    }
-
-
-def _quiet(files: RunDirectory, axis: Axis | None) -> list[dict[str, Any]]:
-    """The streaming turnout and the books, at moments when nobody was voting."""
-    told = []
-    for row in files.rows("quiet.json")[:LINES_MAX]:
-        at, turnout, books = number(row.get("at_us")), row.get("turnout"), row.get("books")
-        if at is not None and isinstance(turnout, dict) and isinstance(books, dict):
-            at_s = None if axis is None else round(axis.run_s(at), 3)
-            told.append({"at_s": at_s, "turnout": turnout, "books": books})
-    return told
 
 
 def _voters(files: RunDirectory) -> dict[str, Any]:

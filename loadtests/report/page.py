@@ -9,6 +9,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from loadtests.report import plots, saying, tables, tried, words
+from loadtests.report.days import days
 from loadtests.report.drawing import Backdrop
 from loadtests.report.plotting import Plot, backdrop
 
@@ -152,6 +153,6 @@ def view(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plots(told: Mapping[str, Any], back: Backdrop | None) -> dict[str, Plot | None]:
     return {
-        "days": plots.days(told),
+        "days": days(told),
         "happened": None if back is None else plots.happened(told, back),
     }

@@ -1,7 +1,7 @@
 """What a run left in its directory: a file that is missing or broken is told in the report, never a crash."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,3 +109,8 @@ def whole(value: Any) -> int | None:
     """`value` as a whole number if it is a number, else None."""
     found = number(value)
     return None if found is None else round(found)
+
+
+def listed(value: Any) -> Sequence[Any]:
+    """`value` if it is a list, else nothing."""
+    return value if isinstance(value, list) else ()
