@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.markers import Marker  # matplotlib needs it too, so it is wherever this is
+
 from ops.doctor.finding import Finding
 from ops.doctor.looking import database, looked, queue
 from runtime.addresses import CLUSTERS
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
 PYTHON = (3, 11)
 VALKEY, REDIS, POSTGRES = (8, 0), (7, 2), (17, 0)
-_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)[^\S\n]*(?:;([^\n\\]+))?", re.MULTILINE)
 INSTALL = "install what the lock names (`./run` does)"
 
 
@@ -43,21 +45,33 @@ def versions(home: Path) -> Iterator[Finding]:
 
 
 def libraries(lock: Path) -> Iterator[Finding]:
-    """Each library that is installed against the lock; one that is not there is not needed here."""
+    """Each library that is installed against the lock; one that is not there is not needed here.
+
+    The lock is for every Python and system: a library may have several lines, and each says where it holds.
+    """
     try:
-        pinned = dict(_PIN.findall(lock.read_text("utf-8")))
+        lines = _PIN.findall(lock.read_text("utf-8"))
     except OSError:
         yield Finding("versions", "the lock of the libraries is not here to compare")
         return
-    other = []
-    for name, version in pinned.items():
+    other, held = [], 0
+    for name, version, where in lines:
+        try:
+            holds = not where or Marker(where.strip()).evaluate()
+        except ValueError:
+            says = f"the lock's line of {name} {version} says in no known way where it holds"
+            other.append(Finding("versions", says, INSTALL))
+            continue
+        if not holds:
+            continue
+        held += 1
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
         if found != version:
             other.append(Finding("versions", f"{name} {found}, the lock has {version}", INSTALL))
-    yield from other or [Finding("versions", f"libraries as in the lock ({len(pinned)} lines)")]
+    yield from other or [Finding("versions", f"libraries as in the lock ({held} lines)")]
 
 
 def of_valkey(info: dict[str, str]) -> Finding:

@@ -122,6 +122,23 @@ def test_versions(tmp_path: Path) -> None:
     assert not versions.of_postgres("voterdb", "16.9").ok
 
 
+def test_lines_of_the_lock_that_hold_elsewhere(tmp_path: Path) -> None:
+    """Of a library's several lines the one for this Python and system is compared; an odd line is named."""
+    there, lock = metadata.version("click"), tmp_path / "lock"
+    here, elsewhere = "python_full_version >= '3.11'", "python_full_version < '3.11'"
+    hashes = " \\\n    --hash=sha256:00\n"
+
+    def compared(first: str, second: str, odd: str = "") -> list[str]:
+        lock.write_text(f"click=={first} ; {here}{hashes}click=={second} ; {elsewhere}{hashes}{odd}")
+        return said(versions.libraries(lock))
+
+    assert compared(there, "0.0.1") == ["ok libraries as in the lock (1 lines)"]
+    assert compared("0.0.1", there) == [f"CHANGE click {there}, the lock has 0.0.1"]
+    assert compared(there, "0.0.1", "numpy==1 ; python_full_version is new\n") == [
+        "CHANGE the lock's line of numpy 1 says in no known way where it holds"
+    ]
+
+
 def test_roles() -> None:
     """One that is missing, one that is not ours, one that may do anything."""
     found = {"ballot_worker": False, "ballot_desk": True, "eve": False, "postgres": True}
