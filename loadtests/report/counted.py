@@ -1,4 +1,4 @@
-"""What was counted: the signed result and its books, the checker's findings, the turnout when all was quiet."""
+"""What was counted: the signed result, its books, the checker's findings, the turnout when all was quiet."""
 
 from dataclasses import fields
 from typing import Any, Final
