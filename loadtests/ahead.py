@@ -30,6 +30,9 @@ from loadtests.timetable import GOING_ON_EVERY, ROW, Draft, Kind, Timetable
 from loadtests.voter import Booth, access_body, seal
 
 FOLDER = "ahead"
+LAYOUT = 1
+"""Of `ahead.json` and the files beside it: what another release sealed is sealed again."""
+
 PEOPLE = "people.npy"
 """Who comes, as comers.COMER."""
 
@@ -238,16 +241,18 @@ def _slip_is_caught(hands: Hands, row: np.void) -> bool:
 def write_description(folder: Path, told: dict[str, Any]) -> None:
     """Write `ahead.json`, last of all: with it everything is there."""
     draft = folder / "ahead.draft.json"
-    draft.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps({"layout": LAYOUT, **told}, indent=2) + "\n", encoding="utf-8")
     draft.rename(folder / "ahead.json")
 
 
 def description(folder: Path) -> dict[str, Any]:
     """What `write_description` wrote; DeskFileFault if nothing was sealed there."""
     try:
-        told: dict[str, Any] = json.loads((folder / "ahead.json").read_text(encoding="utf-8"))
+        told = json.loads((folder / "ahead.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DeskFileFault(f"No votes have been sealed ahead in {folder.name}.") from error
+    if not isinstance(told, dict) or told.get("layout") != LAYOUT:
+        raise DeskFileFault(f"The votes in {folder.name} were sealed by another release; seal them again.")
     return told
 
 

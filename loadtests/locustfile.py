@@ -322,6 +322,13 @@ def all_there(user_count: int, **_: Any) -> None:  # noqa: ARG001  # Locust's na
         OPEN["now"].all_users_are_there()
 
 
+@events.test_stop.add_listener  # type: ignore[untyped-decorator]
+def stop(environment: Environment, **_: Any) -> None:  # noqa: ARG001  # Locust's name
+    """Nobody is sent out any more."""
+    if OPEN:
+        OPEN["now"].stop()
+
+
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def finish(environment: Environment, **_: Any) -> None:
     """Write the summary and set the exit code."""

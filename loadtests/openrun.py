@@ -40,7 +40,7 @@ class OpenRun:
         self._started_by = os.getppid()
         self._generators: int = ahead.description(self._folder)["generators"]
         self._done: set[str] = set()
-        self._whole = True
+        self._whole, self._stopped = True, False
         self._loop: OpenLoop | None = None
         if isinstance(runner, MasterRunner):
             runner.register_message(DONE, self._worker_is_done)
@@ -74,7 +74,11 @@ class OpenRun:
 
     def _goes_on(self) -> bool:
         """Whether somebody still wants this: a crowd whose conductor is gone goes home."""
-        return not self._tethered or os.getppid() == self._started_by
+        return not self._stopped and (not self._tethered or os.getppid() == self._started_by)
+
+    def stop(self) -> None:
+        """Locust stops its users: because this run has ended it, or because somebody pressed Stop."""
+        self._stopped = True
 
     def _play(self) -> None:
         """Wait for the start, send everything, and end the run."""
@@ -111,6 +115,8 @@ class OpenRun:
             return
         if not self._tethered:
             self._reckon()
+        if self._stopped:
+            return
         if self._environment.web_ui is None:
             runner.quit()
         else:
