@@ -11,19 +11,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from loadtests import ahead, ledger
+from loadtests.door import HttpDoor
 from loadtests.faults import hands
 from loadtests.overlays import fault, guessing, judging, reissue, replay
 from loadtests.overlays.__main__ import RUNS
 from loadtests.overlays.addresses import drawn
 from loadtests.overlays.catalogue import OVERLAYS
+from loadtests.overlays.crowd_casts import CROWD
+from loadtests.overlays.own_voters import entered, papers
 from loadtests.overlays.reloaders import Reloader
-from loadtests.overlays.replay import says_only_state
+from loadtests.overlays.replayer import says_only_state
 from loadtests.overlays.terms import Context, Told
 from loadtests.overlays.wire import Reply, Target
 from loadtests.overlays.work import Impossible
 from loadtests.scenario_parts import OVERLAY_NAMES
+from loadtests.timetable import ROW
+from loadtests.voter import seal
 from tests.unit.loadtests.overlaid import Place, ServedPages, served
 
 README = Path(__file__).resolve().parents[3] / "loadtests" / "README.md"
@@ -77,6 +84,51 @@ def test_overlays_find_nothing_wrong_with_a_good_system(tmp_path: Path) -> None:
     assert "told" in lines[-1]
     asked = sum(line["did"].get("copy", 0) for line in lines[1:-1])
     assert asked == told["replay"]["did"]["copy"] > 0
+
+
+def sealed_ahead(place: Place, voters: Path, count: int) -> None:
+    """So many votes as a crowd seals them ahead, each cast, and the receipts as a generator keeps them."""
+    folder = voters / ahead.FOLDER
+    folder.mkdir(parents=True)
+    door, booth = HttpDoor(place.url), entered(place.context())
+    rows, bodies, came = np.zeros(count, ROW), b"", b""
+    for number in range(count):
+        vote = seal(booth, place.ballot.code(), papers(booth)[0])
+        body = vote.to_json()
+        rows[number]["offset"], rows[number]["length"] = len(bodies), len(body)
+        rows[number]["digest"] = np.frombuffer(vote.sealed_sha256, np.uint8)
+        bodies += body
+        came += door.send("POST", f"{booth.path}/votes", body).body + b"\n"
+    door.close()
+    np.save(ahead.rows_file(folder, 0), rows)
+    ahead.bodies_file(folder, 0).write_bytes(bodies)
+    ledger.receipts_file(voters, 0).write_bytes(came)
+
+
+@pytest.mark.parametrize(
+    ("forgets", "others"),
+    [
+        pytest.param(False, 0, id="good"),
+        pytest.param(True, CODES, id="forgetful", marks=pytest.mark.long),
+    ],
+)
+def test_voters_own_votes_are_sent_again(tmp_path: Path, *, forgets: bool, others: int) -> None:
+    """A share of what the crowd cast goes again, bit for bit; who is told another reference is counted."""
+    voters = tmp_path / "voters"
+    with served(ServedPages(forgets=forgets), tmp_path) as place:
+        sealed_ahead(place, voters, CODES)
+        context = place.context(
+            voters=voters, knobs={"share": 1}, spare_codes=place.codes(1), seconds=600.0, seed=5
+        )
+        running = OVERLAYS["replay"].start(context)
+        deadline = time.monotonic() + WAIT_S
+        while running.path.read_text(encoding="utf-8").count(CROWD) < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        told = running.stop()
+    assert told["crowd_again"] == CODES
+    assert told["crowd_other_references"] == others
+    assert told["crowd_unsettled"] == 0
 
 
 @pytest.mark.long
@@ -203,6 +255,9 @@ def test_one_hit_fails_the_guessing() -> None:
 def test_one_vote_too_many_fails_the_replay() -> None:
     """A second vote, another reference, a lost race: each alone is enough."""
     good: dict[str, Any] = {
+        "crowd_again": 3,
+        "crowd_other_references": 0,
+        "crowd_unsettled": 0,
         "votes_twice": 0,
         "other_references": 0,
         "unsettled": 0,
@@ -214,7 +269,8 @@ def test_one_vote_too_many_fails_the_replay() -> None:
         "cut_short": 0,
         "races_won_once": 1,
         "raced_within_5_ms": 1,
-        "got": {"copy 201": 2, "copy 200": 6, "receipt 200": 2, "unknown receipt 404": 2},
+        "got": {"copy 201": 2, "copy 200": 6, "receipt 200": 2, "unknown receipt 404": 2}
+        | {"voter's vote again 200": 3},
     }
     assert all(judgement.ok for judgement in replay.judge(good))
     for name in (
@@ -225,6 +281,8 @@ def test_one_vote_too_many_fails_the_replay() -> None:
         "told_too_much",
         "races_won_once",
         "cut_short",
+        "crowd_other_references",
+        "crowd_unsettled",
     ):
         assert not all(judgement.ok for judgement in replay.judge(good | {name: 2}))
 
