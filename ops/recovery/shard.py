@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from ballot import gate_layout, handoff
 from ballot.encoding import Malformed
+from ballot.receipt import parse_reference
 from runtime import valkey
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ TIME_DIGITS_MAX: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of the stream of votes, without what is sealed; `method` is empty for a vote."""
+    """An entry of the stream of votes, without what is sealed; `method` is empty for a vote.
+
+    Anybody may have written it: a `reference` that is none is empty, and who has no UIN won nothing.
+    """
 
     id: str
     vote: bool
@@ -241,10 +245,19 @@ def _entry(row: list[bytes]) -> Entry:
     return Entry(
         name.decode(),
         kind == handoff.KIND_VOTE,
-        reference.decode("ascii", "backslashreplace"),
+        _reference(reference),
         int(at) if at.isdigit() and len(at) <= TIME_DIGITS_MAX else 0,
         uin,
         "" if kind == handoff.KIND_VOTE else method.decode("ascii", "backslashreplace"),
-        won == b"1",
+        won == b"1" and len(uin) == handoff.UIN_BYTES,
         int(number) if number.isdigit() and len(number) <= handoff.NUMBER_DIGITS_MAX else None,
     )
+
+
+def _reference(text: bytes) -> str:
+    """A reference as the gate writes it; nothing for anything else, of which no database takes every byte."""
+    try:
+        reference = text.decode("ascii")
+        return reference if parse_reference(reference) == reference else ""
+    except (UnicodeDecodeError, Malformed):
+        return ""

@@ -20,6 +20,7 @@ from ops.recovery.merge import Sources, merge
 from ops.recovery.report import Report, record
 from runtime import postgres
 from tests.integration.intake_rig import pinned_desk_key
+from tests.integration.test_check_junk import JUNK
 from tests.integration.workers_ground import Cast, Ground, Voter, ground
 from workers.trust import Trust
 from workers.verification import Verifier
@@ -380,6 +381,28 @@ async def test_a_waiting_vote_of_a_voter_with_another_mark_is_named(truth: Truth
     known = gate_layout.Mark("e", 1_760_000_000_000_000, bytes(16), truth.waiting[1].reference).to_value()
     await made.admin.hset(key, cast.voter.uin, known)
     assert (await truth.merge()).conflicts == []
+
+
+async def test_junk_in_the_stream_ends_no_recovery(truth: Truth) -> None:
+    """Whatever bytes stand in an entry, acknowledged or not: all else is put back, and none of it counts."""
+    made = truth.made
+    await truth.restore(truth.copies[-1])
+    for shard in range(SHARDS):
+        key = handoff.votes_key(made.ballot, shard)
+        await made.admin.delete(key)
+        for value in JUNK:
+            fields = dict.fromkeys([b"r", b"d", b"ref", b"t", b"u", b"c", b"m", b"rt", b"n"], value)
+            paper = {b"k": b"r", b"m": b"postal", b"won": b"1", b"u": value, b"t": b"1"}
+            for entry in [paper, *(fields | {b"k": kind, value: value} for kind in (b"v", b"r", value))]:
+                await made.admin.xadd(key, entry)
+    report = await truth.merge()
+    await sound(truth)
+    assert report.waiting == SHARDS * 4 * len(JUNK)
+    assert report.conflicts == []
+    for shard in range(SHARDS):
+        key = handoff.votes_key(made.ballot, shard)
+        await made.admin.xadd(key, {b"k": b"v", b"ref": b"\0"}, id=f"{2**64 - 1}-{2**64 - 2}")
+    assert not (await truth.merge()).changed
 
 
 class _Cut(Redis):
