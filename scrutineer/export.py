@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ballot import document as documents
 from ballot import export_file, signed
 from ballot.encoding import Malformed, canonical_json
 from ballot.suite import SignatureInvalid
+from ballot.turns import Turns
 from runtime.progress import bar
 from scrutineer import ballots, bookkeeping, electorate, references
 from scrutineer.ballots import Armed, StoredBallot
@@ -28,22 +29,43 @@ FAULTS_SHOWN_MAX = 10
 
 
 @click.command()
-@click.argument("ballot")
+@click.argument("ballots", metavar="BALLOT...", nargs=-1, required=True)
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     required=True,
-    help="Export file to write (mode 0600); never overwritten.",
+    help="Export file to write (mode 0600), never overwritten; of several ballots, the directory for them.",
 )
-def export(ballot: str, out: Path) -> None:
+def export(ballots: tuple[str, ...], out: Path) -> None:
     """Write the sealed votes of BALLOT, without identifiers and shuffled, in one signed file for the tally.
 
     Refuses until the ballot is closed, every accepted vote is stored and the books balance. Every vote's
-    signature and the issue register are checked again.
+    signature and the issue register are checked again. Several ballots become DIRECTORY/BALLOT.export each;
+    those that can be exported are, whatever comes of the others.
     """
-    manifest = run_desk(lambda desk: export_votes(desk, ballot, out))
-    click.echo(f"{manifest['votes']:,} votes exported to {out}")
-    click.echo(f"votes_sha256  {manifest['votes_sha256']}")
+    turns = Turns(ballots, click.ClickException)
+    outs = _outs(turns.names, out)
+    run_desk(lambda desk: _export_each(desk, turns, outs))
+    turns.end()
+
+
+def _outs(names: Sequence[str], out: Path) -> dict[str, Path]:
+    """Say where each export goes."""
+    if len(names) > 1:
+        if not out.is_dir():
+            raise click.ClickException(f"{out} is not a directory; several exports need one")
+        return {name: out / f"{name}{export_file.SUFFIX}" for name in names}
+    if out.is_dir():
+        raise click.UsageError(f"Invalid value for '--out': File '{out}' is a directory.")
+    return dict.fromkeys(names, out)
+
+
+async def _export_each(desk: Desk, turns: Turns, outs: Mapping[str, Path]) -> None:
+    for ballot, out in outs.items():
+        with turns.of(ballot):
+            manifest = await export_votes(desk, ballot, out)
+            click.echo(f"{manifest['votes']:,} votes exported to {out}")
+            click.echo(f"votes_sha256  {manifest['votes_sha256']}")
 
 
 async def export_votes(desk: Desk, ballot: str, out: Path) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import click
 from ballot import document as documents
 from ballot.encoding import Malformed, b64encode, canonical_json, format_time, parse_time
 from ballot.limits import CLOCK_YEAR_MAX
+from ballot.turns import Turns
+from runtime.progress import bar
 from scrutineer import ballots, closing, electorate, pushing, readiness
 from scrutineer.ballots import Armed, StoredBallot
 from scrutineer.files import write_public
@@ -127,16 +129,38 @@ def _publish_files(desk: Desk, ballot: str, armed: Armed) -> None:
 
 
 @click.command()
-@click.argument("ballot")
+@click.argument("ballots", metavar="BALLOT...", nargs=-1, required=True)
 @click.option("--no-wait", is_flag=True, help="Return as soon as the closing time is set on every shard.")
-def close(ballot: str, no_wait: bool) -> None:
+def close(ballots: tuple[str, ...], no_wait: bool) -> None:
     """Close BALLOT now, or, after its closing time, wait until every vote is stored.
 
     Returns when every shard is closed and the queue is stored, starting a worker if none runs; after 60
-    seconds it gives up with an error that says what remains. A probe ballot is never closed.
+    seconds it gives up with an error that says what remains. A probe ballot is never closed. Of several
+    ballots all get their closing time first; those that can be closed are, whatever comes of the others.
     """
-    closes_us = run_desk(lambda desk: close_ballot(desk, ballot, wait=not no_wait))
-    click.echo(f"{ballot} {'closes' if no_wait else 'closed'} at {format_time(closes_us, decimals=6)}")
+    turns = Turns(ballots, click.ClickException)
+    run_desk(lambda desk: close_ballots(desk, turns, wait=not no_wait))
+    turns.end()
+
+
+async def close_ballots(desk: Desk, turns: Turns, *, wait: bool) -> None:
+    """Set the closing time of each, then see all of them stored within the time that one has."""
+    closing_us: dict[str, int] = {}
+    for ballot in turns.names:
+        with turns.of(ballot):
+            closing_us[ballot] = await close_ballot(desk, ballot, wait=False)
+            if not wait:
+                click.echo(f"{ballot} closes at {format_time(closing_us[ballot], decimals=6)}")
+    if not wait:
+        return
+    until_s = time.monotonic() + closing.WAIT_S
+    with bar(length=len(closing_us), label="closing") as progress:
+        for ballot, closes_us in closing_us.items():
+            with turns.of(ballot):
+                stored = await ballots.load(desk, ballot)
+                await closing.wait_until_stored(desk, stored, wait_s=max(0.0, until_s - time.monotonic()))
+                click.echo(f"{ballot} closed at {format_time(closes_us, decimals=6)}")
+            progress.update(1)
 
 
 async def close_ballot(desk: Desk, ballot: str, *, wait: bool) -> int:

@@ -20,6 +20,8 @@ from ballot.suite import keyed_digest
 CHUNK_VOTES = 250
 #: Chunks on their way for each process: enough to keep it busy, few enough to keep memory flat.
 CHUNKS_A_PROCESS = 2
+#: So many chunks are examined in this process, before any other is started, which takes as long.
+CHUNKS_HERE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,21 @@ async def examine_all(
     examiner: Examiner, votes: AsyncIterator[StoredVote], *, processes: int | None = None
 ) -> AsyncIterator[tuple[list[bytes], list[str]]]:
     """Give the lines and faults of all votes, chunk by chunk in order, with a bounded number under way."""
+    chunks = _chunks(votes)
+    here = 0
+    async for chunk in chunks:
+        yield examine(examiner, chunk)
+        here += 1
+        if here == CHUNKS_HERE:
+            break
+    if here < CHUNKS_HERE:
+        return
     count = processes or os.cpu_count() or 1
     loop = asyncio.get_running_loop()
     # spawn: a forked child would hold our connections open and share their bytes.
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
         under_way: list[asyncio.Future[tuple[list[bytes], list[str]]]] = []
-        async for chunk in _chunks(votes):
+        async for chunk in chunks:
             if len(under_way) >= count * CHUNKS_A_PROCESS:
                 yield await under_way.pop(0)
             under_way.append(loop.run_in_executor(pool, examine, examiner, chunk))

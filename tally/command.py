@@ -2,18 +2,17 @@
 
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ballot.encoding import canonical_json
-from tally import desk, papers, pool, result, trust
+from ballot.turns import Turns
+from tally import papers, pool, result, result_file, several, trust
 from tally import shares as share_files
 from tally.count import Count
 from tally.custody import BallotKeys, derive
@@ -26,10 +25,25 @@ SET_ASIDE_SHOWN_MAX = 20
 _EXISTING = click.Path(path_type=Path)
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Counting:
+    """One ballot to be counted: its keys, from the shares `held`, and where its result goes."""
+
+    ballot: str
+    keys: BallotKeys
+    held: list[HeldShare]
+    out: Path
+
+
 @click.command()
-@click.argument("ballot")
+@click.argument("ballots", metavar="BALLOT...", nargs=-1, required=True)
 @click.option(
-    "--share", "shares", type=_EXISTING, required=True, multiple=True, help="A share file; repeat for each."
+    "--share",
+    "shares",
+    type=_EXISTING,
+    required=True,
+    multiple=True,
+    help="A share file, or a directory of them; repeat for each.",
 )
 @click.option("--from", "export", type=_EXISTING, help="The export to count; without it the desk makes one.")
 @click.option(
@@ -45,7 +59,7 @@ _EXISTING = click.Path(path_type=Path)
     "--processes", type=click.IntRange(1, 256), help="Processes that open votes [default: one a core]."
 )
 def tally(
-    ballot: str,
+    ballots: tuple[str, ...],
     shares: tuple[Path, ...],
     export: Path | None,
     papers_file: Path | None,
@@ -53,57 +67,65 @@ def tally(
     out: Path,
     processes: int | None,
 ) -> None:
-    """Open and count the votes of BALLOT, and sign the result."""
+    """Open and count the votes of BALLOT, and sign the result.
+
+    Several ballots are counted one after another, and one that cannot be counted keeps none of the others
+    from it. Then --out is the directory for BALLOT.json each, --from one with BALLOT.export each, and every
+    share says on its line "# Ballot:" of which ballot it is. A ballot with papers is counted by itself.
+    """
+    turns = Turns(ballots, click.ClickException)
+    if papers_file is not None and len(turns.names) > 1:
+        raise click.ClickException("--papers is the count of one ballot: count it by itself")
     # What the key holders in the room can put right comes first, before the desk is asked for anything.
-    _refuse_in_the_way(out)
-    held = [share_files.read(path, ballot=ballot) for path in shares]
-    keys = derive(share_files.secret_of(held, ballot=ballot), ballot=ballot)
+    countings = _countings(turns, shares, out)
     hand_count = None if papers_file is None else (papers_file, papers.read(papers_file))
     desk_key = trust.key_for(trust.DESK, key_file=key_file)
-    with _export_of(ballot, export) as path, open_export(path, desk=desk_key) as sealed:
-        _check_is_for(sealed, ballot=ballot, keys=keys, held=held)
+
+    def count(ballot: str, path: Path) -> None:
+        _count_and_sign(
+            countings[ballot], path, desk_key=desk_key, hand_count=hand_count, processes=processes
+        )
+
+    several.each_export(turns, export, count)
+    turns.end()
+
+
+def _countings(turns: Turns, given: tuple[Path, ...], out: Path) -> dict[str, Counting]:
+    """Make the keys of every ballot; whoever lacks a share hears of it before anything is counted."""
+    outs = several.results(turns.names, out)
+    for path in outs.values():
+        result_file.refuse_in_the_way(path)
+    held = several.held(turns.names, given)
+    countings = {}
+    for ballot in turns.names:
+        with turns.of(ballot):
+            if not held[ballot]:
+                raise click.ClickException(f"no share of ballot {ballot} was given")
+            keys = derive(share_files.secret_of(held[ballot], ballot=ballot), ballot=ballot)
+            countings[ballot] = Counting(ballot, keys, held[ballot], outs[ballot])
+    turns.end()
+    return countings
+
+
+def _count_and_sign(
+    counting: Counting,
+    path: Path,
+    *,
+    desk_key: bytes,
+    hand_count: tuple[Path, str] | None,
+    processes: int | None,
+) -> None:
+    """Count one export and write its result, or nothing."""
+    ballot, keys = counting.ballot, counting.keys
+    with open_export(path, desk=desk_key) as sealed:
+        _check_is_for(sealed, ballot=ballot, keys=keys, held=counting.held)
         counted_papers = _papers(sealed, hand_count)
-        count = _count(sealed, keys=keys, processes=processes or len(os.sched_getaffinity(0)))
+        count = _count(sealed, keys=keys, processes=processes)
         sealed.check_votes()
         told = _result(sealed, count, counted_papers)
     signed_result = result.sign(told, key=keys.result, now_us=time.time_ns() // 1000)
-    _write_new(out, canonical_json(signed_result) + b"\n")
-    _show(signed_result, count, out)
-
-
-def _refuse_in_the_way(out: Path) -> None:
-    """Say before any work that the result could not be written."""
-    if out.exists():
-        raise click.ClickException(f"{out} exists already; it is never overwritten: name another file")
-    directory = out.absolute().parent
-    if not directory.is_dir():
-        raise click.ClickException(f"{directory} is not a directory")
-    try:
-        # Tried, not asked: permissions alone do not tell of a file system that takes no files.
-        descriptor, name = tempfile.mkstemp(prefix=".ballot-tally-", dir=directory)
-        os.close(descriptor)
-        Path(name).unlink()
-    except OSError as fault:
-        raise click.ClickException(f"{out} cannot be written: {fault.strerror}") from None
-
-
-@contextmanager
-def _export_of(ballot: str, export: Path | None) -> Iterator[Path]:
-    """Give the export file, made by the desk for the time of the count if none was brought."""
-    if export is not None:
-        yield export
-        return
-    try:
-        made = tempfile.TemporaryDirectory(prefix="ballot-tally-")
-    except OSError as fault:
-        raise click.ClickException(
-            f"there is no room for the export in {tempfile.gettempdir()}: {fault.strerror}; "
-            "set TMPDIR to another directory, or bring an export with --from"
-        ) from None
-    with made as directory:
-        path = Path(directory) / "export"
-        desk.run(["export", ballot, "--out", str(path)], allow_progress=sys.stderr.isatty())
-        yield path
+    result_file.write_new(counting.out, canonical_json(signed_result) + b"\n")
+    _show(signed_result, count, counting.out)
 
 
 def _check_is_for(sealed: SealedExport, *, ballot: str, keys: BallotKeys, held: list[HeldShare]) -> None:
@@ -137,14 +159,18 @@ def _papers(sealed: SealedExport, hand_count: tuple[Path, str] | None) -> Papers
         raise click.ClickException(f"{path} cannot be counted:\n{faults}") from None
 
 
-def _count(sealed: SealedExport, *, keys: BallotKeys, processes: int) -> Count:
+def _count(sealed: SealedExport, *, keys: BallotKeys, processes: int | None) -> Count:
     """Open every vote in one streaming pass."""
     definition = sealed.page.definition
     total = Count.empty(definition)
-    # A process costs more to start than a chunk to open: a small ballot gets as many as it has chunks.
     chunks = -(-sealed.manifest.votes // pool.CHUNK_VOTES)
+    if processes is None:
+        processes = len(os.sched_getaffinity(0)) if chunks > pool.CHUNKS_HERE else 0
     parts = pool.counts(
-        sealed.votes(), definition=definition, seed=keys.opening, processes=max(1, min(processes, chunks))
+        sealed.chunks(pool.CHUNK_VOTES),
+        definition=definition,
+        seed=keys.opening,
+        processes=min(processes, max(1, chunks)),
     )
     stderr = sys.stderr
     with click.progressbar(
@@ -173,30 +199,6 @@ def _result(sealed: SealedExport, count: Count, counted_papers: Papers) -> dict[
         )
     except result.DoesNotBalance as fault:
         raise click.ClickException(f"the books do not balance, so there is no result:\n{fault}") from None
-
-
-def _write_new(out: Path, content: bytes) -> None:
-    """Write the result whole or not at all, and never over another file."""
-    directory = out.absolute().parent
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=directory)
-        partial = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.chmod(0o644)
-            os.link(partial, out)  # unlike a rename, this fails if the name was taken meanwhile
-        finally:
-            partial.unlink(missing_ok=True)
-        share_files.sync_directory(directory)
-    except FileExistsError:
-        raise click.ClickException(
-            f"{out} exists already; it is never overwritten: name another file"
-        ) from None
-    except OSError as fault:
-        raise click.ClickException(f"{out} cannot be written: {fault.strerror}") from None
 
 
 def _show(told: dict[str, Any], count: Count, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Votes are opened on every core; the private key is in these processes' memory and nowhere else.
+"""Votes are opened on every core; the private key is in the tally's processes' memory and nowhere else.
 
 The seed goes to each worker once, through the pipe it is started with: never in an argument, an environment
 variable or a file. A worker dies with the process that started it, so no key outlives a killed tally.
@@ -13,14 +13,17 @@ from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 
 from ballot.definition import Definition, from_canonical
-from tally.count import Count, SealedVote, open_and_count
+from tally.count import Count, open_and_count
 from tally.custody import OpeningSeed
 from tally.opening import OpeningKey
+from tally.sealed_export import Chunk, Reread
 
-CHUNK_VOTES = 256  # about 20 ms of work and 300 kB a message: neither pipe nor progress bar stutters
+CHUNK_VOTES = 256  # about 20 ms of work: the progress bar does not stutter
 CHUNKS_PER_PROCESS = (
     3  # one being opened, one in the pipe, one being read: memory does not grow with the votes
 )
+
+CHUNKS_HERE = 8  # a process takes as long to start: the tally opens so few itself, and it has the key anyway
 
 # (key, definition) of this worker process, set once by `_start` and read by `_chunk`.
 _held: list[tuple[OpeningKey, Definition]] = []
@@ -41,20 +44,26 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _chunk(votes: list[SealedVote]) -> Count:
-    """Open and count one chunk in a worker."""
+def _count(chunk: Chunk | Reread) -> Count:
+    """Take apart, open and count one chunk in a worker."""
     key, definition = _held[0]
-    return open_and_count(votes, definition=definition, key=key)
+    return open_and_count(chunk.votes(), definition=definition, key=key)
 
 
 def counts(
-    votes: Iterable[SealedVote], *, definition: Definition, seed: OpeningSeed, processes: int
+    chunks: Iterable[Chunk], *, definition: Definition, seed: OpeningSeed, processes: int
 ) -> Iterator[tuple[int, Count]]:
     """Yield (number of votes, their count) for each chunk as it is done, in no particular order.
 
-    Reads `votes` only as fast as they are opened: at most CHUNKS_PER_PROCESS chunks a process are in memory.
+    Reads `chunks` only as fast as they are opened: at most CHUNKS_PER_PROCESS chunks a process are in memory.
+    With no `processes` they are opened in this one.
     """
-    unread = iter(votes)
+    if not processes:
+        key = seed.key()
+        for chunk in chunks:
+            yield len(chunk), open_and_count(chunk.votes(), definition=definition, key=key)
+        return
+    unread = iter(chunks)
     under_way: dict[Future[Count], int] = {}
     with ProcessPoolExecutor(
         max_workers=processes,
@@ -64,11 +73,8 @@ def counts(
     ) as pool:
         try:
             while True:
-                while len(under_way) < processes * CHUNKS_PER_PROCESS:
-                    chunk = list(islice(unread, CHUNK_VOTES))
-                    if not chunk:
-                        break
-                    under_way[pool.submit(_chunk, chunk)] = len(chunk)
+                for chunk in islice(unread, processes * CHUNKS_PER_PROCESS - len(under_way)):
+                    under_way[pool.submit(_count, chunk.to_send())] = len(chunk)
                 if not under_way:
                     return
                 done, _ = wait(under_way, return_when=FIRST_COMPLETED)

@@ -115,6 +115,15 @@ def read(path: Path, *, ballot: str) -> HeldShare:
     return HeldShare(name=name, share=share)
 
 
+def ballot_named(path: Path) -> str | None:
+    """Return the ballot that a share file says it is of; None for a file that says nothing of the kind."""
+    try:
+        said = _SAID_BALLOT.search(_content(path))
+    except click.ClickException:
+        return None
+    return said.group(1) if said else None
+
+
 def _content(path: Path) -> str:
     """Return the text of a share file, bounded."""
     try:

@@ -12,10 +12,12 @@ import click
 from ballot import limits
 from ballot.encoding import Malformed
 from ballot.suite import key_id
+from ballot.turns import Turns
 from tally import evidence, trust
 from tally.evidence import NotGenuine
 from tally.sealed_export import open_export
 
+VOTES_AT_A_TIME = 256
 RECEIPT_BYTES_MAX = 16 * 1024  # a receipt with the longest path is below 2 kB
 
 
@@ -38,19 +40,29 @@ _TOLD_BY = {
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--key",
     "key_file",
     type=click.Path(path_type=Path),
     help="The public key to check against, from a source you trust, instead of the one pinned here.",
 )
-def verify(file: Path, key_file: Path | None) -> None:
+def verify(files: tuple[Path, ...], key_file: Path | None) -> None:
     """Check the signature and content of FILE: a result, receipt or list of them, export or ballot document.
 
     Keys come from BALLOT_HOME/public or --key, never from FILE. A result can be checked with the desk's key,
-    if its ballot document is in BALLOT_HOME/public, or with the result key itself.
+    if its ballot document is in BALLOT_HOME/public, or with the result key itself. Of several files each is
+    checked, whatever is wrong with the others.
     """
+    turns = Turns([str(file) for file in files], click.ClickException)
+    for name in turns.names:
+        with turns.of(name):
+            _verify(Path(name), key_file)
+    turns.end()
+
+
+def _verify(file: Path, key_file: Path | None) -> None:
+    """Check one file and say what may be said of it."""
     kind, value = _kind(file)
     try:
         said = _checked(file, kind, value, key_file)
@@ -156,8 +168,8 @@ def _export(file: Path, *, key_file: Path | None) -> str:
     """Check an export: all of it but what the votes say, which only the key holders can open."""
     desk_key = trust.key_for(trust.DESK, key_file=key_file)
     with open_export(file, desk=desk_key) as sealed:
-        for _ in sealed.votes():
-            pass
+        for chunk in sealed.chunks(VOTES_AT_A_TIME):
+            chunk.votes()
         sealed.check_votes()
         manifest = sealed.manifest
         out = {name: number for name, number in manifest.books.differences().items() if number}

@@ -151,6 +151,10 @@ def test_vote_lines_read_back(bind: bytes, sealed: bytes) -> None:
         b"[]\n",
         b"",
         line * 2,
+        export_file.vote_line(bind, b"")[:-3] + b"}\n",
+        line.replace(b'":"', b'": "'),
+        export_file.vote_line(bind, sealed + b"=")[:-4] + b'="}\n',
+        export_file.vote_line(bind[1:], sealed),
         b"x" * 70_000,
     ):
         with pytest.raises(Malformed):

@@ -5,8 +5,10 @@ import json
 import os
 import random
 import secrets
+import threading
 from pathlib import Path
 
+import click
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -21,6 +23,7 @@ from tally.answers import MalformedAnswers, choices, read_answers
 from tally.command import tally
 from tally.count import Count, SealedVote, open_and_count
 from tally.custody import derive
+from tally.sealed_export import open_export
 from tally.verify import verify
 from tests.unit.tally.conftest import Invoke
 from tests.unit.tally.sealed_ballot import SealedBallot, toml
@@ -97,6 +100,41 @@ def test_same_export_gives_the_same_bytes(sealed: SealedBallot, invoke: Invoke, 
         return orjson.dumps({k: v for k, v in value.items() if k not in {"generated_at", "signature"}})
 
     assert kept(first) == kept(again)
+
+
+def test_only_bytes_that_were_hashed_are_opened(sealed: SealedBallot, tmp_path: Path) -> None:
+    """Another process reads the votes again, and opens none of them if a byte has changed meanwhile."""
+    for _ in range(3):
+        sealed.cast({"strike": ["yes"], "seats": ["a"]})
+    export = sealed.export(tmp_path / "export")
+    with open_export(export, desk=sealed.desk.public) as opened:
+        first, second = opened.chunks(2)
+    assert [vote.line for chunk in (first, second) for vote in chunk.to_send().votes()] == [2, 3, 4]
+
+    content = bytearray(export.read_bytes())
+    content[-30] ^= 1
+    export.write_bytes(content)
+
+    assert len(first.to_send().votes()) == 2
+    with pytest.raises(click.ClickException, match="changed while its votes were counted"):
+        second.to_send().votes()
+
+
+def test_an_export_that_can_be_read_only_once(sealed: SealedBallot, invoke: Invoke, tmp_path: Path) -> None:
+    """One that comes through a pipe is counted as well, in other processes too."""
+    for _ in range(300):
+        sealed.cast({"strike": ["yes"], "seats": ["a"]})
+    export = sealed.export(tmp_path / "export")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(export.read_bytes()))
+    writer.start()
+
+    out = tmp_path / "result.json"
+    run(invoke, sealed, pipe, out, "--processes", "1")
+
+    writer.join()
+    assert json.loads(out.read_bytes())["votes_cast"] == 300
 
 
 def test_no_votes_at_all(sealed: SealedBallot, invoke: Invoke, tmp_path: Path) -> None:
