@@ -1,6 +1,7 @@
 """The open loop in Locust itself: alone, shared out among workers, by its page, and broken off."""
 
 import json
+import ssl
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from loadtests.opencrowd import OpenBooking, OpenCrowd, prepare
 from loadtests.openloop import generator_file
 from loadtests.stage import free_ports, wait_until
 from loadtests.voter import Answer
+from tests.certificates import issue
 from tests.unit.loadtests.open_ground import Ground, ground
 from tests.unit.loadtests.served_http import over_http
 
@@ -75,6 +77,29 @@ def test_workers_share_the_arrivals(played: Ground, booking: OpenBooking) -> Non
     assert [part["finished"] for part in parts] == [True, True]
     assert min(part["sent"] for part in parts) >= told["sent"] // 4
     assert len(told["generator_cpu_us"]) == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("vouched", [True, False], ids=["vouched for", "unknown"])
+def test_over_https(played: Ground, tmp_path: Path, *, vouched: bool) -> None:
+    """Connections are kept as well, and a server that nobody vouches for gets no vote."""
+    issued = issue(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(issued.certificate, issued.key)
+    with over_http(played.served, tls=tls) as url:
+        booking = replace(played.booking, url=url, close_run_s=None, ca=issued.authority)
+        prepare(booking)
+        booking = booking if vouched else replace(booking, ca=None, retries_max=0)
+        asked = len(played.served.bodies)
+        with OpenCrowd(booking) as crowd:
+            told = crowd.finish()
+
+    if vouched:
+        ended_well(played, told)
+        assert json.loads(generator_file(booking.out, 0).read_text())["connections"] < told["sent"] / 2
+    else:
+        assert len(played.served.bodies) == asked
+        assert told["gave_up"] == len(played.plan.voters)
 
 
 @pytest.mark.long

@@ -135,3 +135,26 @@ def test_an_empty_part_is_a_part() -> None:
 
     assert len(rows(told, 99)) == 0
     assert rows(told, 99).dtype == ROW
+
+
+def test_the_ballots_of_a_group_have_voters_of_their_own(drawn: Plan) -> None:
+    """Numbers run on from ballot to ballot, and a row's voter is of the row's ballot."""
+    branch = plan.draw(scenario.load("branch-41"))
+    both = [branch, drawn]
+    turns = [(ballot, turn) for ballot, each in enumerate(both) for turn in range(len(each.voters))]
+    planned = replace(
+        scheduled(len(turns), 0, 0, seconds=CLOSE_S),
+        ballots=np.array([ballot for ballot, _ in turns], np.int32),
+        turns=np.array([turn for _, turn in turns], np.int32),
+    )
+
+    told = draw_up(planned, both, Habits([False, True]), generators=1, seed=1)
+
+    part = told.drafts[0].rows([1000, 1500], 100)
+    casts = part[part["kind"] == Kind.CAST]
+    assert told.first_voter == [0, len(branch.voters)]
+    assert sorted(casts["voter"].tolist()) == list(range(len(turns)))
+    assert ((part["voter"] >= len(branch.voters)) == (part["ballot"] == 1)).all()
+    assert set(casts["length"][casts["ballot"] == 1].tolist()) == {1500}
+    assert Kind.REVOKED not in part["kind"][part["ballot"] == 0]
+    assert Kind.REVOKED in part["kind"][part["ballot"] == 1]
