@@ -29,6 +29,11 @@ class UnknownOverlay(ValueError):  # noqa: N818  # a fault in what was typed
     """What is wrong with the overlays asked for, in one sentence."""
 
 
+def quickened(calls: Sequence[OverlayCall], speed: float) -> list[OverlayCall]:
+    """Each at its moment of a run that is played `speed` times as fast, and for so much less time."""
+    return [replace(call, from_s=call.from_s / speed, seconds=call.seconds / speed) for call in calls]
+
+
 def chosen(calls: Sequence[OverlayCall], asked: Sequence[str], *, run_s: float) -> list[OverlayCall]:
     """The scenario's own overlays and those asked for; `none` leaves the former out, `all` adds every one.
 

@@ -3,19 +3,17 @@
 Whatever fails on the way, what can still be asked is asked, and the verdict says what is missing.
 """
 
-import itertools
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
 from ballot.encoding import format_time
-from loadtests import agreement, machine, plan, watch
+from loadtests import agreement, machine, many, plan, watch
 from loadtests.aftermath import Aftermath, beyond
-from loadtests.beside import Beside, Ground, chosen, spare_codes
+from loadtests.beside import Beside, Ground, chosen, quickened, spare_codes
 from loadtests.demo import Telling
 from loadtests.judging import judge
 from loadtests.kept import US, Kept, now_us
@@ -40,9 +38,11 @@ AFTER_SECONDS = 900.0
 """How long the outside monitor has codes for beyond the run's own length."""
 
 SLACK = 1.5
+ALONE = 0.5
 SEALED_US = 2_000
 ROUND_US = 30 * US
-"""How long many ballots take to be ready, by the time that one took, and a vote to be sealed."""
+"""How long many ballots take to be ready, by the time that one took, if half of it is for each alone, and a vote
+to be sealed."""
 
 KEPT_OF_VOTERS = ("seconds.jsonl", "receipts.jsonl", "sealed.jsonl", "unsettled.jsonl", "summary.json")
 
@@ -82,7 +82,8 @@ class Conductor:
             for ballot in ballots
         ]
         self.length_s = self.schedule.windows[-1].to_run_s
-        self.beside = Beside(chosen(wanted.scenario.overlays, wanted.overlays, run_s=self.length_s), kept)
+        calls = quickened(wanted.scenario.overlays, wanted.speed)
+        self.beside = Beside(chosen(calls, wanted.overlays, run_s=self.length_s), kept)
         self.after = Aftermath(self.polls, kept)
         self.voters = stage.files / "voters" if len(self.polls) > 1 else self.polls[0].voters
         self.summary: dict[str, Any] = {}
@@ -132,25 +133,17 @@ class Conductor:
         if len(self.polls) == 1:
             self.polls[0].set_up()
             return
-        cores = len(os.sched_getaffinity(0))
-        done = itertools.count(1)
-        each_us = a_ballot_us * SLACK * len(self.polls) / cores + self.schedule.votes * SEALED_US
-        opens_us = now_us() + round(each_us) + ROUND_US
+        each_us = a_ballot_us * ALONE * SLACK * len(self.polls) / len(os.sched_getaffinity(0))
+        opens_us = now_us() + round(each_us + self.schedule.votes * SEALED_US) + ROUND_US
         window_us = (opens_us, opens_us + round(self.schedule.close_run_s * US) + ROUND_US)
-
-        def set_up(poll: Poll) -> None:
-            poll.set_up(window_us)
-            told(next(done), len(self.polls))
-
-        with ThreadPoolExecutor(cores) as pool:
-            for _ in pool.map(set_up, self.polls):
-                pass
+        many.set_up(self.polls, window_us, told)
 
     def _stay_open(self) -> None:
         """See that no ballot closes before the run is ready."""
-        for poll in self.polls:
-            if poll.closes_us:
-                poll.stay_open()
+        if len(self.polls) > 1:
+            many.stay_open(self.polls)
+        elif self.polls[0].closes_us:
+            self.polls[0].stay_open()
 
     def _staying_open(self, told: Told) -> Told:
         def both(done: int, of: int) -> None:
@@ -180,8 +173,7 @@ class Conductor:
         close_run_s = self.schedule.close_run_s
         lead_us = round((LEAD_SECONDS + OVERLAY_SECONDS * len(self.beside.calls) + len(self.polls)) * US)
         self.start_us = max(poll.earliest_start_us(close_run_s, lead_us=lead_us) for poll in self.polls)
-        for poll in self.polls:
-            poll.settle(self.start_us + round(close_run_s * US))
+        many.extend(self.polls, self.start_us + round(close_run_s * US))
         for window in self.schedule.windows:
             self.kept.mark("window", window.name, *moments_us(window, self.start_us), factor=window.factor)
         with ExitStack() as open_:
