@@ -1,7 +1,7 @@
 """After an open-loop run: every receipt verified, every answer judged, the generators' files made into one.
 
-Works from the run's files alone, in a process a generator, and can be repeated. Each request has one right
-outcome (timetable.Kind says which); what is not right is named, at most 50 times.
+Works from the run's files alone, in a process a generator; no plan and no code is read. Each request has one
+right outcome (timetable.Kind says which); what is not right is named, at most 50 times.
 """
 
 import json
