@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ops.doctor import kept_functions
+
 if TYPE_CHECKING:
     from runtime.addresses import Cluster
 
@@ -14,6 +16,7 @@ VOTERDB = """\
 ballot_backup may connect the database
 ballot_backup may execute ballot.backup_event/2
 ballot_backup may execute pg_catalog.pg_switch_wal/0
+ballot_backup may replicate
 ballot_backup may select ballot.marks
 ballot_backup may usage schema ballot
 ballot_checker may connect the database
@@ -144,6 +147,7 @@ USERDB = """\
 ballot_backup may connect the database
 ballot_backup may execute people.backup_event/2
 ballot_backup may execute pg_catalog.pg_switch_wal/0
+ballot_backup may replicate
 ballot_backup may usage schema people
 ballot_complaints may connect the database
 ballot_complaints may execute complaints.store_lodged/4
@@ -164,6 +168,6 @@ everybody may temporary the database
 """
 
 KEPT: dict[Cluster, frozenset[str]] = {
-    "voterdb": frozenset(VOTERDB.splitlines()),
-    "userdb": frozenset(USERDB.splitlines()),
+    "voterdb": frozenset((VOTERDB + kept_functions.VOTERDB).splitlines()),
+    "userdb": frozenset((USERDB + kept_functions.USERDB).splitlines()),
 }

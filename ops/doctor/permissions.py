@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ACL_FILE = VALKEY / "users.acl"
 RUN_ONCE = "run any `ballot` command on the machine that holds the owner's and the admin's passwords"
 TAKE_AWAY = "find out who gave it, and take it away"
+UNGIVEN = " may replicate"
 NAMED_MAX = 20
 
 _ROLE = re.compile(r"CREATE ROLE (\w+) LOGIN")
@@ -75,7 +76,7 @@ async def _look(connection: asyncpg.Connection, cluster: Cluster) -> AsyncIterat
     if not wrong:
         said = (
             f"{len(found)} roles as the migrations make them; {len(named)} functions taken from everybody;"
-            f" {len(KEPT[cluster])} rights, and no others"
+            f" {len(KEPT[cluster])} rights, functions and triggers, and no others"
         )
         yield Finding("permissions", f"{cluster}: {said}")
 
@@ -94,11 +95,13 @@ def roles(cluster: str, found: dict[str, bool], wanted: set[str]) -> Iterator[Fi
 def compared(cluster: str, found: frozenset[str], kept: frozenset[str]) -> list[Finding]:
     """Compare the rights in a cluster with those that the migrations give, at most some of each.
 
-    A right to a function of PostgreSQL itself may be missing: not every owner may give it.
+    What PostgreSQL itself lets do may be missing: not every owner may give it.
     """
     more = [f"{cluster}: {right}, by no migration" for right in sorted(found - kept)]
     less = [
-        f"{cluster}: no longer so: {right}" for right in sorted(kept - found) if "pg_catalog." not in right
+        f"{cluster}: no longer so: {right}"
+        for right in sorted(kept - found)
+        if not right.endswith(UNGIVEN) and "pg_catalog." not in right
     ]
     return [
         *(Finding("permissions", says, TAKE_AWAY) for says in _few(more)),

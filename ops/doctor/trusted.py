@@ -33,7 +33,8 @@ VOUCH = "start a worker (`ballot up` has one), and look at its log if it runs"
 OPENED = "SELECT EXISTS (SELECT FROM ballot.lifecycle WHERE opens_us IS NOT NULL)"
 JUDGED = """
 SELECT DISTINCT ON (detail ->> 'run_id') detail ->> 'run_id' AS run, kind, detail -> 'faults' ->> 0 AS fault
-  FROM ballot.events WHERE kind IN ('trust_given', 'trust_refused') AND detail ->> 'run_id' = ANY ($1)
+  FROM ballot.events WHERE actor = 'worker' AND kind IN ('trust_given', 'trust_refused')
+   AND detail ->> 'run_id' = ANY ($1)
  ORDER BY detail ->> 'run_id', seq DESC
 """
 

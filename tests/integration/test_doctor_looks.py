@@ -1,12 +1,14 @@
 """The doctor looks at running servers as they are: ours are well, and what somebody changed is named."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 
 from ballot import handoff
 from ops.doctor import clock, disk, durability, permissions, rights, trusted, versions
+from ops.doctor.finding import Finding
 from ops.doctor.kept_rights import KEPT
 from ops.doctor.looking import CHECKER
 from runtime import postgres, valkey
@@ -128,6 +130,71 @@ async def test_rights_that_somebody_gave_are_named(stack: Stack) -> None:
     assert await _changes(stack) == []
 
 
+WIDER = {
+    "ALTER ROLE ballot_monitor REPLICATION": "ALTER ROLE ballot_monitor NOREPLICATION",
+    "GRANT SELECT ON pg_catalog.pg_authid TO ballot_monitor": (
+        "REVOKE SELECT ON pg_catalog.pg_authid FROM ballot_monitor"
+    ),
+    "GRANT SELECT (rolpassword) ON pg_catalog.pg_authid TO PUBLIC": (
+        "REVOKE SELECT (rolpassword) ON pg_catalog.pg_authid FROM PUBLIC"
+    ),
+    "GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO PUBLIC": (
+        "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) FROM PUBLIC"
+    ),
+    "GRANT SET ON PARAMETER session_replication_role TO ballot_monitor": (
+        "REVOKE SET ON PARAMETER session_replication_role FROM ballot_monitor"
+    ),
+    "ALTER TABLE ballot.events DISABLE TRIGGER event_writer": (
+        "ALTER TABLE ballot.events ENABLE TRIGGER event_writer"
+    ),
+    "CREATE FUNCTION ballot.worker_event(bytea, text, jsonb) RETURNS void LANGUAGE sql AS ''": (
+        "DROP FUNCTION ballot.worker_event(bytea, text, jsonb)"
+    ),
+    "ALTER FUNCTION ballot.worker_fuse_state() SECURITY INVOKER": (
+        "ALTER FUNCTION ballot.worker_fuse_state() SECURITY DEFINER"
+    ),
+    "CREATE RULE kept AS ON INSERT TO ballot.availability DO INSTEAD NOTHING": (
+        "DROP RULE kept ON ballot.availability"
+    ),
+    "ALTER TABLE ballot.releases DISABLE TRIGGER ALL": "ALTER TABLE ballot.releases ENABLE TRIGGER ALL",
+}
+
+
+async def test_what_goes_around_the_rights_is_named(stack: Stack) -> None:
+    """Replication, settings, PostgreSQL's own tables and files, functions and triggers that are not ours."""
+    owner = await postgres.connect(stack.servers, "voterdb", "ballot_owner")
+    try:
+        for change in WIDER:
+            await owner.execute(change)
+        found = [each.says for each in await _permissions(stack) if not each.ok]
+    finally:
+        for back in WIDER.values():
+            await owner.execute(back)
+        await owner.close()
+
+    added = {each.removesuffix(", by no migration").removeprefix("voterdb: ") for each in found}
+    named = [re.sub(r",? [0-9a-f]{16}$", "", each) for each in sorted(added)]
+    assert named == [
+        "ballot_monitor may replicate",
+        "ballot_monitor may select pg_catalog.pg_authid",
+        "ballot_monitor may set session_replication_role",
+        "constraint releases_ballot_shard_entry_fkey on ballot.releases is off",
+        "everybody may execute pg_catalog.pg_read_file/1",
+        "everybody may select pg_catalog.pg_authid.rolpassword",
+        "function ballot.worker_event/3 is",
+        "function ballot.worker_fuse_state/0 is",
+        "no longer so: function ballot.worker_fuse_state/0 is",
+        "no longer so: trigger event_writer on ballot.events is on",
+        "rule kept on ballot.availability",
+        "trigger event_writer on ballot.events is off",
+    ]
+    assert [each for each in await _permissions(stack) if not each.ok] == []
+
+
+async def _permissions(stack: Stack) -> list[Finding]:
+    return await asyncio.to_thread(lambda: list(permissions.permissions(stack.home.path)))
+
+
 async def test_a_queue_that_takes_no_votes_is_named(stack: Stack, ballot_id: str) -> None:
     """No worker's word for this run of an opened ballot's queue, a refusal of it, a recovery not finished."""
     admin = valkey.connect(stack.servers, "admin")
@@ -138,7 +205,7 @@ async def test_a_queue_that_takes_no_votes_is_named(stack: Stack, ballot_id: str
     epoch: Any = await admin.get(handoff.EPOCH_KEY)
     event = """
         INSERT INTO ballot.events (kind, actor, detail)
-        VALUES ($1, 'test', jsonb_build_object('run_id', $2::text, 'faults', '["it forgot a vote"]'::jsonb))
+        VALUES ($1, $3, jsonb_build_object('run_id', $2::text, 'faults', '["it forgot a vote"]'::jsonb))
     """
 
     async def look() -> list[str]:
@@ -157,9 +224,12 @@ async def test_a_queue_that_takes_no_votes_is_named(stack: Stack, ballot_id: str
             ballot_id,
         )
         unvouched = await look()
-        await owner.execute(event, "trust_refused", run)
+        await owner.execute(event, "trust_refused", run, "worker")
         refused = await look()
-        await owner.execute(event, "trust_given", run)
+        await owner.execute(event, "trust_given", run, "desk")  # anybody but a worker is not believed
+        still_refused = await look()
+        await owner.execute(event, "trust_given", run, "worker")
+        await owner.execute(event, "trust_refused", run, "monitor")
         await admin.hset(handoff.TRUST_KEY, run, "1")
         vouched = await look()
         await admin.set(handoff.RECOVERING_KEY, "1")
@@ -179,6 +249,7 @@ async def test_a_queue_that_takes_no_votes_is_named(stack: Stack, ballot_id: str
 
     assert unvouched == [f"no worker has vouched for this run, so no vote is taken; {trusted.VOUCH}"]
     assert refused == ["a worker refuses it (it forgot a vote); ballot recover"]
+    assert still_refused == refused
     assert vouched == ["a worker has vouched for this run of it; "]
     assert "is not as the last recovery left it (epoch 999999999999999" in from_before[0]
     assert from_before[0].endswith("; ballot recover")

@@ -127,6 +127,18 @@ async def test_an_old_fuse_with_nothing_waiting_is_cleared(one: Ground, verifier
         assert rig.value("ballot_store_fused") == 0
 
 
+async def test_a_fuse_is_a_workers_word_alone(one: Ground, verifier: Verifier) -> None:
+    """What anybody else wrote about it, before that was kept from them, neither blows nor clears it."""
+    async with one.worker(verifier) as rig:
+        for actor, kind, blown in (
+            ("monitor", "fuse", False),
+            ("worker", "fuse", True),
+            ("monitor", "fuse_cleared", True),
+        ):
+            await one.owner.execute("INSERT INTO ballot.events (kind, actor) VALUES ($1, $2)", kind, actor)
+            assert await rig.store.fuse_blown() is blown
+
+
 async def test_a_wrong_queue_key_burns_no_vote(one: Ground, verifier: Verifier) -> None:
     """Votes under a key that is not ours stay queued, in small batches too; the right key stores them."""
     voters = await one.voters(60)
@@ -329,14 +341,14 @@ async def _until_stored(made: Ground, rig: Rig, votes: int) -> None:
 
 
 async def _blow_fuse(made: Ground) -> None:
-    await made.owner.execute("INSERT INTO ballot.events (kind, actor) VALUES ('fuse', 'test')")
+    await made.owner.execute("INSERT INTO ballot.events (kind, actor) VALUES ('fuse', 'worker')")
 
 
 async def _fuse_events(made: Ground) -> list[str]:
     """The fuse's events since the last test cleared them."""
     rows = await made.owner.fetch(
         "SELECT kind FROM ballot.events WHERE ballot IS NULL AND kind LIKE 'fuse%' AND seq > coalesce("
-        "(SELECT max(seq) FROM ballot.events WHERE kind = 'fuse_cleared' AND actor = 'test'), 0) ORDER BY seq"
+        "(SELECT max(seq) FROM ballot.events WHERE kind = 'fuse_cleared' AND detail ? 'by'), 0) ORDER BY seq"
     )
     return [row["kind"] for row in rows]
 

@@ -288,7 +288,10 @@ class Ground:
 
     async def clear_fuse(self) -> None:
         """Let no later worker find a fuse that a test has blown."""
-        await self.owner.execute("INSERT INTO ballot.events (kind, actor) VALUES ('fuse_cleared', 'test')")
+        await self.owner.execute(
+            "INSERT INTO ballot.events (kind, actor, detail)"
+            """ VALUES ('fuse_cleared', 'worker', '{"by": "test"}')"""
+        )
 
     @asynccontextmanager
     async def worker(

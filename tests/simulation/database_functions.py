@@ -374,7 +374,7 @@ def worker_event(tables: Tables, ballot: str | None, kind: str, detail: str) -> 
 def worker_fuse_state(tables: Tables) -> bool:
     """Whether the fuse has blown and nothing has cleared it since."""
     for event in reversed(tables["events"].values()):
-        if event.ballot is None and event.kind in {"fuse", "fuse_cleared"}:
+        if event.ballot is None and event.actor == "worker" and event.kind in {"fuse", "fuse_cleared"}:
             return bool(event.kind == "fuse")
     return False
 
