@@ -29,7 +29,7 @@ BODY_STEP_SECONDS = 1.0
 SERVER_BODY_SECONDS = 10.0
 SERVER_SLACK_SECONDS = 10.0
 SLOW_START_SECONDS = 5.0
-AT_ONCE_MAX = 6_000
+AT_ONCE_MAX = 4_000
 HANDLES_SPARED = 1_000
 HONEST_MS_MAX = 5_000.0
 HONEST_SHARE_MIN = 0.99
@@ -163,12 +163,12 @@ async def run(work: Work) -> dict[str, Any]:
     if at_once <= 0:
         raise Impossible("This process may not have connections enough open.")
     flood = Flood(work, target, target.tls)
-    rate = work.knob("rate", RATE)
+    rate, first_s = work.knob("rate", RATE), 0.0
     if await work.begin():
         visitor = await flood.visitor()
         work.give_way()
         # The slow bodies come first: in the flood itself hardly one of them would get as far as its body.
-        first_s = min(2 * SLOW_START_SECONDS, work.context.seconds / 4) if slow else 0.0
+        first_s += min(2 * SLOW_START_SECONDS, work.context.seconds / 4) if slow else 0.0
         await asyncio.gather(
             work.paced(lambda passed_s: rate if passed_s >= first_s else 0.0, flood.one, at_once_max=at_once),
             flood.slow_bodies(slow),
@@ -176,6 +176,9 @@ async def run(work: Work) -> dict[str, Any]:
         )
     return {
         "asked_for_a_second": rate,
+        "begun_a_second": round(
+            (work.did[HELLO] + work.did[REQUEST]) / max(1.0, work.context.seconds - first_s)
+        ),
         "honest": flood.honest.told(),
         "slow_lived_s_max": round(flood.slow_lived_s_max, 1),
     }

@@ -23,8 +23,10 @@ CONFIG_BYTES_MAX: Final = 64 << 20
 """A million spare codes are shorter."""
 
 TICK_SECONDS: Final = 0.02
-CATCH_UP_SECONDS: Final = 0.25
-"""What is due after a longer pause of ours is held back: all at once it would make the next one longer."""
+CATCH_UP_SECONDS: Final = 0.1
+CATCH_UP: Final = 20.0
+"""What is due after a longer pause of ours is held back but for these few: all at once it would only make
+the next pause longer."""
 
 LAST_ANSWERS_SECONDS: Final = 20.0
 HELD_BACK: Final = "held back"
@@ -168,9 +170,12 @@ class Work:
         going: set[asyncio.Task[None]] = set()
         while not self.over.is_set():
             now = loop.time()
-            due += rate(now - began) * min(now - last, CATCH_UP_SECONDS)
-            if now - last > CATCH_UP_SECONDS:  # this machine is too busy for it
-                self.did[HELD_BACK] += round(rate(now - began) * (now - last - CATCH_UP_SECONDS))
+            wanted = rate(now - began)
+            new = wanted * (now - last)
+            most = max(CATCH_UP, wanted * CATCH_UP_SECONDS)
+            due += min(new, most)
+            if new > most:
+                self.did[HELD_BACK] += round(new - most)
             self.lag_s_max = max(self.lag_s_max, now - last - TICK_SECONDS)
             last = now
             while due >= 1:
