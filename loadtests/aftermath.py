@@ -12,7 +12,7 @@ from pathlib import Path
 from subprocess import SubprocessError
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from loadtests import unconfirmed
+from loadtests import many, unconfirmed
 from loadtests.desk import DeskFileFault
 from loadtests.kept import Kept
 from loadtests.poll import Marks, Poll, added
@@ -49,18 +49,25 @@ class Aftermath:
 
     def close(self) -> None:
         """Close all, wait until all is stored; then tell the gate of the papers that came in time."""
-        self.each(Poll.close)
+        self._all(many.close, Poll.close)
         with_papers = [poll for poll in self.polls if poll.returns()]
         for poll in with_papers:
             self.attempt(poll.close)
 
     def tally(self) -> None:
         """Count and sign all."""
-        self.each(Poll.tally)
+        self._all(many.tally, Poll.tally)
 
     def verify(self) -> None:
         """The signature of every result, under the key pinned at the opening."""
-        self.each(Poll.verify)
+        self._all(many.verify, Poll.verify)
+
+    def _all(self, together: Callable[[Sequence[Poll]], None], alone: Callable[[Poll], None]) -> None:
+        """A step that one command does for all ballots, if there are several."""
+        if len(self.polls) == 1:
+            self.attempt(lambda: alone(self.polls[0]))
+        else:
+            self.attempt(lambda: together(self.polls))
 
     def compare(self, beyond: Mapping[str, Marks], papers: Mapping[str, Any]) -> None:
         """Keep the results, and every figure beside what was published, and beside what voters hold.

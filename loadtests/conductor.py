@@ -41,8 +41,8 @@ SLACK = 1.5
 ALONE = 0.5
 SEALED_US = 2_000
 ROUND_US = 30 * US
-"""How long many ballots take to be ready, by the time that one took, if half of it is for each alone, and a vote
-to be sealed."""
+"""How long many ballots take to be ready, by the time that one took, half of which is for each alone; and how
+long a vote takes to be sealed."""
 
 KEPT_OF_VOTERS = ("seconds.jsonl", "receipts.jsonl", "sealed.jsonl", "unsettled.jsonl", "summary.json")
 

@@ -81,9 +81,13 @@ class Life:
 
     def roll(self) -> None:
         """Import the electorate."""
+        self.stage.run("roll", "import", self.ballot, self.write_roll(), seconds=self.command_seconds)
+
+    def write_roll(self) -> Path:
+        """Write the electorate as `ballot roll import` reads it."""
         roll = self.files / "roll.csv"
         self.plan.write_roll(roll)
-        self.stage.run("roll", "import", self.ballot, roll, seconds=self.command_seconds)
+        return roll
 
     def issue(self) -> None:
         """Write the dispatch file: one code a voter."""
@@ -131,12 +135,12 @@ class Life:
 
     def tally(self) -> None:
         """Count with as many shares as are needed, and no more."""
-        shares = [("--share", str(path)) for path in self._shares()[:THRESHOLD]]
+        shares = [("--share", str(path)) for path in self.shares()[:THRESHOLD]]
         self.stage.run(
             "tally", self.ballot, *(word for share in shares for word in share), "--out", self.result
         )
 
-    def _shares(self) -> Sequence[Path]:
+    def shares(self) -> Sequence[Path]:
         """The share files, in order."""
         return sorted(path for path in (self.files / "shares").iterdir() if path.is_file())
 

@@ -49,8 +49,17 @@ class Poll(Life):
         self.reissued: Path | None = None
         self.voters = self.files / "voters"
 
-    def set_up(self, window_us: tuple[int, int] | None = None) -> None:
-        """From the definition to an open ballot; those who lost their codes get new ones.
+    def set_up(self) -> None:
+        """From the definition to an open ballot; those who lost their codes get new ones."""
+        self.stage.run("create", self.define())
+        self.keys()
+        self.roll()
+        self.issue()
+        self.open()
+        self.reissue()
+
+    def define(self, window_us: tuple[int, int] | None = None) -> Path:
+        """Write the definition.
 
         With `window_us` it opens and closes then, as all of a group do; without, it is open at once.
         """
@@ -64,11 +73,10 @@ class Poll(Life):
             self.scenario.definition_open_at(opens_us + OPENED_BEFORE_US, closes_us=self.closes_us),
             encoding="utf-8",
         )
-        self.stage.run("create", definition)
-        self.keys()
-        self.roll()
-        self.issue()
-        self.open()
+        return definition
+
+    def reissue(self) -> None:
+        """New codes for those who lost theirs, if anybody did."""
         if self.plan.reissues:
             reissued = self.files / "reissued.csv"
             self._reissue(reissued)
@@ -102,11 +110,6 @@ class Poll(Life):
         """When the run's clock may be 0 at the earliest: no ballot can be made to close before its time."""
         earliest_us = now_us() + lead_us
         return max(earliest_us, self.closes_us - round(close_run_s * US)) if self.closes else earliest_us
-
-    def settle(self, closes_us: int) -> None:
-        """Let it close at that moment, which is the run's last word on it."""
-        if self.closes and closes_us > self.closes_us:
-            self.extend(closes_us)
 
     def wait_for_close(self) -> None:
         """Wait for the closing time, if the ballot has one in the run."""
@@ -142,7 +145,7 @@ class Poll(Life):
 
     def tally(self) -> None:
         """Count with as many shares as are needed, and the papers as they were counted by hand."""
-        shares = [word for path in self._shares()[:THRESHOLD] for word in ("--share", str(path))]
+        shares = [word for path in self.shares()[:THRESHOLD] for word in ("--share", str(path))]
         papers = self.papers()
         by_hand = () if papers is None else ("--papers", papers)
         self.stage.run(

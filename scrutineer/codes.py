@@ -3,15 +3,16 @@
 One working code a voter, in exactly one dispatch file, and nowhere else in readable form.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 
+from ballot.turns import Turns
 from scrutineer import ballots, dispatch, issuing, pushing, reissuing, voters
 from scrutineer.ballots import StoredBallot
 from scrutineer.dispatch import DispatchFile
-from scrutineer.files import read_bounded, refuse_existing
+from scrutineer.files import outs_of, read_bounded, refuse_existing
 from scrutineer.making import Recipient
 from scrutineer.reissuing import Reissued
 from scrutineer.roll import Step, no_step
@@ -38,32 +39,45 @@ def codes() -> None:
 
 
 @codes.command("issue")
-@click.argument("ballot")
+@click.argument("ballots", metavar="BALLOT...", nargs=-1, required=True)
 @click.option(
-    "--out", type=OUT, required=True, help="Dispatch file to write (CSV, mode 0600); never overwritten."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Dispatch file to write (CSV, mode 0600), never overwritten; of several ballots, their directory.",
 )
 @TO
-def issue_(ballot: str, out: Path, keyfile: Path | None) -> None:
+def issue_(ballots: tuple[str, ...], out: Path, keyfile: Path | None) -> None:
     """Give every voter of BALLOT who never had one an access code, in one file for the dispatch house.
 
     The file is the only place where codes exist: member_id,channel,destination,code,link. Running it again
-    finishes what a crash left undone and writes only the voters that are missing.
+    finishes what a crash left undone and writes only the voters that are missing. Several ballots become
+    DIRECTORY/BALLOT.csv each.
     """
     to = dispatch.read_key(keyfile) if keyfile else None
+    turns = Turns(ballots, click.ClickException)
+    outs = outs_of(turns.names, out, ending=".csv")
+    run_desk(lambda desk: _issue_each(desk, turns, outs, to), people=True)
+    turns.end()
 
-    async def body(desk: Desk) -> tuple[int, RootJournal, str]:
-        return await issue_all(desk, ballot, out, to=to), RootJournal(desk.home, ballot), desk.key.key_id
 
-    issued, journal, fingerprint = run_desk(body, people=True)
-    if issued:
-        click.echo(f"{issued:,} codes issued in {out}")
+async def _issue_each(desk: Desk, turns: Turns, outs: Mapping[str, Path], to: bytes | None) -> None:
+    fingerprint = ""
+    for ballot, out in outs.items():
+        with turns.of(ballot):
+            if issued := await issue_all(desk, ballot, out, to=to):
+                fingerprint = desk.key.key_id
+                click.echo(f"{issued:,} codes issued in {out}")
+                continue
+            click.echo(
+                f"every voter of {ballot} has been issued a code; no file is written; their codes are in"
+            )
+            for path in RootJournal(desk.home, ballot).live_files():
+                click.echo(f"  {path}")
+    if fingerprint:
         click.echo(
             f"for the letter: key fingerprint {grouped(fingerprint)}, which the voter's page shows as well"
         )
-        return
-    click.echo(f"every voter of {ballot} has been issued a code; no file is written; their codes are in")
-    for path in journal.live_files():
-        click.echo(f"  {path}")
 
 
 async def issue_all(

@@ -1,6 +1,7 @@
 """`ballot create`: a definition is registered whole or refused with every fault and its line."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -10,6 +11,7 @@ from ballot import definition as definitions
 from ballot.definition import Definition, DefinitionFaults
 from ballot.encoding import format_time
 from ballot.limits import DEFINITION_BYTES_MAX
+from ballot.turns import Turns
 from scrutineer.files import read_bounded
 from scrutineer.session import Desk, run_desk
 
@@ -17,17 +19,36 @@ CLUSTER_SHARDS = 16
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 @click.option(
     "--shards",
     type=click.Choice(["1", "2", "4", "8", "16", "32"]),
     help="Parts of the gate, fixed for this ballot; 1 if not given, 16 on a Cluster.",
 )
-def create(file: Path, shards: str | None) -> None:
+def create(files: tuple[Path, ...], shards: str | None) -> None:
     """Register the ballot definition in FILE (TOML) and print its digest."""
+    by_name = {str(file): file for file in files}
+    turns = Turns(tuple(by_name), click.ClickException)
+    definitions_read: dict[str, Definition] = {}
+    for name, file in by_name.items():
+        with turns.of(name):
+            definitions_read[name] = _read(file)
+    if definitions_read:
+        run_desk(lambda desk: _register_each(desk, turns, definitions_read, shards))
+    turns.end()
+
+
+def _read(file: Path) -> Definition:
+    """Read a definition, or say every fault with its line; that it was refused is on record."""
     raw = read_bounded(file, bytes_max=DEFINITION_BYTES_MAX)
     try:
-        definition = definitions.parse_toml(raw.decode("utf-8"))
+        return definitions.parse_toml(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise click.ClickException(f"{file} is not a definition:\nline {line}: not UTF-8") from None
@@ -35,9 +56,16 @@ def create(file: Path, shards: str | None) -> None:
         count = len(faults.faults)
         run_desk(lambda desk: _log_refusal(desk, hashlib.sha256(raw).hexdigest(), count))
         raise click.ClickException(f"{file} is not a definition that can be used:\n{faults}") from None
-    run_desk(lambda desk: register(desk, definition, shards=int(shards) if shards else _shards_for(desk)))
-    click.echo(f"ballot             {definition.id}")
-    click.echo(f"definition_sha256  {definition.sha256.hex()}")
+
+
+async def _register_each(
+    desk: Desk, turns: Turns, read: Mapping[str, Definition], shards: str | None
+) -> None:
+    for name, definition in read.items():
+        with turns.of(name):
+            await register(desk, definition, shards=int(shards) if shards else _shards_for(desk))
+            click.echo(f"ballot             {definition.id}")
+            click.echo(f"definition_sha256  {definition.sha256.hex()}")
 
 
 def _shards_for(desk: Desk) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from scrutineer import ballots, bookkeeping, electorate, references
 from scrutineer.ballots import Armed, StoredBallot
 from scrutineer.bookkeeping import Account
 from scrutineer.closing import backlog
-from scrutineer.files import disk_errors, open_new, refuse_existing, sync_directory
+from scrutineer.files import disk_errors, open_new, outs_of, refuse_existing, sync_directory
 from scrutineer.register_check import check_register
 from scrutineer.reverify import Examiner, StoredVote, examine_all
 from scrutineer.session import Desk, changing, run_desk
@@ -44,20 +44,9 @@ def export(ballots: tuple[str, ...], out: Path) -> None:
     those that can be exported are, whatever comes of the others.
     """
     turns = Turns(ballots, click.ClickException)
-    outs = _outs(turns.names, out)
+    outs = outs_of(turns.names, out, ending=export_file.SUFFIX)
     run_desk(lambda desk: _export_each(desk, turns, outs))
     turns.end()
-
-
-def _outs(names: Sequence[str], out: Path) -> dict[str, Path]:
-    """Say where each export goes."""
-    if len(names) > 1:
-        if not out.is_dir():
-            raise click.ClickException(f"{out} is not a directory; several exports need one")
-        return {name: out / f"{name}{export_file.SUFFIX}" for name in names}
-    if out.is_dir():
-        raise click.UsageError(f"Invalid value for '--out': File '{out}' is a directory.")
-    return dict.fromkeys(names, out)
 
 
 async def _export_each(desk: Desk, turns: Turns, outs: Mapping[str, Path]) -> None:

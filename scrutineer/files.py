@@ -4,7 +4,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -133,3 +133,14 @@ def refuse_existing(path: Path) -> None:
         raise click.ClickException(f"{path} exists already; it is never overwritten: name another file")
     if not path.absolute().parent.is_dir():
         raise click.ClickException(f"{path.absolute().parent} is not a directory")
+
+
+def outs_of(names: Sequence[str], out: Path, *, ending: str) -> dict[str, Path]:
+    """Say where the file of each goes: `out` is the file of one, and the directory of several."""
+    if len(names) > 1:
+        if not out.is_dir():
+            raise click.ClickException(f"{out} is not a directory; several files need one")
+        return {name: out / f"{name}{ending}" for name in names}
+    if out.is_dir():
+        raise click.UsageError(f"Invalid value for '--out': File '{out}' is a directory.")
+    return dict.fromkeys(names, out)

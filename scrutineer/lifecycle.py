@@ -37,18 +37,27 @@ CLOSES_US_MAX = parse_time(f"{CLOCK_YEAR_MAX}-12-31T23:59:59Z")
 
 
 @click.command("open")
-@click.argument("ballot")
-def open_(ballot: str) -> None:
+@click.argument("ballots", metavar="BALLOT...", nargs=-1, required=True)
+def open_(ballots: tuple[str, ...]) -> None:
     """Freeze, sign and publish the ballot document and arm BALLOT.
 
     Votes are taken while armed and opens <= now < closes. Refuses without registered and rehearsed keys, a
     roll, and, if votes are cast online, a code for every voter. Running it again finishes an opening that a
     crash interrupted.
     """
-    armed = run_desk(lambda desk: open_ballot(desk, ballot), people=True)
-    click.echo(
-        f"{ballot} is armed: opens {format_time(armed.opens_us)}, closes {format_time(armed.closes_us)}"
-    )
+    turns = Turns(ballots, click.ClickException)
+    run_desk(lambda desk: _open_each(desk, turns), people=True)
+    turns.end()
+
+
+async def _open_each(desk: Desk, turns: Turns) -> None:
+    with bar(length=len(turns.names), label="opening") as progress:
+        for ballot in turns.names:
+            with turns.of(ballot):
+                armed = await open_ballot(desk, ballot)
+                opens, closes = format_time(armed.opens_us), format_time(armed.closes_us)
+                click.echo(f"{ballot} is armed: opens {opens}, closes {closes}")
+            progress.update(1)
 
 
 async def open_ballot(desk: Desk, ballot: str, *, step: Step = no_step) -> Armed:
@@ -194,23 +203,31 @@ async def close_ballot(desk: Desk, ballot: str, *, wait: bool) -> int:
 
 
 @click.command()
-@click.argument("ballot")
+@click.argument("ballots", metavar="BALLOT...", nargs=-1, required=True)
 @click.option(
     "--until",
     required=True,
     metavar="TIME",
     help="New closing time, RFC 3339, such as 2025-07-29T12:00:00+01:00.",
 )
-def extend(ballot: str, until: str) -> None:
+def extend(ballots: tuple[str, ...], until: str) -> None:
     """Move the closing time of BALLOT to a later one; refused once it has closed."""
+    turns = Turns(ballots, click.ClickException)
     try:
         closes_us = parse_time(until)
     except Malformed as error:
         raise click.ClickException(f"--until is not a time: {error}") from None
     if closes_us > CLOSES_US_MAX:
         raise click.ClickException(f"--until is after the year {CLOCK_YEAR_MAX}")
-    run_desk(lambda desk: extend_ballot(desk, ballot, closes_us))
-    click.echo(f"{ballot} closes at {format_time(closes_us)}")
+    run_desk(lambda desk: _extend_each(desk, turns, closes_us))
+    turns.end()
+
+
+async def _extend_each(desk: Desk, turns: Turns, closes_us: int) -> None:
+    for ballot in turns.names:
+        with turns.of(ballot):
+            await extend_ballot(desk, ballot, closes_us)
+            click.echo(f"{ballot} closes at {format_time(closes_us)}")
 
 
 async def extend_ballot(desk: Desk, ballot: str, closes_us: int) -> None:

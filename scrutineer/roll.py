@@ -1,12 +1,13 @@
 """`ballot roll import`: the whole roll or nothing; people in one cluster, UINs in the other, unlinked."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ballot.turns import Turns
 from runtime.progress import Bar, bar
 from scrutineer import ballots, roll_file, voters
 from scrutineer.files import refuse_irregular
@@ -31,19 +32,36 @@ def roll() -> None:
 
 
 @roll.command("import")
-@click.argument("ballot")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def import_(ballot: str, file: Path) -> None:
+@click.argument("pairs", metavar="BALLOT FILE...", nargs=-1, required=True)
+def import_(pairs: tuple[str, ...]) -> None:
     """Import voters of BALLOT from FILE: UTF-8 CSV with member_id,name,email,mobile,address.
 
     Every fault is listed with its line, and nothing is imported unless there is none. Running it again with
-    the same file finishes what a crash left undone.
+    the same file finishes what a crash left undone. Any number of ballots may be named, each with its file.
     """
-    added, total = run_desk(lambda desk: import_roll(desk, ballot, file), people=True)
-    if added:
-        click.echo(f"{added:,} voters imported; {total:,} are entitled to vote in {ballot}")
-    else:
-        click.echo(f"this roll was imported before: {total:,} are entitled to vote in {ballot}")
+    if len(pairs) % 2:
+        raise click.UsageError("Missing argument 'FILE': each ballot is named with its file.")
+    files = {ballot: Path(file) for ballot, file in zip(pairs[::2], pairs[1::2], strict=True)}
+    if len(files) < len(pairs) // 2:
+        raise click.UsageError("A ballot is named twice.")
+    for file in files.values():
+        if not file.exists():
+            raise click.UsageError(f"Invalid value for 'FILE': File '{file}' does not exist.")
+        if file.is_dir():
+            raise click.UsageError(f"Invalid value for 'FILE': File '{file}' is a directory.")
+    turns = Turns(tuple(files), click.ClickException)
+    run_desk(lambda desk: _import_each(desk, turns, files), people=True)
+    turns.end()
+
+
+async def _import_each(desk: Desk, turns: Turns, files: Mapping[str, Path]) -> None:
+    for ballot, file in files.items():
+        with turns.of(ballot):
+            added, total = await import_roll(desk, ballot, file)
+            if added:
+                click.echo(f"{added:,} voters imported; {total:,} are entitled to vote in {ballot}")
+            else:
+                click.echo(f"this roll was imported before: {total:,} are entitled to vote in {ballot}")
 
 
 async def import_roll(desk: Desk, ballot: str, file: Path, *, step: Step = no_step) -> tuple[int, int]:
