@@ -133,6 +133,7 @@ class Guesser:
 def judge(told: Told) -> list[Judgement]:
     """No guess is a hit; the victim was never turned away, and voted."""
     refused = {"403", "409", *UNSETTLED}  # 409 before the ballot opens and after it has closed
+    good = got(told, f"{VICTIM} 200") + int(told["receipts"])
     judgements = [
         none_of(
             told, "codes guessed", [f"{kind} {hit}" for kind in (RANDOM, HAMMER) for hit in ("200", "201")]
@@ -145,10 +146,10 @@ def judge(told: Told) -> list[Judgement]:
             [f"{VICTIM} {answer}" for answer in ("400", "403", "404", "429")],
         ),
         Judgement(
-            "times that voter's code was found good, at home",
+            "times that voter's code was found good or taken, at home",
             "at least 1",
-            f"{got(told, f'{VICTIM} 200'):,}",
-            ok=got(told, f"{VICTIM} 200") > 0,
+            f"{good:,}",
+            ok=good > 0,
         ),
     ]
     if did(told, "victim votes") and not got(told, "victim's vote 409"):
