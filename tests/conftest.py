@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 # Hypothesis' plugin imports it when all is over otherwise: pytest then parses it while what the tests left is
-# collected, and a traceback formatted meanwhile ends the parser with "recursion depth mismatch" (Python 3.11).
+# collected, and a traceback formatted meanwhile ends the parser: "recursion depth mismatch" (Python 3.11).
 import hypothesis  # noqa: F401
 import pytest
 
