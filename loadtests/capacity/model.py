@@ -17,6 +17,9 @@ FULL: Final = 0.5
 SHARDS_MAX: Final = 32
 """A ballot's shards, and so the largest number of primaries that can share it."""
 
+ROLL_MAX: Final = 5_000_000
+"""Members in one roll: what `ballot roll import` takes today (scrutineer/roll_file.py)."""
+
 RATE_MAX: Final = 1e9
 OUTAGE_S: Final = 300.0
 DAYS_KEPT: Final = 35
@@ -83,7 +86,7 @@ def expected(costs: Costs, part: str, rate: float, *, processes: int = 1) -> flo
     """
     cost = costs.parts[part]
     alone = (rate * cost.vote_us + calls(costs, rate) * cost.batch_us) / 1e6
-    return cost.idle_cores + min(alone, max(rate * cost.vote_us / 1e6, float(processes)))
+    return max(cost.idle_cores + min(alone, float(processes)), least(costs, part, rate, web=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +158,10 @@ class Layout:
     workers: int
     voterdb_cores: int
     cores: float
+    machines: int
     enough: bool
     one_machine: bool
+    one_roll: bool
 
 
 def layout(costs: Costs, demand: Demand, machine: Machine) -> Layout:
@@ -178,8 +183,10 @@ def layout(costs: Costs, demand: Demand, machine: Machine) -> Layout:
         workers=math.ceil(busy["worker"] / FULL),
         voterdb_cores=math.ceil(busy["voterdb"] / FULL),
         cores=total,
+        machines=math.ceil(total / (machine.cores * FULL)),
         enough=fits(primaries),
         one_machine=fits(1) and total <= machine.cores * FULL,
+        one_roll=demand.electorate <= ROLL_MAX,
     )
 
 

@@ -146,15 +146,19 @@ def _layout(told: Mapping[str, Any]) -> Iterator[str]:
     laid, cores = told["layout"], told["machine"]["cores"]
     if laid["one_machine"]:
         yield f"One machine of {cores} cores is enough, less than half busy at the worst second."
-        return
-    need = 2 * laid["cores"]
-    yield f"One machine of {cores} cores would be more than half busy; in all {need:,.0f} cores are wanted:"
-    yield (
-        f"  {laid['edge_processes']:,} edge processes, {laid['primaries']:,} primaries of the queue,"
-        f" {laid['workers']:,} workers, {laid['voterdb_cores']:,} cores for voterdb"
-    )
+    else:
+        yield (
+            f"One machine of {cores} cores would be more than half busy; {2 * laid['cores']:,.0f} cores are"
+            f" wanted, {laid['machines']:,} such machines:"
+        )
+        yield (
+            f"  {laid['edge_processes']:,} edge processes, {laid['primaries']:,} primaries of the queue,"
+            f" {laid['workers']:,} workers, {laid['voterdb_cores']:,} cores for voterdb"
+        )
     if not laid["enough"]:
-        yield "  Not even that many primaries are enough: take larger ones."
+        yield f"Not even {model.SHARDS_MAX} primaries, one for each shard, are enough: take larger ones."
+    if not laid["one_roll"]:
+        yield (f"A roll takes {model.ROLL_MAX:,} people at most today: raise that bound, and try it, first.")
 
 
 def beside(costs: Costs, run: Run, *, edges: int) -> list[dict[str, Any]]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from ballot import limits
 from loadtests.capacity import measured, model, saying
 from loadtests.capacity.command import capacity, demanded
 from loadtests.capacity.measured import PARTS, Costs, NoReport
 from loadtests.capacity.model import Demand, Machine
+from scrutineer.roll_file import MEMBERS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +106,17 @@ def test_what_is_laid_out_is_at_most_half_busy() -> None:
     assert model.least(costs, "worker", wanted.second) / laid.workers <= model.FULL
     assert model.queue_memory(costs, wanted) / laid.primaries <= machine.memory_bytes / 2
     assert model.layout(costs, demand(264.0), Machine()).one_machine
+
+
+def test_bounds_of_the_product_are_known() -> None:
+    """A ballot of a hundred million is told that no roll takes so many; shards end somewhere, too."""
+    assert (model.ROLL_MAX, model.SHARDS_MAX) == (MEMBERS_MAX, limits.SHARDS_MAX)
+    shown = CliRunner().invoke(
+        capacity, ["--electorate", "100000000", "--cores", "32", "--memory-gib", "128"]
+    )
+    assert "A roll takes 5,000,000 people at most today" in shown.output
+    little = CliRunner().invoke(capacity, ["--electorate", "900000000", "--memory-gib", "0.5"])
+    assert "Not even 32 primaries" in little.output
 
 
 def test_the_curve_is_the_scenarios(tmp_path: Path) -> None:
