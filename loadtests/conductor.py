@@ -19,7 +19,7 @@ from loadtests.judging import judge
 from loadtests.kept import US, Kept, now_us
 from loadtests.opencrowd import Electorate, OpenBooking, OpenCrowd, prepare
 from loadtests.overlays.catalogue import Context
-from loadtests.poll import Poll
+from loadtests.poll import AFTER_US, Poll
 from loadtests.progress import Told, bar
 from loadtests.sampler import Sampler
 from loadtests.stage import Stage, StageFault
@@ -87,7 +87,7 @@ class Conductor:
         self.after = Aftermath(self.polls, kept)
         self.voters = stage.files / "voters" if len(self.polls) > 1 else self.polls[0].voters
         self.summary: dict[str, Any] = {}
-        self.start_us = self._watched_to_us = 0
+        self.start_us = self._opens_us = self._watched_to_us = 0
         self.tell()
 
     @contextmanager
@@ -135,8 +135,9 @@ class Conductor:
             return
         each_us = a_ballot_us * ALONE * SLACK * len(self.polls) / len(os.sched_getaffinity(0))
         opens_us = now_us() + round(each_us + self.schedule.votes * SEALED_US) + ROUND_US
-        window_us = (opens_us, opens_us + round(self.schedule.close_run_s * US) + ROUND_US)
-        many.set_up(self.polls, window_us, told)
+        stays_us = round(self.schedule.close_run_s * US) + ROUND_US if self.polls[0].closes else AFTER_US
+        many.set_up(self.polls, (opens_us, opens_us + stays_us), told)
+        self._opens_us = opens_us
 
     def _stay_open(self) -> None:
         """See that no ballot closes before the run is ready."""
@@ -172,7 +173,8 @@ class Conductor:
         """Let the voters vote at their moments, with what goes on beside; keep what they keep."""
         close_run_s = self.schedule.close_run_s
         lead_us = round((LEAD_SECONDS + OVERLAY_SECONDS * len(self.beside.calls) + len(self.polls)) * US)
-        self.start_us = max(poll.earliest_start_us(close_run_s, lead_us=lead_us) for poll in self.polls)
+        earliest_us = [poll.earliest_start_us(close_run_s, lead_us=lead_us) for poll in self.polls]
+        self.start_us = max(self._opens_us, *earliest_us)
         many.extend(self.polls, self.start_us + round(close_run_s * US))
         for window in self.schedule.windows:
             self.kept.mark("window", window.name, *moments_us(window, self.start_us), factor=window.factor)
