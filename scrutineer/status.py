@@ -1,6 +1,5 @@
 """`ballot status`: how a ballot stands; turnout and books, never a choice."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -8,27 +7,35 @@ import click
 
 from ballot.encoding import format_time
 from scrutineer import ballots, bookkeeping
+from scrutineer.ballots import StoredBallot
 from scrutineer.closing import backlog
 from scrutineer.session import Desk, run_desk
 
 WATCH_S = 2.0
+WATCH_S_MIN, WATCH_S_MAX = 0.1, 3600.0
 
 
 @click.command()
 @click.argument("ballot")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--watch", is_flag=True, help="Print again every two seconds until Ctrl-C.")
-def status(ballot: str, as_json: bool, watch: bool) -> None:
+@click.option("--watch", is_flag=True, help="Show it as it goes, until Ctrl-C; with --json a line a time.")
+@click.option(
+    "--every",
+    type=click.FloatRange(WATCH_S_MIN, WATCH_S_MAX),
+    default=WATCH_S,
+    show_default=True,
+    help="With --watch: seconds between.",
+)
+def status(ballot: str, every: float, *, as_json: bool, watch: bool) -> None:
     """Show state, turnout by method, queue depth and books of BALLOT."""
+    from scrutineer import live  # noqa: PLC0415  # it shows what is read here
 
     async def body(desk: Desk) -> None:
-        while True:
+        if watch:
+            await live.watch(desk, ballot, every_s=every, as_json=as_json)
+        else:
             told = await read(desk, ballot)
             click.echo(json.dumps(told) if as_json else render(told))
-            if not watch:
-                return
-            await asyncio.sleep(WATCH_S)
-            click.echo()
 
     run_desk(body)
 
@@ -36,8 +43,32 @@ def status(ballot: str, as_json: bool, watch: bool) -> None:
 async def read(desk: Desk, ballot: str) -> dict[str, Any]:
     """Give everything `status` shows."""
     stored = await ballots.load(desk, ballot)
-    armed = await ballots.armed(desk, ballot)
     held = await ballots.keys(desk, ballot)
+    going = await on_its_way(desk, stored)
+    found = await bookkeeping.account(desk, stored)
+    differences = found.differences()
+    return {
+        "ballot": ballot,
+        "kind": stored.definition.kind,
+        **{name: going.pop(name) for name in ("state", "opens", "closes")},
+        "definition_sha256": stored.definition.sha256.hex(),
+        "shards": stored.shards,
+        "keys": {"threshold": held.threshold, "shares": held.shares, "rehearsals": held.rehearsals}
+        if held
+        else None,
+        "entitled": found.books.entitled,
+        "voters_without_code": await _without_current_code(desk, ballot),
+        **going,
+        "books": found.books.to_dict(),
+        "quarantined": found.quarantined,
+        "differences": differences,
+        "balanced": not any(differences.values()),
+    }
+
+
+async def on_its_way(desk: Desk, stored: StoredBallot) -> dict[str, Any]:
+    """Give what is quick to tell of a ballot of any size: its state, the turnout, and what waits."""
+    armed = await ballots.armed(desk, stored.id)
     states = await stored.gate(desk).states()
     if not states:
         state = "arming" if armed else "created"
@@ -45,32 +76,16 @@ async def read(desk: Desk, ballot: str) -> dict[str, Any]:
         state = "closed"
     else:
         state = "open" if any(one.state == "open" for one in states) else "scheduled"
-    definition = stored.definition
-    opens_us = states[0].opens_us if states else definition.opens_us
-    closes_us = max((one.closes_us for one in states), default=definition.closes_us)
+    opens_us = states[0].opens_us if states else stored.definition.opens_us
+    closes_us = max((one.closes_us for one in states), default=stored.definition.closes_us)
     behind = [await backlog(desk, stored, shard) for shard in range(stored.shards)]
-    found = await bookkeeping.account(desk, stored)
-    differences = found.differences()
     return {
-        "ballot": ballot,
-        "kind": definition.kind,
         "state": state,
         "opens": format_time(opens_us),
         "closes": format_time(closes_us),
-        "definition_sha256": definition.sha256.hex(),
-        "shards": stored.shards,
-        "keys": {"threshold": held.threshold, "shares": held.shares, "rehearsals": held.rehearsals}
-        if held
-        else None,
-        "entitled": found.books.entitled,
-        "voters_without_code": await _without_current_code(desk, ballot),
-        "turnout": await _turnout(desk, ballot),
+        "turnout": await _turnout(desk, stored.id),
         "queue_depth": sum(one.entries for one in behind),
         "queue_depth_by_shard": [one.entries for one in behind],
-        "books": found.books.to_dict(),
-        "quarantined": found.quarantined,
-        "differences": differences,
-        "balanced": not any(differences.values()),
     }
 
 
