@@ -50,6 +50,7 @@ class Costs:
     call_us: float = 470.7
     call_vote_us: float = 20.01
     disk_syncs: float = 4_715
+    worker_votes: float = 8_503
     request_us: float = 52
     handshake_us: float = 341
     requests: float = 9
@@ -82,6 +83,7 @@ WHERE: Final[Mapping[str, str]] = {
     "call_us": f"{RESULTS}, gate: 2,038 calls/s of one vote, 571 of 64; what does not grow with the votes",
     "call_vote_us": f"{RESULTS}, the same: what grows with each vote",
     "disk_syncs": f"{RESULTS}, raw fdatasync a second",
+    "worker_votes": f"{RESULTS}, votes a second of one worker on a core of its own, from a backlog",
     "request_us": f"{RESULTS}, CPU of a request at bare aiohttp, taken for every request that is no cast",
     "handshake_us": "CPU of 1,500 TLS 1.3 handshakes of the server's side, ECDSA P-256, over memory",
     "requests": MODEL,

@@ -74,6 +74,11 @@ def least(costs: Costs, part: str, rate: float, *, web: bool = True) -> float:
     return cost.idle_cores + rate * a_vote_us / 1e6
 
 
+def workers_busy(costs: Costs, rate: float) -> float:
+    """How many workers `rate` keeps busy all the time; one also waits for the database."""
+    return max(least(costs, "worker", rate), rate / costs.worker_votes)
+
+
 def web_us(costs: Costs) -> tuple[float, float]:
     """What the edge spends on a voter's other requests, and on their new TLS connections."""
     return (costs.requests - 1) * costs.request_us, costs.requests * costs.cold * costs.handshake_us
@@ -116,9 +121,9 @@ def places(costs: Costs, machine: Machine) -> list[Place]:
             "edge processes, then edge machines behind the balancer; or end TLS there",
         ),
         Place(
-            "the worker's core",
-            lambda rate: least(costs, "worker", rate) / machine.workers,
-            "a second `ballot worker`; voters do not wait for it, the queue only grows meanwhile",
+            "the workers",
+            lambda rate: workers_busy(costs, rate) / machine.workers,
+            "another `ballot worker`; voters do not wait for it, the queue only grows meanwhile",
         ),
         Place(
             "the queue's core",
@@ -180,7 +185,7 @@ def layout(costs: Costs, demand: Demand, machine: Machine) -> Layout:
     return Layout(
         edge_processes=math.ceil(busy["edge"] / FULL),
         primaries=primaries,
-        workers=math.ceil(busy["worker"] / FULL),
+        workers=math.ceil(workers_busy(costs, rate) / FULL),
         voterdb_cores=math.ceil(busy["voterdb"] / FULL),
         cores=total,
         machines=math.ceil(total / (machine.cores * FULL)),

@@ -57,6 +57,7 @@ def test_every_constant_says_where_it_was_measured() -> None:
     assert f"edge {of['edge']} ((a): {Costs().request_us:.0f}), queue {of['queue']}" in results
     assert f"worker {of['worker']}, its PostgreSQL {of['voterdb']}" in results
     assert f"raw `fdatasync`/s: {Costs().disk_syncs:,.0f}" in results
+    assert f"({Costs().worker_votes:,.0f} against" in results
     for costs, batch, per_second in ((Costs(), 1, "2,038"), (Costs(), 64, "571")):
         found = 1e6 / (costs.call_us + batch * costs.call_vote_us)
         assert f"{found:,.0f}" == per_second
@@ -103,7 +104,7 @@ def test_what_is_laid_out_is_at_most_half_busy() -> None:
     assert laid.enough
     assert model.least(costs, "edge", wanted.second) / laid.edge_processes <= model.FULL
     assert model.least(costs, "queue", wanted.second / laid.primaries) <= model.FULL
-    assert model.least(costs, "worker", wanted.second) / laid.workers <= model.FULL
+    assert model.workers_busy(costs, wanted.second) / laid.workers <= model.FULL
     assert model.queue_memory(costs, wanted) / laid.primaries <= machine.memory_bytes / 2
     assert model.layout(costs, demand(264.0), Machine()).one_machine
 
