@@ -22,7 +22,7 @@ from ballot.receipt import Receipt
 from ballot.suite import SignatureInvalid, verify_signature
 from loadtests import ahead
 from loadtests.ledger import ACCEPTING, ANSWER, HUNG_UP, LEFT_OUT, answers_file, receipts_file
-from loadtests.timetable import ADDED, CASTS, Kind
+from loadtests.timetable import ADDED, CASTS, REPEATS, Kind
 from loadtests.voter import FORBIDDEN, OK, TRANSIENT
 
 UNEXPECTED_MAX = 50
@@ -89,7 +89,8 @@ class Part:
         self._references = np.zeros(len(self._people), REFERENCE)
         self._accepted_us = np.zeros(len(self._people), np.int64)
         self._sent = np.zeros(len(self._people), np.bool_)
-        self._declined: dict[int, Kind] = {}
+        self._held = np.zeros(len(self._people), np.int64)
+        self._declined: list[Came] = []
         self.found = Found()
 
     def reckon(self) -> Found:
@@ -156,7 +157,7 @@ class Part:
             if kind is Kind.AT_CLOSE and answer.attempt == 1:
                 self._sent[answer.voter] = False
         elif status == FORBIDDEN and (kind in CASTS or kind is Kind.ACCESS):
-            self._declined[answer.voter] = kind
+            self._declined.append(answer)
         elif status == NOT_OPEN and self._close_s is not None and answer.done_s >= self._close_s:
             counts["closed before it was confirmed"] += 1
         else:
@@ -182,6 +183,7 @@ class Part:
             return
         self._references[voter] = receipt.reference.encode()
         self._accepted_us[voter] = receipt.accepted_us
+        self._held[voter] = answer.row
         found.first_us = min(found.first_us or receipt.accepted_us, receipt.accepted_us)
         found.last_us = max(found.last_us, receipt.accepted_us)
         person = self._people[voter]
@@ -202,13 +204,12 @@ class Part:
         sealed.write(json.dumps(told) + "\n")
 
     def _without_receipts(self) -> None:
-        """Who sent a vote and holds no receipt is unconfirmed; who was refused must hold one all the same."""
-        for voter, kind in self._declined.items():
-            if self._references[voter]:
-                after = "second device, refused" if kind in CASTS else "asked for the paper after voting"
+        """Who sent a vote and holds no receipt is unconfirmed; who was refused must have voted otherwise."""
+        for answer in self._declined:
+            if after := self._refused_rightly(answer):
                 self.found.counts[after] += 1
             else:
-                self._name(voter, f"{kind.name.lower()}: answered {FORBIDDEN}")
+                self._wrong(answer, f"answered {FORBIDDEN}")
         rows = self._rows
         for voter in np.unique(rows["voter"][self._sent[rows["voter"]]]).tolist():
             if not self._references[voter]:
@@ -217,6 +218,23 @@ class Part:
                 self.found.counts["without a receipt"] += 1
                 if len(self.found.gave_up) < UNEXPECTED_MAX:
                     self.found.gave_up.append(person["member_id"].decode())
+
+    def _refused_rightly(self, answer: Came) -> str:
+        """What a 403 to a good code is called; nothing when it is wrong.
+
+        Right is only that the code is used up by then, and for a vote that it was by another one: the very
+        vote that the voter holds the receipt for must get that receipt again.
+        """
+        voter, rows = answer.voter, self._rows
+        if not self._references[voter]:
+            return ""
+        if answer.kind is Kind.ACCESS:
+            used = self._unix_us(answer.done_s) >= self._accepted_us[voter]
+            return "asked for the paper after voting" if used else ""
+        sent, held = (rows["digest"][int(rows["of"][row])] for row in (answer.row, self._held[voter]))
+        if bool((sent == held).all()):
+            return ""
+        return "first device's repeat, refused" if answer.kind in REPEATS else "second device, refused"
 
     def _wrong(self, answer: Came, what: str) -> None:
         """A request whose outcome is not the right one."""

@@ -117,6 +117,29 @@ def test_a_wrong_answer_is_named(
     assert sum(unconfirmed["strike"].values()) == 1
 
 
+@pytest.mark.parametrize("kind", [Kind.CLICK, Kind.AGAIN, Kind.ACCESS], ids=lambda kind: kind.name.lower())
+def test_a_repeat_that_is_refused_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]], kind: Kind
+) -> None:
+    """The same vote again must get its receipt again, and the page is good before the vote: 403 is wrong."""
+    refused: list[Kind] = []
+
+    def refuse(came: Kind, answer: Answer) -> Answer:
+        if came is not kind or answer.status != 200:
+            return answer
+        refused.append(came)
+        return Answer(403, b"{}")
+
+    monkeypatch.setattr("tests.unit.loadtests.served.ACCEPTED_US", START_US + 1_999_999)
+    played = ground(tmp_path, monkeypatch)
+    played.play(refuse)
+
+    told = reckon(played)
+
+    assert told["unexpected_count"] == len(refused) > 0
+    assert all(f"{kind.name.lower()}: answered 403" in sentence for sentence in told["unexpected"])
+
+
 def test_another_votes_receipt_is_no_receipt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
 ) -> None:
