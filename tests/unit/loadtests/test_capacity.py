@@ -1,6 +1,7 @@
 """The capacity model: its constants are what was measured, it never needs less for more, and says why."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,17 @@ def test_what_is_laid_out_is_at_most_half_busy() -> None:
     assert model.workers_busy(costs, wanted.second) / laid.workers <= model.FULL
     assert model.queue_memory(costs, wanted) / laid.primaries <= machine.memory_bytes / 2
     assert model.layout(costs, demand(264.0), Machine()).one_machine
+
+
+def test_the_examples_in_the_document_are_what_the_command_prints() -> None:
+    """`ops/capacity.md` shows the model as it is, and not as it was."""
+    text = (ROOT / "ops" / "capacity.md").read_text(encoding="utf-8")
+    examples = re.findall(
+        r"^    ballot capacity (--electorate [^\n]*)\n\n```\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL
+    )
+    assert len(examples) == 2
+    for arguments, printed in examples:
+        assert CliRunner().invoke(capacity, arguments.split()).output.strip() == printed
 
 
 def test_bounds_of_the_product_are_known() -> None:
