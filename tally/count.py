@@ -77,12 +77,14 @@ def open_and_count(votes: list[SealedVote], *, definition: Definition, key: Open
     count = Count.empty(definition)
     # The definition works its padded size out afresh each time it is asked.
     questions, padded_size = definition.questions, definition.padded_size
+    # The same words have the same verdict, and most votes say the same few; forgotten with this call.
+    judged: dict[bytes, list[tuple[str, ...] | None]] = {}
     for vote in votes:
         try:
             plaintext = key.open(vote.sealed, info=hpke_info(definition.id, definition.sha256, vote.bind))
-            verdicts = judge(
-                read_answers(plaintext, questions=questions, padded_size=padded_size), questions=questions
-            )
+            if plaintext not in judged:
+                answers = read_answers(plaintext, questions=questions, padded_size=padded_size)
+                judged[plaintext] = judge(answers, questions=questions)
         except DoesNotOpen:
             count.set_aside.append((vote.line, DOES_NOT_OPEN))
             continue
@@ -90,6 +92,6 @@ def open_and_count(votes: list[SealedVote], *, definition: Definition, key: Open
             count.set_aside.append((vote.line, MALFORMED_ANSWERS))
             continue
         count.opened += 1
-        for question, chosen in zip(count.questions, verdicts, strict=True):
+        for question, chosen in zip(count.questions, judged[plaintext], strict=True):
             question.add(chosen)
     return count

@@ -18,14 +18,13 @@ from tally.custody import OpeningSeed
 from tally.opening import OpeningKey
 from tally.sealed_export import Chunk, Reread
 
-CHUNK_VOTES = 256  # about 20 ms of work: the progress bar does not stutter
-CHUNKS_PER_PROCESS = (
-    3  # one being opened, one in the pipe, one being read: memory does not grow with the votes
-)
+CHUNK_VOTES = 1_024  # about 80 ms of work: enough to make little of handing it over
+# One being opened, the others told of: memory does not grow with the votes.
+CHUNKS_PER_PROCESS = 3
 
-CHUNKS_HERE = 8  # a process takes as long to start: the tally opens so few itself, and it has the key anyway
+CHUNKS_HERE = 2  # a process takes as long to start: the tally opens so few itself, and it has the key anyway
 
-# (key, definition) of this worker process, set once by `_start` and read by `_chunk`.
+# (key, definition) of this worker process, set once by `_start` and read by `_count`.
 _held: list[tuple[OpeningKey, Definition]] = []
 
 

@@ -17,7 +17,7 @@ from tally import evidence, trust
 from tally.evidence import NotGenuine
 from tally.sealed_export import open_export
 
-VOTES_AT_A_TIME = 256
+VOTES_AT_A_TIME = 1_024
 RECEIPT_BYTES_MAX = 16 * 1024  # a receipt with the longest path is below 2 kB
 
 
