@@ -14,11 +14,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import asyncpg
 import click
+from redis.exceptions import RedisError
 
 from ballot.encoding import parse_time
 from scrutineer import ballots
-from scrutineer.session import Desk
+from scrutineer.session import Desk, run_desk
 from scrutineer.status import on_its_way, read
 
 SHARE_OF_TIME: Final = 10
@@ -28,6 +30,13 @@ ROUNDS_KEPT: Final = 15
 BAR_CHARS: Final = 40
 WIDTH: Final = (40, 110)
 US: Final = 1_000_000
+AWAY_S: Final = 1.0
+AWAY: Final = (
+    *(OSError, RedisError, asyncpg.InterfaceError),
+    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
+)
+"""What a server that ends, is away or is only just starting makes of a question."""
+
 HOME, LINE_END, SCREEN_END = "\x1b[H", "\x1b[K\n", "\x1b[J"
 
 
@@ -61,18 +70,42 @@ class Watch:
         return (after - before) / (last_us - first_us) * US if last_us > first_us else 0.0
 
 
-async def watch(desk: Desk, ballot: str, *, every_s: float, as_json: bool) -> None:
-    """Show it every `every_s` seconds until Ctrl-C: a line of JSON, in place on a terminal, or in blocks."""
-    live, in_place = Watch(desk, ballot), sys.stdout.isatty()
+def watch(ballot: str, *, every_s: float, as_json: bool) -> None:
+    """Show it every `every_s` seconds until Ctrl-C: a line of JSON, in place on a terminal, or in blocks.
+
+    Servers that go away after the first round are waited for.
+    """
+    seen = False
+
+    async def body(desk: Desk) -> None:
+        nonlocal seen
+        live = Watch(desk, ballot)
+        while True:
+            show(await live.look(), every_s=every_s, as_json=as_json)
+            seen = True
+            await asyncio.sleep(every_s)
+
     while True:
-        told = await live.look()
-        if as_json:
-            click.echo(json.dumps(told))
-        else:
-            columns = min(max(shutil.get_terminal_size().columns - 1, WIDTH[0]), WIDTH[1])
-            shown = list(lines(told, every_s=every_s, columns=columns))
-            click.echo(placed(shown) if in_place else "\n".join([*shown, ""]), nl=not in_place)
-        await asyncio.sleep(every_s)
+        try:
+            run_desk(body)
+        except BrokenPipeError:
+            raise
+        except AWAY as error:
+            if not seen:
+                raise
+            click.echo(f"no answer ({type(error).__name__}): trying again", err=True)
+            time.sleep(max(every_s, AWAY_S))
+
+
+def show(told: Mapping[str, Any], *, every_s: float, as_json: bool) -> None:
+    """Print one round."""
+    if as_json:
+        click.echo(json.dumps(told))
+        return
+    in_place = sys.stdout.isatty()
+    columns = min(max(shutil.get_terminal_size().columns - 1, WIDTH[0]), WIDTH[1])
+    shown = list(lines(told, every_s=every_s, columns=columns))
+    click.echo(placed(shown) if in_place else "\n".join([*shown, ""]), nl=not in_place)
 
 
 def placed(shown: list[str]) -> str:

@@ -31,13 +31,13 @@ def status(ballot: str, every: float, *, as_json: bool, watch: bool) -> None:
     from scrutineer import live  # noqa: PLC0415  # it shows what is read here
 
     async def body(desk: Desk) -> None:
-        if watch:
-            await live.watch(desk, ballot, every_s=every, as_json=as_json)
-        else:
-            told = await read(desk, ballot)
-            click.echo(json.dumps(told) if as_json else render(told))
+        told = await read(desk, ballot)
+        click.echo(json.dumps(told) if as_json else render(told))
 
-    run_desk(body)
+    if watch:
+        live.watch(ballot, every_s=every, as_json=as_json)
+    else:
+        run_desk(body)
 
 
 async def read(desk: Desk, ballot: str) -> dict[str, Any]:

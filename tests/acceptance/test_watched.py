@@ -1,6 +1,8 @@
 """`ballot status --watch` while votes flow: exact whenever they stop, and no larger for having watched."""
 
 import json
+import os
+import signal
 import subprocess
 import time
 from typing import Any
@@ -51,7 +53,7 @@ class Watching:
 
 @pytest.mark.long
 def test_the_turnout_is_exact_at_every_quiet_point(stage: Stage) -> None:
-    """After each of five votes, and after a crowd's; it never counts ahead, and its memory stays flat."""
+    """After each of five votes, a killed database, and a crowd; never ahead; its memory stays flat."""
     small = SmallBallot(stage, "watched")
     small.set_up()
     watching = Watching(stage, "watched")
@@ -60,6 +62,11 @@ def test_the_turnout_is_exact_at_every_quiet_point(stage: Stage) -> None:
         for votes, member in enumerate(MEMBERS, start=1):
             small.cast(small.seal(small.code(member.member_id), yes("yes", "no")))
             wait_until(lambda votes=votes: watching.exact(votes), seconds=WAIT_S, what="the turnout")  # type: ignore[misc]
+        pid = (stage.home / "data" / "voterdb" / "postmaster.pid").read_text().split()[0]
+        os.kill(int(pid), signal.SIGKILL)
+        rounds = len(watching.rounds())
+        wait_until(lambda: len(watching.rounds()) > rounds + 3, seconds=WAIT_S, what="rounds after a kill")
+        assert watching.exact(len(MEMBERS))
     finally:
         end(watching.process, seconds=WAIT_S)
     accepted = [told["turnout"]["accepted"].get("electronic", 0) for told in watching.rounds()]
