@@ -86,7 +86,10 @@ class Beside:
         return sum(codes_for(call.name, ground) for call in self.calls)
 
     def start(self, ground: Ground, *, start_us: int, close_run_s: float) -> str:
-        """Start all of them, each to begin at its moment; returns where the voters must go."""
+        """Start all of them, each to begin at its moment; returns where the voters must go.
+
+        What stands in the voters' way stands in nobody else's: the other overlays come from elsewhere.
+        """
         url = ground.context.url
         codes = iter(ground.codes)
         # What stands in the voters' way comes first.
@@ -95,7 +98,7 @@ class Beside:
             own = islice(codes, codes_for(call.name, ground)) if "spare_codes" in overlay.needs else ()
             context = replace(
                 ground.context,
-                url=url,
+                url=url if overlay.carries else ground.context.url,
                 from_s=max(0.0, start_us / US + call.begins(close_run_s) - now_us() / US),
                 seconds=call.seconds,
                 spare_codes=dict(own),

@@ -27,7 +27,9 @@ async def run(work: Work) -> dict[str, Any]:
     target = Target.of(work.context)
     booth = await asyncio.to_thread(entered, work.context)
     sources = addresses.drawn(work.context.seed, int(work.knob("addresses", addresses.ADDRESSES)))
-    burst_s = work.knob("burst_seconds", min(BURST_SECONDS, work.context.seconds / 5))
+    burst_s = min(
+        work.knob("burst_seconds", min(BURST_SECONDS, work.context.seconds / 5)), work.context.seconds
+    )
     burst_from = (work.context.seconds - burst_s) / 2
     usual, burst = work.knob("rate", RATE), work.knob("burst_rate", BURST_RATE)
     page = target.request("GET", f"/b/{work.context.ballot}")

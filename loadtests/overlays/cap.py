@@ -8,6 +8,7 @@ the line.
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -25,6 +26,7 @@ READY_SECONDS_MAX = 20.0
 END_SECONDS_MAX = 5.0
 LINE_CHARS_MAX = 4_096
 TOLERANCE = 1.1
+CPU_SHARE_MAX = 0.9
 NARROWED = "narrowed"
 WAYS: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     (("unshare", "--net"), "kernel"),
@@ -140,6 +142,7 @@ class Door:
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=CONNECTIONS_MAX)
         self._listening.setblocking(False)  # noqa: FBT003  # it takes no name
         self._connecting: set[asyncio.Task[None]] = set()
+        self.refused = 0
         self.port = int(self._listening.getsockname()[1])
 
     async def accept(self) -> None:
@@ -149,6 +152,7 @@ class Door:
             voter, address = await loop.sock_accept(self._listening)
             if len(self._connecting) >= CONNECTIONS_MAX:
                 voter.close()
+                self.refused += 1
                 continue
             task = asyncio.ensure_future(self._through(voter, str(address[0])))
             self._connecting.add(task)
@@ -183,6 +187,7 @@ async def run(work: Work) -> dict[str, Any]:
     work.ready(url=f"{scheme}://127.0.0.1:{door.port}", how=line.how)
     bits = work.knob("line_bits", LINE_BITS) * work.knob("share", SHARE)
     telling = asyncio.ensure_future(_tell(work, line))
+    ready_s, ready_cpu_s = time.monotonic(), time.process_time()
     told: dict[str, Any] = {"how": line.how, "why_not": line.why_not, "bits_a_second": bits}
     try:
         work.from_us = now_us()
@@ -196,7 +201,14 @@ async def run(work: Work) -> dict[str, Any]:
         door.close()
         await line.end()
         await asyncio.wait([listening], timeout=END_SECONDS_MAX)
-    return told | {"carried": line.carried}
+    lasted_s = max(time.monotonic() - ready_s, 1e-3)
+    cpu_s = (time.process_time() - ready_cpu_s, line.carried.get("cpu_ms", 0) / 1000)
+    turned_away = door.refused + line.carried.get("refused", 0)
+    return told | {
+        "carried": line.carried,
+        "turned_away": turned_away,
+        "cpu_share": round(max(cpu_s) / lasted_s, 3),
+    }
 
 
 async def _narrowed(work: Work, line: NarrowLine, bits: float) -> dict[str, Any]:
@@ -222,6 +234,8 @@ async def _tell(work: Work, line: NarrowLine) -> None:
         await asyncio.sleep(0.5)
         now = dict(line.carried)
         for what, count in now.items():
+            if what == "cpu_ms":
+                continue
             work.did[what] += count - before.get(what, 0)
         before = now
 
@@ -232,7 +246,11 @@ def judge(told: Told) -> list[Judgement]:
         return [Judgement(WHAT, "was done", "the run ended before", ok=False, void=True)]
     seconds = (told["capped_to_us"] - told["capped_from_us"]) / 1e6
     most = told["bits_a_second"] / 8 * seconds * TOLERANCE + BURST_BYTES
-    found = int(told["capped_bytes_in"])
+    found, turned_away, share = (
+        int(told["capped_bytes_in"]),
+        int(told["turned_away"]),
+        float(told["cpu_share"]),
+    )
     return [
         Judgement(
             f"bytes that came in while capped for {seconds:,.0f} s ({told['how']})",
@@ -240,5 +258,19 @@ def judge(told: Told) -> list[Judgement]:
             f"{found:,}",
             ok=0 < found <= most,
             void=found == 0,
-        )
+        ),
+        Judgement(
+            "connections that the lab's own relay turned away",
+            "0",
+            f"{turned_away:,}",
+            ok=not turned_away,
+            void=bool(turned_away),
+        ),
+        Judgement(
+            "the lab's own relay was not the bottleneck",
+            f"less than {CPU_SHARE_MAX:g} of a core",
+            f"{share:.2f} of a core",
+            ok=share < CPU_SHARE_MAX,
+            void=share >= CPU_SHARE_MAX,
+        ),
     ]

@@ -30,6 +30,7 @@ from loadtests.overlays import (
     reloaders,
     replay,
 )
+from loadtests.overlays.judging import achieved
 from loadtests.overlays.terms import Context, Judgement, Told, impossible
 from loadtests.stage import STOP_SECONDS_MAX, end
 
@@ -116,7 +117,11 @@ class Running:
         with self.path.open("rb") as lines:
             lines.seek(max(0, os.fstat(lines.fileno()).st_size - LAST_BYTES))
             last = lines.read().splitlines()[-1:]
-        told: dict[str, Any] = json.loads(last[0]).get(key, {}) if last else {}
+        try:
+            line = json.loads(last[0]) if last else {}
+        except ValueError:
+            line = {}  # torn: it was ended while it wrote
+        told: dict[str, Any] = line.get(key, {}) if isinstance(line, dict) else {}
         ended = f"It ended with {self._process.returncode} and no word: {self._why()}"
         return told or {"impossible": ended}
 
@@ -135,6 +140,8 @@ class Overlay:
     carries: bool = False
     needs: tuple[str, ...] = ()
     """What of the context it cannot do without."""
+    paced: bool = True
+    """It has a rate, and shows nothing when it did far less than that."""
 
     def start(self, context: Context) -> Running:
         """Start its process; return when it is ready, or has said why it cannot be tried."""
@@ -144,19 +151,19 @@ class Overlay:
         """What it expects of the system, judged by what it was `told` to have got."""
         if "impossible" in told:
             return impossible(self.what, told)
-        return [*self.expects(told)]
+        return [*self.expects(told), *(achieved(told) if self.paced else ())]
 
 
 def _all() -> dict[str, Overlay]:
     everything = (
-        Overlay("cap", cap.WHAT, cap.judge, carries=True),
+        Overlay("cap", cap.WHAT, cap.judge, carries=True, paced=False),
         Overlay("botnet", botnet.WHAT, botnet.judge),
         Overlay("handshakes", handshakes.WHAT, handshakes.judge, needs=("tls_url",)),
         Overlay("reloaders", reloaders.WHAT, reloaders.judge),
         Overlay("guessing", guessing.WHAT, guessing.judge, needs=("spare_codes",)),
         Overlay("reissue", reissue.WHAT, reissue.judge, needs=("spare_codes",)),
         Overlay("replay", replay.WHAT, replay.judge, needs=("spare_codes",)),
-        Overlay("fault", fault.WHAT, fault.judge, needs=("up_pid",)),
+        Overlay("fault", fault.WHAT, fault.judge, needs=("up_pid",), paced=False),
     )
     return {overlay.name: overlay for overlay in everything}
 

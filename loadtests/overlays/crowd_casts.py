@@ -35,8 +35,10 @@ class SealedShare:
         self._places: dict[bytes, tuple[int, int, int]] = {}
         for generator in generators(folder):
             rows = ahead.rows_of(folder, generator)
-            for row in rows[rows["kind"] == Kind.CAST]:
-                if rng.random() < share and len(self._places) < BODIES_MAX:
+            casts = rows[rows["kind"] == Kind.CAST]
+            sure = rng.randrange(len(casts)) if len(casts) and not self._places else -1  # one at least
+            for number, row in enumerate(casts):
+                if (rng.random() < share or number == sure) and len(self._places) < BODIES_MAX:
                     place = (generator, int(row["offset"]), int(row["length"]))
                     self._places[row["digest"].tobytes()] = place
 
@@ -94,10 +96,11 @@ class CrowdReplayer:
         self._work, self._target, self._sources, self._settled = work, target, sources, settled
         self._going: set[asyncio.Task[None]] = set()
         self.again = self.other = self.unsettled = 0
+        self.there = False
 
     async def follow(self, voters: Path, share: float) -> None:
         """As long as the overlay lasts."""
-        folder = voters / ahead.FOLDER
+        self.there, folder = True, voters / ahead.FOLDER
         try:
             sealed = await asyncio.to_thread(SealedShare, folder, share, self._work.rng)
         except (DeskFileFault, OSError, ValueError):
@@ -130,9 +133,10 @@ class CrowdReplayer:
             reply.status == OK and told.get("reference") != receipt["reference"]
         )
 
-    def told(self) -> dict[str, int]:
+    def told(self) -> dict[str, Any]:
         """What became of them."""
         return {
+            "crowd_there": self.there,
             "crowd_again": self.again,
             "crowd_other_references": self.other,
             "crowd_unsettled": self.unsettled,

@@ -200,7 +200,16 @@ def judge(told: Told) -> list[Judgement]:
     """Every fault that was planned was done, and each part was there again in time."""
     hits = told["hits"]
     kills = [(hit["to_us"] - hit["from_us"]) / 1e6 for hit in hits if hit["name"] in KILLS]
+    not_steppable = int(told.get("clock_steps_not_possible_here", 0))
+    stepped = Judgement(
+        "clock steps that are not possible here (libfaketime)",
+        "0",
+        f"{not_steppable:,}",
+        ok=not not_steppable,
+        void=bool(not_steppable),
+    )
     return [
+        stepped,
         equal("faults that were done and got over", int(told["planned"]), sum(hit["done"] for hit in hits)),
         at_most("longest until what was killed was there again", BACK_WITHIN_S, max(kills, default=0.0), "s"),
     ]

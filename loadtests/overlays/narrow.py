@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from loadtests.overlays.work import handles_raised
@@ -39,6 +40,8 @@ class Device:
     """The namespace's loopback: connections across it, and how wide it is."""
 
     def __init__(self) -> None:
+        if not in_a_namespace_of_its_own():
+            raise OSError("this is not a network namespace of its own, and no other line is ever narrowed")
         for words in (("mtu", str(MTU)), ("up",)):
             command("ip", "link", "set", DEVICE, *words)
         self.set(WIDE_BITS)  # who cannot narrow it says so at once
@@ -183,6 +186,7 @@ class Narrow:
             "bytes_out": self.bytes_out,
             "connections": self.connections,
             "refused": self.refused,
+            "cpu_ms": round(time.process_time() * 1000),
         }
 
 
@@ -190,6 +194,15 @@ def hang_up(target: socket.socket) -> None:
     """Nothing more comes this way."""
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
+
+
+def in_a_namespace_of_its_own() -> bool:
+    """Whether our network is another one than that of the process which started us."""
+    try:
+        ours, theirs = (Path(f"/proc/{pid}/ns/net").readlink() for pid in ("self", os.getppid()))
+    except OSError:
+        return False
+    return ours != theirs
 
 
 def command(*words: str) -> None:

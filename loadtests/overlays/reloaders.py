@@ -10,7 +10,7 @@ from typing import Any, Final
 from loadtests.overlays import addresses
 from loadtests.overlays.judging import did, got, only
 from loadtests.overlays.terms import Judgement, Told
-from loadtests.overlays.wire import Line, Reply, Target
+from loadtests.overlays.wire import Line, Reply, Target, ours
 from loadtests.overlays.work import Work
 
 WHAT = "people who wait reload the page every 5 s, up to ten times as many as at first"
@@ -52,8 +52,8 @@ class Reloader:
         if line is None or line.closed:
             try:
                 line = await Line.open(self._target, source=self._source)
-            except (OSError, TimeoutError):
-                return Reply(0, b"", 0.0)
+            except (OSError, TimeoutError) as error:
+                return Reply(0, b"", 0.0, sent=not ours(error))
             if self._asking is not asyncio.current_task():
                 line.close()  # given up while the connection came about
                 raise asyncio.CancelledError

@@ -1,6 +1,7 @@
 """HTTP as an attacker writes it: plain bytes from a chosen address, and whatever comes back."""
 
 import asyncio
+import errno
 import ipaddress
 import ssl
 import time
@@ -21,19 +22,28 @@ ANSWER_SECONDS_MAX: Final = 15.0
 LENGTH: Final = b"content-length:"
 LATE: Final = "too slow"
 SAFE: Final = b'"retry":true'
+NOT_SENT: Final = "not sent"
+OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+"""Why a connection fails that never got as far as the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer: status 0 when none came; how long it took, from the first byte sent or the connecting."""
+    """One answer: status 0 when none came; how long it took, from the first byte sent or the connecting.
+
+    `sent` is False when it was this side that had no file handle, port or memory for it.
+    """
 
     status: int
     body: bytes
     ms: float
+    sent: bool = True
 
     @property
     def came(self) -> str:
         """How it is counted; who is told to come later must be told that it is safe."""
+        if not self.sent:
+            return NOT_SENT
         if self.status in {SLOW_DOWN, UNAVAILABLE} and self.body[:1] == b"{" and SAFE not in self.body:
             return f"{self.status} that does not say it is safe to try again"
         if self.status == MALFORMED and SAFE in self.body:
@@ -85,6 +95,11 @@ def loopback(host: str) -> bool:
         return ipaddress.IPv4Address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def ours(error: Exception) -> bool:
+    """Whether a connection failed for want of something on this side."""
+    return isinstance(error, OSError) and error.errno in OURS
 
 
 class Line:
@@ -158,8 +173,8 @@ async def once(target: Target, request: bytes, *, source: str | None = None) -> 
     began = time.monotonic()
     try:
         line = await Line.open(target, source=source)
-    except (OSError, TimeoutError):
-        return Reply(NO_ANSWER, b"", (time.monotonic() - began) * 1000)
+    except (OSError, TimeoutError) as error:
+        return Reply(NO_ANSWER, b"", (time.monotonic() - began) * 1000, sent=not ours(error))
     try:
         reply = await line.ask(request)
     finally:

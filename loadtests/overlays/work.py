@@ -69,6 +69,9 @@ class Work:
         self.spread = Spread()
         self.from_us = self.to_us = 0
         self.lag_s_max = 0.0
+        self.asked = 0.0
+        self.begun = 0
+        self.cut_short = False
         self._told_did: Counter[str] = Counter()
         self._told_got: Counter[str] = Counter()
         self._ms_max = 0.0
@@ -149,6 +152,7 @@ class Work:
             "got": dict(sorted(self.got.items())),
             "ms": self.spread.told(),
             "lag_s_max": round(self.lag_s_max, 2),
+            "paced": {"asked": round(self.asked, 1), "begun": self.begun, "cut_short": self.cut_short},
         }
 
     async def paced(
@@ -173,6 +177,7 @@ class Work:
             wanted = rate(now - began)
             new = wanted * (now - last)
             most = max(CATCH_UP, wanted * CATCH_UP_SECONDS)
+            self.asked += new
             due += min(new, most)
             if new > most:
                 self.did[HELD_BACK] += round(new - most)
@@ -187,6 +192,7 @@ class Work:
                 going.add(task)
                 task.add_done_callback(going.discard)
                 number += 1
+                self.begun += 1
             await self.rest(TICK_SECONDS)
         if going:
             await asyncio.wait(going, timeout=last_seconds)
@@ -217,7 +223,7 @@ async def serve(work: Work, run: Callable[[Work], Awaitable[dict[str, Any]]]) ->
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, work.over.set)
-    _tether(loop, work.over)
+    _tether(loop, work)
     handles_raised()
     lines = asyncio.create_task(_lines(work))
     try:
@@ -233,13 +239,14 @@ async def serve(work: Work, run: Callable[[Work], Awaitable[dict[str, Any]]]) ->
     say({"told": work.totals() | told})
 
 
-def _tether(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+def _tether(loop: asyncio.AbstractEventLoop, work: Work) -> None:
     """End when nothing comes through the pipe any more."""
 
     def look() -> None:
         if not os.read(sys.stdin.fileno(), 1):
             loop.remove_reader(sys.stdin.fileno())
-            over.set()
+            work.cut_short |= not work.over.is_set()
+            work.over.set()
 
     loop.add_reader(sys.stdin.fileno(), look)
 
