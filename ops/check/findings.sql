@@ -107,11 +107,19 @@ CREATE TABLE unexplained_gaps AS
 
 -- view
 CREATE TABLE vanished AS
-    SELECT p.digest, p.shard, coalesce((SELECT max(g.at_us) FROM numbers_given_up g WHERE g.shard = p.shard), 0) > p.last_us AS before
+    SELECT p.digest, p.shard, p.last_us, coalesce((SELECT max(g.at_us) FROM numbers_given_up g WHERE g.shard = p.shard), 0) > p.last_us AS before
     FROM repeated p
     WHERE NOT EXISTS (SELECT 1 FROM votes v WHERE v.digest = p.digest)
     AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.digest = p.digest)
     AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.digest = p.digest);
+
+-- view
+-- From when on more voters of a shard were told of votes that are gone than recoveries after that have lost.
+CREATE TABLE overdrawn AS
+    SELECT c.shard, min(c.last_us) AS since_us
+    FROM (SELECT shard, last_us, count(*) OVER (PARTITION BY shard ORDER BY last_us DESC) AS told FROM vanished WHERE before) c
+    WHERE c.told > (SELECT sum(g.last - g.first + 1) FROM numbers_given_up g WHERE g.shard = c.shard AND g.at_us > c.last_us)
+    GROUP BY c.shard;
 
 -- view
 CREATE TABLE minutes AS
@@ -164,8 +172,7 @@ SELECT c.reference, 'a receipt (line ' || c.line || '); no vote has its referenc
 
 -- kind: LOST
 SELECT 'credential ' || hex(p.digest), 'sent again and told that its vote was taken; there is no vote of it' FROM vanished p
-  WHERE NOT p.before OR (SELECT count(*) FROM vanished w WHERE w.shard = p.shard AND w.before)
-    > (SELECT sum(g.last - g.first + 1) FROM numbers_given_up g WHERE g.shard = p.shard);
+  WHERE NOT p.before OR EXISTS (SELECT 1 FROM overdrawn o WHERE o.shard = p.shard AND p.last_us >= o.since_us);
 
 -- kind: LOST
 SELECT 'shard ' || g.shard || ' number ' || g.first || CASE WHEN g.last > g.first THEN ' to ' || g.last ELSE '' END,

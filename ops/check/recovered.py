@@ -1,16 +1,19 @@
 """What recoveries of the queue have put on record as lost: numbers without a vote, references gone.
 
 Only the role of recovery can write such an event (017_event_writers.sql). Each names all numbers of a ballot
-anew, so the newest one holds; and it explains nothing that came after it: its numbers lie below its jump.
+anew, so the newest one holds; and it explains nothing that came after it: its numbers lie below its jump, and
+each has the time of the first event that had it.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from ops.check.queue_rows import reference_of
 from ops.check.scratch import place
+from ops.recovery import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ops.check.scratch import Scratch
+    from ops.recovery.numbers import Range
 
 EVENTS = """
 SELECT detail -> 'ballots' -> $1 AS lost, (extract(epoch FROM at) * 1000000)::bigint AS at_us
@@ -29,14 +33,18 @@ SELECT detail -> 'ballots' -> $1 AS lost, (extract(epoch FROM at) * 1000000)::bi
 NUMBERS = 1 << 62
 """Beyond any number; SQLite counts no further than twice this."""
 
+Numbers = tuple[int, int, int]
+"""A shard, and its numbers from one to another."""
+
 
 async def read_recoveries(connection: asyncpg.Connection, ballot: str, tables: Scratch) -> None:
     """Read what the events of recovery say of this ballot; what is of no such form accounts for nothing."""
     lost: Any = None
-    rows = await connection.fetch(EVENTS, ballot)
-    for row in rows:
+    named: list[tuple[list[Numbers], int]] = []
+    for row in await connection.fetch(EVENTS, ballot):
         lost = json.loads(row["lost"])
         if isinstance(lost, dict):
+            named.append((list(_ranges(lost.get("unaccounted"))), row["at_us"]))
             tables.add("given_up", list(_references(lost.get("unconfirmed"))))
             tables.add("gone", list(_gaps(lost.get("gaps"))))
     if isinstance(lost, dict):
@@ -44,13 +52,32 @@ async def read_recoveries(connection: asyncpg.Connection, ballot: str, tables: S
         ends = {shard: last for shard, _, last in jumped}
         found = [each for each in _ranges(lost.get("unaccounted")) if each[2] <= ends.get(each[0], 0)]
         tables.add("skipped", jumped)
-        tables.add("numbers_given_up", [(*each, rows[-1]["at_us"]) for each in joined(found)])
+        tables.add("numbers_given_up", list(_first_named(joined(found), named)))
         tables.add("accounted", joined([*jumped, *found]))
 
 
-def joined(ranges: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+def _first_named(
+    found: list[Numbers], named: list[tuple[list[Numbers], int]]
+) -> Iterator[tuple[int, int, int, int]]:
+    """These numbers with the time of the first event that had them."""
+    for ranges, at_us in named:
+        left = less(found, ranges)
+        yield from ((*each, at_us) for each in less(found, left))
+        found = left
+
+
+def less(ranges: list[Numbers], others: list[Numbers]) -> list[Numbers]:
+    """What of these ranges is in none of the others, in order."""
+    shards: defaultdict[int, tuple[list[Range], list[Range]]] = defaultdict(lambda: ([], []))
+    for which, given in enumerate((ranges, others)):
+        for shard, first, last in given:
+            shards[shard][which].append((first, last))
+    return [(shard, *each) for shard in sorted(shards) for each in numbers.less(*shards[shard])]
+
+
+def joined(ranges: list[Numbers]) -> list[Numbers]:
     """Return the ranges of each shard in order, what touches as one: each recovery may name a part."""
-    found: list[tuple[int, int, int]] = []
+    found: list[Numbers] = []
     for shard, first, last in sorted(ranges):
         if found and found[-1][0] == shard and first <= found[-1][2] + 1:
             found[-1] = (shard, found[-1][1], max(last, found[-1][2]))

@@ -1,6 +1,6 @@
 """Numbers that a recovery jumps over, so that none that was lost is given again.
 
-What is stored, what waits and this copy of the gate prove numbers up to some largest; the gate that was lost
+What is stored and this copy of the gate prove numbers up to some largest; the gate that was lost
 may have given more. How many more has a bound: since the last jump each code was good for one acceptance, and
 each release for another. So the gate goes on behind that bound, and the event says which numbers were jumped
 over. A journal's number is held against the same bound and proves nothing.
@@ -27,7 +27,7 @@ NAMED_MAX: Final = 1_000_000
 
 FIELDS: Final = ("jumped_from", "jumped_to", "released")
 EARLIER: Final = """
-SELECT detail -> 'ballots' -> $1 -> 'skipped' FROM ballot.events
+SELECT detail -> 'ballots' -> $1 -> 'skipped', detail -> 'ballots' -> $1 -> 'unaccounted' FROM ballot.events
  WHERE kind = 'recovery.performed' AND actor = 'recovery' AND detail -> 'ballots' ? $1
  ORDER BY seq DESC LIMIT 1
 """
@@ -68,6 +68,9 @@ class Jump:
     room: int = 0
     """How many can have been given since."""
 
+    named: list[Range] = field(default_factory=list)
+    """The numbers that the last recovery has named as lost."""
+
     @property
     def limit(self) -> int:
         """The largest number that can have been given; what is beyond is no number of the gate's."""
@@ -88,7 +91,8 @@ async def known(
 ) -> list[Jump]:
     """Read every shard's, once its codes are there and before its marks are."""
     client: Any = queue
-    recorded = _ranges(await database.fetchval(EARLIER, ballot), len(shards))
+    earlier = await database.fetchrow(EARLIER, ballot)
+    recorded, before = (_ranges(earlier[each] if earlier else None, len(shards)) for each in (0, 1))
     releases = {row["shard"]: row["releases"] for row in await database.fetch(RELEASES, ballot)}
     found = []
     for number, shard in enumerate(shards):
@@ -101,7 +105,7 @@ async def known(
         if ended and gate == ended:
             gate = begun  # nothing was given since
         room = codes + max(releases.get(number, 0), min(released, codes))
-        found.append(Jump(recorded[number], gate, min(base, NUMBER_MAX), room))
+        found.append(Jump(recorded[number], gate, min(base, NUMBER_MAX), room, before[number]))
     return found
 
 

@@ -197,7 +197,7 @@ class Marks:
                 fields = record.held_fields(bytes(row["record"]))
                 place = fields.get(handoff.NUMBER_FIELD, b"")
                 if place.isdigit() and len(place) <= handoff.NUMBER_DIGITS_MAX:
-                    self._numbers[number].add(int(place))
+                    self._numbers[number].add(int(place), proves=False)
                 accepted_us = row["accepted_us"] or 0
                 self.last_us[number] = max(self.last_us[number], accepted_us)
                 field = reference_field(row["reference"])

@@ -17,8 +17,8 @@ from ops.recovery import desk, jumps, record, streams, turnout
 from ops.recovery.conflicts import Suspects
 from ops.recovery.journals import Journals, Lost, numbered
 from ops.recovery.marks import Marks, put_back_credentials
-from ops.recovery.numbers import Numbers
-from ops.recovery.report import BallotReport, Rest
+from ops.recovery.numbers import Numbers, count, less
+from ops.recovery.report import RANGES_MAX, BallotReport, Rest
 from ops.recovery.shard import Shard
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ class _Ballot:
             )
         for number, mending in wanted.items():
             shard = self._shards[number]
+            if mending.gap is not None:
+                await shard.lost()
             await shard.set_stream(
                 shard.keys[4],
                 last=mending.last,
@@ -191,7 +193,7 @@ class _Ballot:
         await marks.wait(number, self._waiting[number].entries)
         for each in self._waiting[number].entries:
             if each.vote:
-                numbers.add(each.number)
+                numbers.add(each.number, proves=False)
         returned = {method: set(marks.returned[method, number]) for method in turnout.RETURNED}
         for each in self._waiting[number].entries:
             if each.won and each.method in returned:
@@ -236,16 +238,26 @@ class _Ballot:
                 self._lost.add(shard, number, reference)
 
     async def account(self) -> None:
-        """Name the references that are gone, and the numbers that nothing has up to the largest proved."""
+        """Name the references that are gone, and the numbers that nothing has up to the largest proved.
+
+        What no earlier recovery has named is explained only in a shard that has lost something.
+        """
         self._lost.end()
         if any(numbers.unnumbered for numbers in self._numbers):
             for shard, votes in (await jumps.without(self._database, self._ballot.id)).items():
                 if 0 <= shard < len(self._numbers):
                     self._numbers[shard].without = votes
         for number, numbers in enumerate(self._numbers):
-            skipped = self._jumps[number].skipped
-            if missing := numbers.missing(skipped):
-                self.report.unaccounted[str(number)] = self._rest.ranges(number, missing)
+            jump, name = self._jumps[number], str(number)
+            missing = numbers.missing(jump.skipped)
+            new = less(missing, jump.named)
+            self.report.unaccounted_before += count(missing) - count(new)
+            if new and not await self._shards[number].has_lost():
+                self.report.unexplained[name] = new[:RANGES_MAX]
+                missing = less(missing, new)
+            if missing:
+                self.report.unaccounted[name] = self._rest.ranges(number, missing)
+            self.report.numbers_unproved += numbers.unproved
         self._rest.close()
 
     async def publish(self) -> None:

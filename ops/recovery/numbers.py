@@ -27,19 +27,28 @@ class Numbers:
         self.without = 0
         self.unnumbered = 0
 
-    def add(self, number: int | None) -> None:
-        """Note that a known vote has this number, or none."""
+    def add(self, number: int | None, *, proves: bool = True) -> None:
+        """Note that a known vote has this number, or none.
+
+        Only a stored vote's proves that those before it were given: an entry says what its writer liked.
+        """
         if number is None or not 0 < number <= self.limit:
             self.unnumbered += 1
             return
         if number > len(self._known):
             self._known.extend(bytes(max(number, 2 * len(self._known)) - len(self._known)))
         self._known[number - 1] = 1
-        self.largest = max(self.largest, number)
+        if proves:
+            self.largest = max(self.largest, number)
 
     def reached(self, number: int) -> None:
         """Note that the numbers up to this one were given out, whoever has them, as far as there can be."""
         self.largest = max(self.largest, min(number, self.limit))
+
+    @property
+    def unproved(self) -> int:
+        """How many known votes have numbers beyond the largest that is proved."""
+        return self._known.count(1, self.largest)
 
     def missing(self, skipped: Sequence[Range] = ()) -> list[Range]:
         """The numbers up to the largest that nobody has and that were not jumped over, both ends included.
@@ -77,5 +86,25 @@ def joined(ranges: Iterable[Range]) -> list[Range]:
         if found and first <= found[-1][1] + 1:
             found[-1] = (found[-1][0], max(last, found[-1][1]))
         else:
+            found.append((first, last))
+    return found
+
+
+def less(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
+    """Return what of these ranges is in none of the others."""
+    found: list[Range] = []
+    taken = joined(others)
+    at = 0
+    for start, last in joined(ranges):
+        first = start
+        while at < len(taken) and taken[at][1] < first:
+            at += 1
+        next_ = at
+        while next_ < len(taken) and taken[next_][0] <= last:
+            if first < taken[next_][0]:
+                found.append((first, taken[next_][0] - 1))
+            first = taken[next_][1] + 1
+            next_ += 1
+        if first <= last:
             found.append((first, last))
     return found

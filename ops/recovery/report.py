@@ -35,7 +35,10 @@ class BallotReport:
     references that an edge gave out and that are nowhere, less the `unconfirmed_before` that an earlier
     recovery has named. `unaccounted` are the numbers up to the largest proved one that no vote has, `skipped`
     those that are never given because they may have been; `claimed` counts the latter that a journal has a
-    reference for. Each report names all ranges anew: the newest holds. `rest`: what is too long for this.
+    reference for. Each report names all ranges anew: the newest holds; `unaccounted_before` counts what the
+    one before it had. `unexplained`: numbers that nobody named yet, of shards that have lost nothing: not
+    this recovery's, and still to be found by the checker. `numbers_unproved` counts held and waiting votes
+    with numbers beyond the largest proved. `rest`: what is too long for this.
     """
 
     ballot: str
@@ -59,6 +62,9 @@ class BallotReport:
     unconfirmed_more: int = 0
     unaccounted: dict[str, list[Range]] = field(default_factory=dict)
     unaccounted_more: int = 0
+    unaccounted_before: int = 0
+    unexplained: dict[str, list[Range]] = field(default_factory=dict)
+    numbers_unproved: int = 0
     skipped: dict[str, list[Range]] = field(default_factory=dict)
     claimed: dict[str, int] = field(default_factory=dict)
     journal_numbers_odd: int = 0
@@ -170,6 +176,8 @@ class Report:
                 each.changed
                 or each.unconfirmed_count
                 or each.unaccounted
+                or each.unexplained
+                or each.numbers_unproved
                 or each.missing_batches
                 or each.conflicts
             ):
@@ -202,12 +210,19 @@ def _lines(found: BallotReport) -> list[str]:
     if found.unconfirmed_before:
         lines.append(f"  {found.unconfirmed_before:,} more are not there; an earlier recovery has named them")
     if found.unaccounted:
-        ranges = [
-            f"shard {shard}: {first}" + (f" to {last}" if last > first else "")
-            for shard, missing in found.unaccounted.items()
-            for first, last in missing
-        ]
-        lines += _some(f"  {found.unaccounted_count:,} numbers of acceptances that no vote has", ranges)
+        before = f", {found.unaccounted_before:,} of them named before" if found.unaccounted_before else ""
+        what = f"  {found.unaccounted_count:,} numbers of acceptances that no vote has{before}"
+        lines += _some(what, _ranges(found.unaccounted))
+    lines += _some(
+        "  numbers of acceptances that no vote has, in shards that have lost nothing: this recovery does not "
+        "explain them, and `ballot check` goes on naming them",
+        _ranges(found.unexplained),
+    )
+    if found.numbers_unproved:
+        lines.append(
+            f"  {found.numbers_unproved:,} votes that wait or are in quarantine have numbers beyond what is "
+            "proved: that those before them were given is their writer's word alone"
+        )
     if found.claimed:
         lines.append(
             f"  {sum(found.claimed.values()):,} of these references have numbers beyond what is proved: "
@@ -224,6 +239,14 @@ def _lines(found: BallotReport) -> list[str]:
         told = ", ".join(map(str, found.missing_batches))
         lines.append(f"  the desk signed batches of the register that the voter database lacks: {told}")
     return lines + _some("  left as it is, because gate and record say different things", found.conflicts)
+
+
+def _ranges(found: dict[str, list[Range]]) -> list[str]:
+    return [
+        f"shard {shard}: {first}" + (f" to {last}" if last > first else "")
+        for shard, ranges in found.items()
+        for first, last in ranges
+    ]
 
 
 def _some(what: str, names: list[str]) -> list[str]:

@@ -26,6 +26,8 @@ PAGE_ENTRIES: Final = 2_000
 PENDING_PAGE: Final = 10_000
 ENTRY_FIELDS: Final = 8
 TIME_DIGITS_MAX: Final = 16
+LOST_FIELD: Final = "recovery_lost"
+"""Of the gate: a stored vote's mark or reference was gone (recovery.lua), or a part of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,14 @@ class Shard:
     async def begin(self, at_us: int) -> None:
         """Close it to whoever takes votes, returns or marks, however late their call comes."""
         await self._call("ballot_recover_begin", [(at_us,)])
+
+    async def lost(self) -> None:
+        """Note that it has lost something, before that is mended: a recovery that dies must find it again."""
+        await self._client.hset(self.keys[0], LOST_FIELD, 1)
+
+    async def has_lost(self) -> bool:
+        """Whether this recovery, or one that was not finished, found that it has lost something."""
+        return bool(await self._client.hexists(self.keys[0], LOST_FIELD))
 
     async def finish(self) -> None:
         """Open it again."""

@@ -71,6 +71,7 @@ end
 
 -- Opens it again, when everything is there.
 local function finish(keys)
+  redis.call('HDEL', keys[1], 'recovery_lost')
   return redis.call('HDEL', keys[1], 'recovering')
 end
 
@@ -113,6 +114,7 @@ end
 -- Votes and returns on record. One argument: rows of UIN (16), what the reference's state must be (1: 's' stored, 'h' held, 'a'
 -- waiting in the stream, '-' no reference; the strongest holds), the mark's length (1), the mark as the gate packs it, and the
 -- reference as kept (10) unless there is none.
+-- A mark or a reference of what is stored that had to be added is noted in the gate's `recovery_lost`, until `finish`.
 -- Of a vote that is not stored nobody may know the identity any more: a mark of the same time and reference is then the same.
 -- Answer: how many marks were added, how many references were added or changed, then pairs of a row's number and the mark that
 -- its voter has instead.
@@ -138,11 +140,12 @@ local function marks(keys, args)
     return fault('a row at least')
   end
   local existing, states = values_of(keys[3], uins), values_of(keys[4], references)
-  local set, set_states, added, changed, conflicts, given = {}, {}, 0, 0, {}, {}
+  local set, set_states, added, changed, conflicts, given, lost = {}, {}, 0, 0, {}, {}, false
   for row = 1, #uins do
     local mark, state, is = wanted[row], wanted_states[row], existing[row] or given[uins[row]]
     if mark ~= '' and not is then
       added = added + 1
+      lost = lost or state == 's' or state == '-'
       given[uins[row]] = mark
       set[#set + 1], set[#set + 2] = uins[row], mark
     elseif mark ~= '' and is ~= mark
@@ -152,8 +155,12 @@ local function marks(keys, args)
     end
     if state ~= '-' and (STRENGTH[states[row] or ''] or 0) < STRENGTH[state] then
       changed = changed + 1
+      lost = lost or state == 's' and not states[row]
       set_states[#set_states + 1], set_states[#set_states + 2] = references[row], state
     end
+  end
+  if lost then
+    redis.call('HSET', keys[1], 'recovery_lost', '1')
   end
   set_all(keys[3], set)
   set_all(keys[4], set_states)

@@ -18,6 +18,7 @@ from ballot.suite import SigningKey
 from ops.recovery.journals import Journals
 from ops.recovery.merge import Sources, merge
 from ops.recovery.report import Report, record
+from ops.recovery.shard import Shard
 from runtime import postgres
 from tests.integration.intake_rig import pinned_desk_key
 from tests.integration.test_check_junk import JUNK
@@ -357,15 +358,37 @@ async def test_numbers_that_the_gate_proves_are_named(truth: Truth) -> None:
         each for each in await made.admin.xrange(key) if each[1].get(b"ref") == cast.reference.encode()
     ]
     await made.admin.xdel(key, entry)
+    name, number = str(cast.voter.shard), int(fields[b"n"])
+    whole = await truth.merge()
+    assert (whole.unaccounted, whole.unexplained) == ({}, {name: [(number, number)]})
+
+    # A shard that has lost something: explained, and by a later recovery, which lost nothing, still.
+    stored = next(each for each in truth.stored if each.voter.shard == cast.voter.shard)
+    await made.admin.hdel(handoff.voted_key(made.ballot, cast.voter.shard), stored.voter.uin)
     report = await truth.merge()
-    number = int(fields[b"n"])
-    assert report.unaccounted == {str(cast.voter.shard): [(number, number)]}
+    assert (report.unaccounted, report.unexplained) == ({name: [(number, number)]}, {})
+    assert report.unaccounted_before == 0
+    await record(truth.database, Report([], "in place", ballots=[report]))
+    await Shard(made.admin, made.ballot, cast.voter.shard).finish()
+    later = await truth.merge()
+    assert (later.unaccounted, later.unaccounted_before) == (report.unaccounted, 1)
 
     await made.admin.hset(handoff.gate_key(made.ballot, 1 - cast.voter.shard), "number", "40000000")
     forged = await truth.merge()
-    ((first, end),) = forged.unaccounted[str(1 - cast.voter.shard)]
+    ((first, end),) = forged.unexplained[str(1 - cast.voter.shard)]
     assert end - first < 1000
     assert any("can have been" in each for each in forged.conflicts)
+
+
+async def test_an_appended_entry_makes_up_no_lost_votes(truth: Truth) -> None:
+    """Whoever writes to the stream, or gets into quarantine: a number proves nothing of those before it."""
+    made, cast = truth.made, truth.waiting[0]
+    await made.voters(16)  # codes, so that there can be more numbers
+    largest = await made.admin.hlen(handoff.credentials_key(made.ballot, cast.voter.shard))
+    key = handoff.votes_key(made.ballot, cast.voter.shard)
+    await made.admin.xadd(key, {"k": "v", "n": str(largest), "u": bytes(16), "ref": INVENTED})
+    report = await truth.merge()
+    assert (report.unaccounted, report.unexplained, report.numbers_unproved) == ({}, {}, 1)
 
 
 async def test_a_waiting_vote_of_a_voter_with_another_mark_is_named(truth: Truth) -> None:

@@ -81,6 +81,13 @@ def test_ranges_of_several_recoveries_are_joined() -> None:
     ]
 
 
+def test_a_number_is_given_up_when_it_was_first_named() -> None:
+    """A later event that names it again does not move it; what the newest has no longer is not given up."""
+    first, second = [(0, 5, 9), (1, 1, 1)], [(0, 3, 7), (1, 1, 1)]
+    found = recovered._first_named([(0, 3, 7), (1, 1, 1)], [(first, 100), (second, 200)])
+    assert sorted(found) == [(0, 3, 4, 200), (0, 5, 7, 100), (1, 1, 1, 100)]
+
+
 def test_a_recovery_of_an_odd_form_accounts_for_nothing() -> None:
     """Numbers that are none, shards that are none, ranges that are no pairs."""
     odd = {"0": [[1, 2], [3], ["4", 5], 6], "x": [[1, 1]], "1": 7}

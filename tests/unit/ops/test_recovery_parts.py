@@ -23,6 +23,31 @@ from ops.recovery.streams import Mending, Waiting
 REFERENCE = "0123-4567-89AB-CDEF"
 
 
+RANGES = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 6)), max_size=6).map(
+    lambda pairs: [(first, first + length) for first, length in pairs]
+)
+
+
+@given(ranges=RANGES, others=RANGES)
+def test_what_is_in_none_of_the_others(ranges: list[tuple[int, int]], others: list[tuple[int, int]]) -> None:
+    """As sets of numbers; in order, and what touches is one range."""
+    one, two = (
+        {number for first, last in each for number in range(first, last + 1)} for each in (ranges, others)
+    )
+    found = numbers.less(ranges, others)
+    assert [number for first, last in found for number in range(first, last + 1)] == sorted(one - two)
+    assert numbers.joined(found) == found
+
+
+def test_an_entry_proves_no_number() -> None:
+    """Anybody may have appended it: it is known, and those before it are not thereby lost."""
+    found = Numbers(limit=1000)
+    found.add(1)
+    found.add(3)
+    found.add(1000, proves=False)
+    assert (found.largest, found.missing(), found.unproved) == (3, [(2, 2)], 1)
+
+
 @given(
     known=st.sets(st.integers(1, 60)),
     reached=st.integers(0, 80),
