@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 COMMAND_WAIT_S = 240
 
-# What a test leaves open is warned of whenever the collector comes by, and a warning is an error. pytest puts it
-# into words, for which it parses: in the middle of another parse Python 3.11 ends that one with "recursion
-# depth mismatch", and a test that did nothing wrong fails.
+# What a test leaves open is warned of whenever the collector comes by, and a warning is an error. pytest
+# puts it into words, for which it parses: in the middle of another parse Python 3.11 ends that one with
+# "recursion depth mismatch", and a test that did nothing wrong fails.
 sys.unraisablehook = lambda _: None
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and whatever they start inherits
