@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 COUNTS: Final = """
 SELECT shard, sum(codes)::bigint AS codes, sum(voters)::bigint AS voters, sum(votes)::bigint AS votes FROM (
-    SELECT shard, count(*) AS codes, 0 AS voters, 0 AS votes FROM ballot.register WHERE ballot = $1 GROUP BY 1
+    SELECT shard, count(*) AS codes, 0 AS voters, 0 AS votes FROM ballot.register
+     WHERE ballot = $1 AND batch::bigint <> ALL ($2::bigint[]) GROUP BY 1
     UNION ALL
     SELECT shard, 0, count(*), count(*) FROM ballot.votes WHERE ballot = $1 GROUP BY 1
     UNION ALL
@@ -62,26 +63,24 @@ async def look(queue: Client, database: asyncpg.Connection, *, roots: Path | Non
     """Return what is wrong, worst first; empty if nothing is. Reads only.
 
     The database is read before the queue: what is stored was in the queue before. Codes come the other way:
-    `roots`, the desk's journals, tell whether some are still on their way to the gate.
+    `roots`, the desk's journals, tell which batches are still on their way to the gate.
     """
     client: Any = queue
     found = [LATCHED] if await client.exists(handoff.RECOVERING_KEY) else []
     found += await fence.differs(queue, database)
     published = {name.decode() for name in await client.hkeys(handoff.PUBLISHED_KEY)}
     for ballot in await record.ballots(database):
-        issuing = roots is not None and desk.on_their_way(roots, ballot.id)
-        found += await _ballot(
-            queue, database, ballot, published=ballot.id in published, issuing=bool(issuing)
-        )
+        issuing = desk.on_their_way(roots, ballot.id) if roots is not None else set()
+        found += await _ballot(queue, database, ballot, published=ballot.id in published, issuing=issuing)
     return found
 
 
 async def _ballot(
-    queue: Client, database: asyncpg.Connection, ballot: Ballot, *, published: bool, issuing: bool
+    queue: Client, database: asyncpg.Connection, ballot: Ballot, *, published: bool, issuing: set[int]
 ) -> list[str]:
     found: list[str] = []
     seen = await record.seen(database, ballot.id)
-    counts = {row["shard"]: row for row in await database.fetch(COUNTS, ballot.id)}
+    counts = {row["shard"]: row for row in await database.fetch(COUNTS, ballot.id, [*issuing])}
     revoked = {row["shard"]: row["digests"] for row in await database.fetch(REVOKED, ballot.id)}
     released = {row["shard"]: row["votes"] for row in await database.fetch(RELEASED, ballot.id)}
     if ballot.opens_us and not published:
@@ -103,7 +102,7 @@ async def _ballot(
             found += [
                 f"{where}: {told}"
                 for told in (
-                    "" if issuing else _fewer(known.codes, row["codes"], "codes"),
+                    _fewer(known.codes, row["codes"], "codes"),
                     _fewer(known.voters, row["voters"], "voters' marks"),
                     _fewer(known.accepted, row["votes"], "accepted votes"),
                 )

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from ballot import document, gate_layout, handoff
 from ballot.encoding import b64encode
 from ballot.suite import SigningKey
+from ops.recovery import wrong
 from ops.recovery.journals import Journals
 from ops.recovery.merge import Sources, merge
 from ops.recovery.report import Report, record
@@ -426,6 +427,24 @@ async def test_junk_in_the_stream_ends_no_recovery(truth: Truth) -> None:
         key = handoff.votes_key(made.ballot, shard)
         await made.admin.xadd(key, {b"k": b"v", b"ref": b"\0"}, id=f"{2**64 - 1}-{2**64 - 2}")
     assert not (await truth.merge()).changed
+
+
+async def test_codes_on_their_way_hide_no_others(truth: Truth, tmp_path: Path) -> None:
+    """A batch that the desk has signed and not pushed is no fault of the gate; all others are compared."""
+    made = truth.made
+    batch = await made.owner.fetchval("SELECT min(batch) FROM ballot.register WHERE ballot = $1", made.ballot)
+    for shard in range(made.shards):
+        await made.admin.delete(handoff.credentials_key(made.ballot, shard))
+
+    async def codes() -> list[str]:
+        found = await wrong.look(made.admin, truth.database, roots=tmp_path)
+        return [each for each in found if made.ballot in each and " codes, " in each]
+
+    journal = tmp_path / f"{made.ballot}.jsonl"
+    journal.write_text(json.dumps({"act": "signed", "batch": batch + 1}) + "\n")
+    assert len(await codes()) == made.shards
+    journal.write_text(json.dumps({"act": "signed", "batch": batch}) + "\n")
+    assert await codes() == []
 
 
 class _Cut(Redis):

@@ -40,6 +40,7 @@ def verifier() -> Iterator[Verifier]:
 async def one(stack: Stack, ballot_id: str) -> AsyncIterator[Ground]:
     """A ballot of one shard."""
     async with ground(stack, ballot_id) as made:
+        await made.clear_fuse()  # others write such events too
         yield made
 
 
