@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from loadtests import many, unconfirmed
 from loadtests.desk import DeskFileFault
-from loadtests.kept import Kept
+from loadtests.kept import RESULTS, Kept
 from loadtests.poll import Marks, Poll, added
 from loadtests.stage import StageFault
 from loadtests.table import as_json
@@ -95,7 +95,7 @@ class Aftermath:
     def _result(self, poll: Poll) -> Path:
         if len(self.polls) == 1:
             return self.kept.folder / "result.json"
-        folder = self.kept.folder / "results"
+        folder = self.kept.folder / RESULTS
         folder.mkdir(exist_ok=True)
         return folder / f"{poll.ballot}.json"
 

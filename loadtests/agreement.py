@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from loadtests.observed import Interval, fewer, shares, within
-from loadtests.observers import Mark, Observer, differences, outages, voters_saw
+from loadtests.observers import Mark, Observer, differences, outages, unplanned_us, voters_saw
 from loadtests.stage import Stage, StageFault
 from loadtests.watch import DEADLINE_SECONDS, LOOKS_FILE, pace_of, seen
 
@@ -24,9 +24,10 @@ INSIDE_PERIOD_SECONDS = 5.0
 INSIDE_DEADLINE_SECONDS = 3.0
 #: Voters are seen by whole seconds of the moments for which they were planned.
 VOTERS_BLIND_SECONDS = 2.0
-CAUSES = frozenset({"fault", "overlay"})
 #: What lies between the voters and the deployment, where a monitor does not go.
 ON_THE_LINE = frozenset({"cap"})
+#: What presses on the deployment so that a vote may wait; no other overlay is a reason for an outage.
+FLOODS = frozenset({"botnet", "handshakes", "reloaders"})
 #: The window in which a run offers more votes than can be taken: to be refused then is no riddle.
 BURST = "burst"
 INTERVALS_MAX = 5_000
@@ -132,6 +133,7 @@ def compared(
         "periods_s": {INSIDE: INSIDE_PERIOD_SECONDS, OUTSIDE: outside_period_s},
         **{each.name: [one.as_json() for one in fewer(each.intervals, INTERVALS_MAX)] for each in observers},
         "left_off": sum(max(0, len(each.intervals) - INTERVALS_MAX) for each in observers),
+        "unplanned_s": round(unplanned_us(found, marks) / US, 3),
         "outages": [outage.as_json() for outage in found[:INTERVALS_MAX]],
         "available": {each.name: shares(each.intervals)[0] for each in observers},
         "looked": {each.name: shares(each.intervals)[1] for each in observers},
@@ -164,9 +166,15 @@ def _marks(run: Path) -> Iterator[Mark]:
         for line in _lines(path):
             inner = line.get("marks")
             for mark in inner if isinstance(inner, list) else [line]:
-                if isinstance(mark, dict) and (mark.get("kind") in CAUSES or mark.get("name") == BURST):
+                if isinstance(mark, dict) and _may_stop(mark):
                     with suppress(KeyError, TypeError, ValueError):
                         yield _mark(mark)
+
+
+def _may_stop(fields: Mapping[str, Any]) -> bool:
+    """Whether it is something that may keep votes from being taken: a fault, a capped line, a flood."""
+    kind, name = fields.get("kind"), fields.get("name")
+    return kind == "fault" or name == BURST or (kind == "overlay" and name in ON_THE_LINE | FLOODS)
 
 
 def _mark(fields: Mapping[str, Any]) -> Mark:
@@ -175,7 +183,9 @@ def _mark(fields: Mapping[str, Any]) -> Mark:
     to_us = from_us if fields.get("to_us") is None else max(from_us, int(fields["to_us"]))
     expects_down = isinstance(told, dict) and told.get("expects_down") is True
     name = str(fields["name"])[:80]
-    return Mark(name, from_us, to_us, expects_down=expects_down, on_the_line=name in ON_THE_LINE)
+    flood = name in FLOODS
+    on_the_line = name in ON_THE_LINE
+    return Mark(name, from_us, to_us, expects_down=expects_down, on_the_line=on_the_line, flood=flood)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ballot.encoding import format_time
-from loadtests import agreement, machine, many, plan, watch
+from loadtests import agreement, casts, machine, many, plan, watch
 from loadtests.aftermath import Aftermath, beyond
 from loadtests.beside import Beside, Ground, chosen, quickened, spare_codes
 from loadtests.demo import Telling
@@ -44,7 +44,10 @@ ROUND_US = 30 * US
 """How long many ballots take to be ready, by the time that one took, half of which is for each alone; and how
 long a vote takes to be sealed."""
 
-KEPT_OF_VOTERS = ("seconds.jsonl", "receipts.jsonl", "sealed.jsonl", "unsettled.jsonl", "summary.json")
+KEPT_OF_VOTERS = (
+    *("seconds.jsonl", "receipts.jsonl", "sealed.jsonl", "unsettled.jsonl", "summary.json"),
+    casts.FILE,
+)
 
 
 def conduct(wanted: Wanted, telling: Telling) -> Verdict:
@@ -254,6 +257,7 @@ class Conductor:
                 "seed": wanted.drawn_from,
                 "scale": wanted.scenario.scale,
                 "only": "burst" if wanted.burst else wanted.only,
+                "burst": wanted.burst,
                 "speed": wanted.speed,
                 "ballots": len(self.polls),
                 "entitled": sum(poll.scenario.entitled for poll in self.polls),

@@ -1,34 +1,38 @@
-"""What must hold of a run's times: the generator's, the answers', the queue's and the monitors'.
+"""What must hold of a run's times: the generator's, the refusals', the queue's and the monitors'.
 
-Where the limits come from: the pass lines of the scenarios. Latencies count from the planned moment.
+Where the limits come from: the pass lines of the scenarios. How long voters waited: judged_voters.py.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtests import buckets
+from loadtests.judged_voters import ON_THE_LINE, RECOVERY_S
+from loadtests.observers import UNANSWERED
 from loadtests.report.reading import RunDirectory
 from loadtests.verdict import Judgement, Weight, not_recorded
 
-CAST_MS_MAX: Final = 1_000
-CAST_BESIDE_MS_MAX: Final = 5_000
 QUEUE_SECONDS_MAX: Final = 2.0
 SAMPLED_SHARE_MIN: Final = 0.5
 DEADLINE_MS: Final = 2_000
 REFUSED_MS_MAX: Final = DEADLINE_MS + 250
-ROUNDED: Final = 1.05
-"""A latency read from buckets is at most so much above the true one."""
+UNANSWERED_BESIDE_MAX: Final = 0.01
+UNSEEN_SECONDS_MAX: Final = 3
+UP_BUT_SECONDS_MAX: Final = 30.0
+"""How long in all votes may not be taken under what must not stop them: a flood."""
 
 COUNTED_SECONDS_MAX: Final = 300
 COUNTING: Final = ("ballot close", "ballot tally", "ballot verify")
 """How the phases in which results are made begin."""
 
-MINUTE_S: Final = 60
+ANSWER_S: Final = 10.0
+"""So long a device waits for an answer."""
+
 US: Final = 1_000_000
 WORST_LISTED: Final = 10
-SHARE: Final = 0.99
+Marks = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,10 @@ class Second:
     """All generators' requests planned for one second."""
 
     at_s: int
-    planned: int
-    latency: Counter[int]
+    sent: int
     refused: Counter[int]
+    refused_ms_max: float
+    unanswered: int
 
 
 def judged(run: RunDirectory) -> Iterator[Judgement]:
@@ -48,13 +53,13 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     summary = run.table("summary.json")
     yield kept_to_schedule(summary)
     yield not_the_bottleneck(summary)
-    yield from cast_at_the_peak(told, marks)
-    if not {mark.get("kind") for mark in marks} & {"fault"}:
-        yield queue(list(run.lines("samples.jsonl")), told)
+    yield from queue(list(run.lines("samples.jsonl")), told, marks)
     yield refusals(told)
+    yield answered(told, marks)
     if (ballots := int(run.table("run.json").get("ballots", 1))) > 1:
         yield counted_soon(run.table("run.json").get("phases", []), ballots)
     yield agreement(run.table("availability.json"))
+    yield up(run.table("availability.json"))
 
 
 def seconds(lines: Iterable[Mapping[str, Any]]) -> Iterator[Second]:
@@ -62,12 +67,17 @@ def seconds(lines: Iterable[Mapping[str, Any]]) -> Iterator[Second]:
     found: dict[int, Second] = {}
     for line in lines:
         at_s = int(line["s"])
-        before = found.get(at_s, Second(at_s, 0, Counter(), Counter()))
+        before = found.get(at_s, Second(at_s, 0, Counter(), 0.0, 0))
+        refused = buckets.from_json(line.get("refused", {}))
+        slowest = line.get("refused_ms_max")
+        if slowest is None:
+            slowest = buckets.upper_ms(max(refused)) if refused else 0.0
         found[at_s] = Second(
             at_s,
-            before.planned + int(line.get("planned", 0)),
-            before.latency + buckets.from_json(line.get("latency", {})),
-            before.refused + buckets.from_json(line.get("refused", {})),
+            before.sent + int(line.get("sent", 0)),
+            before.refused + refused,
+            max(before.refused_ms_max, float(slowest)),
+            before.unanswered + int(line.get("outcomes", {}).get(UNANSWERED, 0)),
         )
     return iter(found[at_s] for at_s in sorted(found))
 
@@ -95,68 +105,61 @@ def not_the_bottleneck(summary: Mapping[str, Any]) -> Judgement:
     return Judgement(what, must, found, ok=not summary["client_was_bottleneck"], weight=Weight.VOIDS)
 
 
-def cast_at_the_peak(told: Sequence[Second], marks: Sequence[Mapping[str, Any]]) -> Iterator[Judgement]:
-    """The p99 of a cast in the busiest minute in real time: with nothing beside it, and under one overlay."""
-    real = [mark for mark in marks if mark.get("kind") == "window" and mark["told"].get("factor") == 1]
-    beside = [mark for mark in marks if mark.get("kind") in {"overlay", "fault"}]
-    names = {str(mark["name"]) for mark in beside if mark["kind"] == "overlay"}
-    in_real = [each for each in told if not real or covered(each, real)]
-    calm = [each for each in in_real if not covered(each, beside)]
-    if calm or not beside:
-        yield _cast("p99 of a cast at the peak minute", calm, CAST_MS_MAX)
-    if len(names) == 1:
-        name = names.pop()
-        under = [each for each in told if covered(each, beside)]
-        yield _cast(f"p99 of a cast at the peak minute under {name}", under, CAST_BESIDE_MS_MAX)
-
-
-def covered(second: Second, marks: Iterable[Mapping[str, Any]]) -> bool:
+def covered(at_s: int, marks: Marks) -> bool:
     """Whether that second has a part of one of the stretches."""
-    return any(
-        mark["from_us"] < (second.at_s + 1) * US and mark["to_us"] > second.at_s * US for mark in marks
-    )
+    return any(mark["from_us"] < (at_s + 1) * US and mark["to_us"] > at_s * US for mark in marks)
 
 
-def _cast(what: str, told: Sequence[Second], ms_max: int) -> Judgement:
-    must = f"<= {ms_max:,} ms"
-    busiest = peak(told)
-    if busiest is None:
-        return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
-    planned, latency = busiest
-    found_ms = buckets.quantile(latency, SHARE)
-    found = f"{found_ms:,.0f} ms, {planned:,} votes planned in it"
-    return Judgement(what, must, found, ok=found_ms <= ms_max * ROUNDED, weight=Weight.FAILS_ON_TIME)
+def stretched(marks: Marks, *, before_s: float = 0.0, after_s: float) -> list[dict[str, Any]]:
+    """The same stretches, each begun earlier and ended later."""
+    return [
+        {**mark, "from_us": mark["from_us"] - before_s * US, "to_us": mark["to_us"] + after_s * US}
+        for mark in marks
+    ]
 
 
-def peak(told: Sequence[Second]) -> tuple[int, Counter[int]] | None:
-    """The votes planned in the busiest minute and how long they took; None when nothing was sent."""
-    most, planned, busiest = 0, 0, (0, 0)
-    minute: deque[Second] = deque()
-    for each in told:
-        minute.append(each)
-        planned += each.planned
-        while minute[0].at_s <= each.at_s - MINUTE_S:
-            planned -= minute.popleft().planned
-        if planned > most:
-            most, busiest = planned, (minute[0].at_s, each.at_s)
-    if not most:
-        return None
-    latency = buckets.added(each.latency for each in told if busiest[0] <= each.at_s <= busiest[1])
-    return (most, latency) if latency else None
-
-
-def queue(samples: Sequence[Mapping[str, Any]], told: Sequence[Second]) -> Judgement:
-    """How long the oldest entry waited for its worker, if somebody looked for most of the time."""
-    what, must = "the queue is never old", f"oldest entry <= {QUEUE_SECONDS_MAX:g} s"
+def queue(samples: Marks, told: Sequence[Second], marks: Marks) -> Iterator[Judgement]:
+    """How long the oldest entry waited for its worker while votes came, but for faults and their recovery."""
+    what, must = "the queue is never old", f"oldest entry <= {QUEUE_SECONDS_MAX:g} s, each second"
+    faults = stretched([mark for mark in marks if mark.get("kind") == "fault"], after_s=RECOVERY_S)
+    judged_s = {each.at_s for each in told if not covered(each.at_s, faults)}
+    if told and not judged_s:
+        yield Judgement(what, must, "every second lies in a fault or the time after it", ok=True)
+        return
     known = [each for each in samples if each.get("queue_oldest_s") is not None]
-    lasted_s = told[-1].at_s - told[0].at_s if told else 0
-    if not known or len(known) < SAMPLED_SHARE_MIN * lasted_s:
-        return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
-    old = [each for each in known if each["queue_oldest_s"] > QUEUE_SECONDS_MAX]
-    most = max(each["queue_oldest_s"] for each in known)
-    found = f"at most {most:.2f} s, over it in {len(old):,} of {len(known):,} samples"
+    within = [
+        each
+        for each in known
+        if told and told[0].at_s <= each["at_us"] // US <= told[-1].at_s
+        if not covered(each["at_us"] // US, faults)
+    ]
+    yield _looked(known, judged_s, marks)
+    if not within or len(within) < SAMPLED_SHARE_MIN * len(judged_s):
+        yield not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
+        return
+    old = [each for each in within if each["queue_oldest_s"] > QUEUE_SECONDS_MAX]
+    most = max(each["queue_oldest_s"] for each in within)
+    found = f"at most {most:.2f} s, over it in {len(old):,} of {len(within):,} samples"
     when = tuple(f"at {each['at_us']}: {each['queue_oldest_s']:.2f} s" for each in old[:WORST_LISTED])
-    return Judgement(what, must, found, ok=not old, weight=Weight.FAILS_ON_TIME, references=when)
+    yield Judgement(what, must, found, ok=not old, weight=Weight.FAILS_ON_TIME, references=when)
+
+
+def _looked(known: Sequence[Mapping[str, Any]], judged_s: set[int], marks: Marks) -> Judgement:
+    """Somebody looked at the queue all the time that the figures are about: no answer is no short queue."""
+    must = f"within {UNSEEN_SECONDS_MAX} s of each second of real time"
+    real = [mark for mark in marks if mark.get("kind") == "window" and mark["told"].get("factor") == 1]
+    wanted = {at_s for at_s in judged_s if not real or covered(at_s, real)}
+    seen = {
+        each["at_us"] // US + away
+        for each in known
+        for away in range(-UNSEEN_SECONDS_MAX, UNSEEN_SECONDS_MAX + 1)
+    }
+    unseen = sorted(wanted - seen)
+    found = f"nobody looked at {len(unseen):,} of {len(wanted):,} seconds"
+    when = tuple(f"at {at_s}" for at_s in unseen[:WORST_LISTED])
+    return Judgement(
+        "the queue was looked at", must, found, ok=not unseen, weight=Weight.VOIDS, references=when
+    )
 
 
 def refusals(told: Sequence[Second]) -> Judgement:
@@ -167,9 +170,36 @@ def refusals(told: Sequence[Second]) -> Judgement:
     refused = buckets.added(each.refused for each in told)
     if not refused:
         return Judgement(what, must, "none was needed", ok=True, weight=Weight.FAILS_ON_TIME)
-    slowest = buckets.upper_ms(max(refused))
+    slowest = max(each.refused_ms_max for each in told)
     found = f"{sum(refused.values()):,} refusals, the slowest within {slowest:,.0f} ms"
-    return Judgement(what, must, found, ok=slowest <= REFUSED_MS_MAX * ROUNDED, weight=Weight.FAILS_ON_TIME)
+    return Judgement(what, must, found, ok=slowest <= REFUSED_MS_MAX, weight=Weight.FAILS_ON_TIME)
+
+
+def answered(told: Sequence[Second], marks: Marks) -> Judgement:
+    """A request without any answer is a refusal that never came; a fault or a capped line excuses its own.
+
+    How many voters may fail for good meanwhile is judged by itself, so nobody is excused without a bound.
+    """
+    what = "every request is answered"
+    must = f"all, and {1 - UNANSWERED_BESIDE_MAX:.0%} under an overlay; a fault and a capped line apart"
+    if not told:
+        return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
+    overlays = [mark for mark in marks if mark.get("kind") == "overlay"]
+    lines = [mark for mark in overlays if mark["name"] in ON_THE_LINE]
+    faults = [mark for mark in marks if mark.get("kind") == "fault"]
+    stopping = stretched([*faults, *lines], before_s=ANSWER_S, after_s=RECOVERY_S)
+    calm, beside, stopped, sent_beside = 0, 0, 0, 0
+    for each in told:
+        if covered(each.at_s, stopping):
+            stopped += each.unanswered
+        elif covered(each.at_s, overlays):
+            beside += each.unanswered
+            sent_beside += each.sent
+        else:
+            calm += each.unanswered
+    found = f"{calm:,} without, {beside:,} under an overlay, {stopped:,} in a fault or a capped line"
+    ok = not calm and beside <= UNANSWERED_BESIDE_MAX * sent_beside
+    return Judgement(what, must, found, ok=ok, weight=Weight.FAILS_ON_TIME)
 
 
 def counted_soon(phases: Sequence[Mapping[str, Any]], ballots: int) -> Judgement:
@@ -191,3 +221,12 @@ def agreement(availability: Mapping[str, Any]) -> Judgement:
     differences = tuple(str(each) for each in availability.get("differences", ()))
     found = "agrees" if availability["agree"] else f"{len(differences):,} differences"
     return Judgement(what, must, found, ok=bool(availability["agree"]), references=differences)
+
+
+def up(availability: Mapping[str, Any]) -> Judgement:
+    """How long anybody saw that no votes were taken, but for a fault, a capped line or a burst."""
+    what, must = "votes are taken all the time", f"at most {UP_BUT_SECONDS_MAX:g} s without, faults apart"
+    down_s = availability.get("unplanned_s")
+    if not isinstance(down_s, int | float):
+        return not_recorded(what, must)
+    return Judgement(what, must, f"{down_s:,.1f} s without", ok=down_s <= UP_BUT_SECONDS_MAX)

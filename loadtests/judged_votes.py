@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ballot.encoding import parse_time
+from loadtests.kept import RESULTS
 from loadtests.report.reading import RunDirectory
 from loadtests.verdict import Judgement, not_recorded
 
@@ -21,9 +22,16 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     yield chosen(run.rows("chosen.json"))
     yield from books(run.table("check.json"))
     yield outcomes(run.table("summary.json"))
+    yield forms(run.table("summary.json"))
     yield window(run, told.get("closes"))
-    yield counted([run.table(name) for name in run.names("results/*.json") or ["result.json"]])
+    yield counted([run.table(name) for name in results(told.get("closes"))])
     yield turnout(run.value("quiet.json"))
+
+
+def results(closes: Any) -> list[str]:
+    """The files with the signed results of all ballots of this run."""
+    ballots = sorted(closes) if isinstance(closes, dict) else []
+    return [f"{RESULTS}/{ballot}.json" for ballot in ballots] if len(ballots) > 1 else ["result.json"]
 
 
 def done(wrong: Any) -> Judgement:
@@ -116,6 +124,16 @@ def outcomes(summary: Mapping[str, Any]) -> Judgement:
     return Judgement(what, must, f"{count:,} unexpected", ok=count == 0, references=named)
 
 
+def forms(summary: Mapping[str, Any]) -> Judgement:
+    """Every answer says what it must say: a refusal, for one, that the same vote may be sent again."""
+    what, must = "every answer says what it must say", "none of another form, each refusal: safe to retry"
+    if "odd_count" not in summary:
+        return not_recorded(what, must)
+    count = int(summary["odd_count"])
+    named = tuple(str(each) for each in summary.get("odd", ()))
+    return Judgement(what, must, f"{count:,} of another form", ok=count == 0, references=named)
+
+
 def window(run: RunDirectory, closes: Any) -> Judgement:
     """No receipt says that its vote was accepted at or after the close of its ballot."""
     must = "every receipt's time before the close"
@@ -150,9 +168,9 @@ def turnout(quiet: Any) -> Judgement:
     if not isinstance(quiet, list) or not quiet:
         return not_recorded(what, must)
     wrong = tuple(
-        f"at {point['at_us']}: turnout {point['turnout']}, books {point['books']}"
+        f"at {point.get('at_us')}: turnout {point.get('turnout')}, books {point.get('books')}"
         for point in quiet
-        if point["turnout"] != point["books"]
+        if point.get("turnout") is None or point["turnout"] != point.get("books")
     )
     found = f"exact at {len(quiet) - len(wrong)} of {len(quiet)}"
     return Judgement(what, must, found, ok=not wrong, references=wrong)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from loadtests import judged_times, judged_votes
+from loadtests import judged_times, judged_voters, judged_votes
 from loadtests.report.reading import RunDirectory
 from loadtests.verdict import Judgement, Verdict, Weight, not_recorded
 
@@ -13,7 +13,8 @@ from loadtests.verdict import Judgement, Verdict, Weight, not_recorded
 def judge(folder: Path) -> Verdict:
     """The verdict on the run in `folder`; whatever is missing there speaks against it."""
     run = RunDirectory(folder)
-    return Verdict((*judged_votes.judged(run), *judged_times.judged(run), *overlays(run)))
+    parts = (judged_votes.judged, judged_voters.judged, judged_times.judged, overlays)
+    return Verdict(tuple(judgement for part in parts for judgement in part(run)))
 
 
 def overlays(run: RunDirectory) -> Iterator[Judgement]:

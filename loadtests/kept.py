@@ -9,6 +9,8 @@ from typing import Any
 
 MARKS_MAX = 100_000
 US = 1_000_000
+RESULTS = "results"
+"""Where the results are when there are several ballots."""
 
 
 class FolderTaken(Exception):  # noqa: N818  # named for what it means to the tester
@@ -34,9 +36,8 @@ class Kept:
             if path.is_file() and path.suffix in {".json", ".jsonl", ".npz", ".html", ".err", ".txt"}:
                 path.unlink()
         self.overlays = folder / "overlays"
-        if self.overlays.is_dir():
-            for path in self.overlays.glob("*.*"):
-                path.unlink()
+        for path in (*self.overlays.glob("*.*"), *(folder / RESULTS).glob("*.json")):
+            path.unlink()
         self.write("run.json", {})  # from now on it is a run's directory
         self._marks = 0
         self.phases: list[dict[str, Any]] = []

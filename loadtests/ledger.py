@@ -21,13 +21,14 @@ ANSWER = np.dtype(
         ("row", "<u4"),
         ("status", "<u2"),
         ("attempt", "u1"),
-        ("spare", "u1"),
+        ("waited", "u1"),
         ("planned_s", "<f8"),
         ("sent_s", "<f8"),
         ("done_s", "<f8"),
     ]
 )
-"""An answer: to which row, at which attempt; seconds of the run. A status of LEFT_OUT was never sent."""
+"""An answer: to which row, at which attempt, and whether all devices were busy at its moment; seconds of the
+run. A status of LEFT_OUT was never sent."""
 
 RECORD = struct.Struct("<IHBBddd")
 LEFT_OUT = 1
@@ -42,6 +43,8 @@ BODY_SHOWN = 200
 ACCEPTING = frozenset({OK, CREATED})
 WORDS = {CREATED: "accepted", 0: "none", HUNG_UP: "hung up"}
 ASKING = frozenset({Kind.ACCESS})
+SAFE = b'"retry":true'
+"""What a refusal must say: the same vote may be sent again."""
 
 
 def answers_file(out: Path, generator: int) -> Path:
@@ -62,11 +65,14 @@ def seconds_file(out: Path, generator: int) -> Path:
 class Second:
     """What was planned for one second, and what became of it."""
 
-    __slots__ = ("late_s", "latency", "outcomes", "planned", "refused", "sent", "service", "turned_away")
+    __slots__ = (
+        *("late_s", "latency", "outcomes", "planned", "refused", "refused_s", "sent", "service"),
+        "turned_away",
+    )
 
     def __init__(self) -> None:
         self.planned = self.sent = 0
-        self.late_s = 0.0
+        self.late_s = self.refused_s = 0.0
         self.outcomes: Counter[str] = Counter()
         self.latency: Counter[int] = Counter()
         self.service: Counter[int] = Counter()
@@ -85,6 +91,7 @@ class Second:
             "latency": as_json(self.latency),
             "service": as_json(self.service),
             "refused": as_json(self.refused),
+            "refused_ms_max": round(self.refused_s * 1000, 3),
             "turned_away": as_json(self.turned_away),
         }
         return json.dumps(told) + "\n"
@@ -102,8 +109,11 @@ class Ledger:
         self._open: dict[int, Second] = {}
         self.accepted = self.sent = self.requests = 0
         self.odd: list[str] = []
+        self.odd_count = 0
         self.late: Counter[int] = Counter()
         self.late_s_max = 0.0
+        self.waited = 0
+        self.waited_s_max = 0.0
 
     def plan(self, planned_s: float) -> None:
         """Count a request for the second in which it is to be sent, whether or not it will be."""
@@ -118,19 +128,27 @@ class Ledger:
         sent_s: float,
         done_s: float,
         answer: Answer,
+        *,
+        waited: bool = False,
     ) -> None:
-        """Keep an answer: seconds of the run, the moment it was planned for, was sent at, and came at."""
+        """Keep an answer: seconds of the run, the moment it was planned for, was sent at, and came at.
+
+        What `waited` because every device was waiting for an answer was late by the service's fault.
+        """
         status = answer.status
-        self._answers.write(RECORD.pack(row, status, attempt, 0, planned_s, sent_s, done_s))
+        self._answers.write(RECORD.pack(row, status, attempt, waited, planned_s, sent_s, done_s))
         second = self._second(planned_s)
         second.sent += 1
         self.requests += 1
         self.sent += attempt == 1
         late_s = sent_s - planned_s
-        self.late[bucket(late_s * 1000)] += 1
-        if late_s > second.late_s:
-            second.late_s = late_s
+        if waited:
+            self.waited += 1
+            self.waited_s_max = max(self.waited_s_max, late_s)
+        else:
+            self.late[bucket(late_s * 1000)] += 1
             self.late_s_max = max(self.late_s_max, late_s)
+        second.late_s = max(second.late_s, late_s)
         if status in ACCEPTING and kind in CASTS:
             self._came(answer.body, row)
             second.latency[bucket((done_s - planned_s) * 1000)] += 1
@@ -140,6 +158,9 @@ class Ledger:
             return
         if status in {SLOW_DOWN, UNAVAILABLE}:
             second.refused[bucket((done_s - sent_s) * 1000)] += 1
+            second.refused_s = max(second.refused_s, done_s - sent_s)
+            if SAFE not in answer.body.replace(b" ", b""):
+                self._odd(row, answer)
         elif status > HUNG_UP and kind not in ASKING:
             second.turned_away[bucket((done_s - sent_s) * 1000)] += 1
         second.outcomes[self._word(row, kind, answer)] += 1
@@ -174,6 +195,7 @@ class Ledger:
 
     def _odd(self, row: int, answer: Answer) -> None:
         """An answer of a form that none should have; a few are listed."""
+        self.odd_count += 1
         if len(self.odd) < ODD_MAX:
             told = answer.body[:BODY_SHOWN].decode("utf-8", "replace")
             self.odd.append(f"row {row}: answered {answer.status} with {told!r}")

@@ -20,6 +20,8 @@ SERVER_FAULTS = 500
 PARTLY_SHARE_MIN = 0.2
 LOOKED_SHARE_MIN = 0.9
 US = 1_000_000
+#: So long after the end of what stopped votes they must be taken again.
+RECOVERY_US = 30 * US
 Stretch = Callable[[int, int], str]
 
 
@@ -40,7 +42,8 @@ class Observer:
 class Mark:
     """Something the run did that may have kept voters from voting; or must have, with `expects_down`.
 
-    What was done `on_the_line` to the deployment stops voters and no monitor.
+    What was done `on_the_line` to the deployment stops voters and no monitor; a `flood` presses, but voters
+    are to get through it.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Mark:
     to_us: int
     expects_down: bool = False
     on_the_line: bool = False
+    flood: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ def differences(
     return [
         *_unwatched(observers),
         *_contradictions(observers, [mark for mark in marks if mark.on_the_line], stretch),
-        *_without_cause(found, stretch),
+        *_without_cause(found, marks, stretch, max((each.blind_us for each in observers), default=0)),
         *_unseen(marks, found, stretch, blind_us=max((each.blind_us for each in observers), default=0)),
     ]
 
@@ -212,8 +216,20 @@ def _beyond(start_us: int, end_us: int, excused: Sequence[Mark], blind_us: int) 
     return left_us + max(0, end_us - reached_us)
 
 
-def _without_cause(found: Sequence[Outage], stretch: Stretch) -> Iterator[str]:
+def unplanned_us(found: Sequence[Outage], marks: Sequence[Mark]) -> int:
+    """How long no votes were taken, all in all, beyond faults, what narrows the line, and their recovery."""
+    planned = [mark for mark in marks if not mark.flood]
+    return sum(_beyond(each.from_us, each.to_us, planned, RECOVERY_US) for each in found)
+
+
+def _without_cause(
+    found: Sequence[Outage], marks: Sequence[Mark], stretch: Stretch, blind_us: int
+) -> Iterator[str]:
     for outage in found:
+        left_us = _beyond(outage.from_us, outage.to_us, marks, max(RECOVERY_US, blind_us))
+        if outage.cause is not None and left_us > blind_us:
+            when, left = stretch(outage.from_us, outage.to_us), f"{left_us / US:.1f} s"
+            yield f"The outage {when} was for {left} not what {outage.cause} and its recovery explain."
         if outage.cause is None:
             by, when = " and ".join(outage.seen_by), stretch(outage.from_us, outage.to_us)
             yield f"The outage {when}, seen by {by}, began with nothing that the run did."

@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 
 from ballot.encoding import b64encode
-from loadtests import ahead, comers, schedule
+from loadtests import ahead, casts, comers, schedule
 from loadtests.crowd import LAST_WORDS, LOCUSTFILE
 from loadtests.desk import pinned_key
 from loadtests.door import HttpDoor
@@ -39,10 +39,13 @@ READY_SECONDS_MAX = 120.0
 RECKONING_SECONDS_MAX = 900.0
 STARTS_AFTER_S = 2.0
 USERS_MIN, USERS_MAX = 32, 8000
-USER_SECONDS = 3.0
-"""A user is busy for at most about so long with a request: an edge refuses after two seconds."""
+USER_SECONDS = ANSWER_SECONDS_MAX
+"""So long a user may be busy with a request of a service that hangs; the others come all the same."""
 
-LEFT_BEHIND = ("seconds*.jsonl", "answers-*.bin", "came-*.jsonl", "ready-*", "progress-*", "generator-*.json")
+LEFT_BEHIND = (
+    *("seconds*.jsonl", "answers-*.bin", "came-*.jsonl", "ready-*", "progress-*", "generator-*.json"),
+    casts.FILE,
+)
 
 
 def in_silence(_done: int, _of: int) -> None:
@@ -308,7 +311,8 @@ class OpenCrowd:
         - `voters`, `voted` (voters with a verified receipt), `seconds`, `counts` (by name), `unexpected`
           (sentences, at most 50), `unexpected_count`
         - `planned`, `sent`, `unsent` (requests, retries aside), `late_ms` {p50, p99, max}, `void` (bool),
-          `void_reasons` (sentences)
+          `void_reasons` (sentences); `waited` {count, max_ms}: what found every user waiting for an answer
+          was not the generator's to send in time; `odd`, `odd_count`: answers of a form that none should have
         - `latency_ms` {p50, p99, max} from the planned moment, `service_ms` the same from the sending, both
           of votes with a receipt; `refused_ms` for 429 and 503, `turned_away_ms` for 403 and 409, from the
           sending

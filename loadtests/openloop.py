@@ -1,7 +1,8 @@
 """The open loop: each request at its moment, whatever became of the ones before; Locust's users carry them.
 
-A request waits for nobody else's answer. If no user is free at its moment it goes late, and that is measured:
-a run whose generator fell behind is void. Bodies come from files (ahead.py), answers go to files (ledger.py).
+A request waits for nobody else's answer. If it goes late that is measured: a run whose generator fell behind
+is void; but where every user waited for an answer it was the service that was late, and the latency says so.
+Bodies come from files (ahead.py), answers go to files (ledger.py).
 """
 
 import gc
@@ -84,6 +85,7 @@ class OpenLoop:
         self._begun_s = self._begun_cpu_s = 0.0
         self._window_s = self._window_cpu_s = self._cpu_share_max = 0.0
         self._retried = self._given_up = 0
+        self._nobody_free_s = -1.0
 
     # What the users do.
 
@@ -95,11 +97,11 @@ class OpenLoop:
         try:
             while not self.finished:
                 self._idle.append(waiter)
-                job = waiter.get()
-                if job is None:
+                handed = waiter.get()
+                if handed is None:
                     break
                 try:
-                    self._carry(line, job)
+                    self._carry(line, *handed)
                 finally:
                     self._going_on -= 1
         finally:
@@ -107,7 +109,7 @@ class OpenLoop:
                 self._idle.remove(waiter)
             line.close()
 
-    def _carry(self, line: Line, job: Job) -> None:
+    def _carry(self, line: Line, job: Job, waited: bool) -> None:
         """Send the request of `job` now, and keep what comes."""
         at_s, row, voter, ballot, kind, offset, length, attempt = job
         body = os.pread(self._bodies, length, offset)
@@ -122,7 +124,7 @@ class OpenLoop:
         line.used(done_s)
         if self._ledger is None:
             raise RuntimeError("nothing is sent before the run has begun")
-        self._ledger.note(row, kind, attempt, at_s, sent_s - start_s, done_s - start_s, answer)
+        self._ledger.note(row, kind, attempt, at_s, sent_s - start_s, done_s - start_s, answer, waited=waited)
         status = answer.status
         wrong = None
         if status in TRANSIENT:
@@ -178,6 +180,8 @@ class OpenLoop:
                 self._flush(now_s)
             retry = self._retries[0] if self._retries else None
             job = retry if following is None or (retry is not None and retry < following) else following
+            if job is not None and job[0] <= now_s and not self._idle:
+                self._nobody_free_s = now_s
             if job is None or not self._idle or job[0] > now_s:
                 # Within a tick a retry may have come to stand before the one that is waited for.
                 wait_s = TICK_S if job is None else job[0] - now_s
@@ -210,7 +214,8 @@ class OpenLoop:
             return
         ledger.plan(job[0])
         self._going_on += 1
-        gevent.get_hub().loop.run_callback(self._idle.pop().switch, job)
+        waited = self._nobody_free_s >= job[0]
+        gevent.get_hub().loop.run_callback(self._idle.pop().switch, (job, waited))
 
     def _flush(self, now_s: float) -> None:
         """Write what is kept, say how far we are, and look at what we cost."""
@@ -257,6 +262,9 @@ class OpenLoop:
             "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "connections": sum(line.connections for line in self._lines),
             "odd": ledger.odd,
+            "odd_count": ledger.odd_count,
+            "waited": ledger.waited,
+            "waited_ms_max": round(ledger.waited_s_max * 1000, 3),
         }
         file = generator_file(self._out, self._generator)
         file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

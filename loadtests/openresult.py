@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtests import ahead, comers
+from loadtests import ahead, casts, comers
 from loadtests.buckets import added, from_json, quantile
 from loadtests.desk import DeskFileFault
 from loadtests.ledger import answers_file, receipts_file, seconds_file
@@ -54,6 +54,7 @@ def make(folder: Path, out: Path) -> dict[str, Any]:
         if generator_file(out, number).exists()
     ]
     seconds = _merge(out, there)
+    casts.save(out, [each.votes for each in found])
     summary = {
         **_voters(told, found),
         "seconds": max((each["seconds"] for each in generators), default=0.0),
@@ -156,6 +157,11 @@ def _kept_time(told: Mapping[str, Any], generators: Sequence[Mapping[str, Any]])
         "generator_cpu_us": [each["cpu_us"] for each in generators],
         "generator_memory_bytes": [each["memory_bytes"] for each in generators],
         "client_was_bottleneck": bool(reasons) or highest >= CPU_SHARE_MAX,
+        "waited": {
+            "count": sum(each["waited"] for each in generators),
+            "max_ms": max((each["waited_ms_max"] for each in generators), default=0.0),
+        },
+        "odd_count": sum(each["odd_count"] for each in generators),
         "odd": [sentence for each in generators for sentence in each["odd"]][:UNEXPECTED_MAX],
     }
 

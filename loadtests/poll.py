@@ -133,8 +133,10 @@ class Poll(Life):
         told: dict[str, Any] = {}
 
         def exact() -> bool:
-            status = json.loads(self.stage.run("status", self.ballot, "--json"))
-            told.update(quiet(status))
+            try:
+                told.update(quiet(json.loads(self.stage.run("status", self.ballot, "--json"))))
+            except (StageFault, ValueError, KeyError):
+                return False  # a database that has just been killed: ask again
             return bool(told["turnout"] == told["books"])
 
         try:

@@ -20,7 +20,7 @@ from ballot import receipt as receipts
 from ballot.encoding import Malformed, b64decode
 from ballot.receipt import Receipt
 from ballot.suite import SignatureInvalid, verify_signature
-from loadtests import ahead
+from loadtests import ahead, casts
 from loadtests.ledger import ACCEPTING, ANSWER, HUNG_UP, LEFT_OUT, answers_file, receipts_file
 from loadtests.timetable import ADDED, CASTS, REPEATS, Kind
 from loadtests.voter import FORBIDDEN, OK, TRANSIENT
@@ -28,6 +28,8 @@ from loadtests.voter import FORBIDDEN, OK, TRANSIENT
 UNEXPECTED_MAX = 50
 ANSWERS_AT_ONCE = 4096
 NOT_OPEN = 409
+CLOCK_S = 0.002
+"""What a clock may be moved by in a run, and what telling the time takes."""
 REFERENCE = np.dtype("S19")
 KINDS = tuple(Kind)
 
@@ -60,6 +62,7 @@ class Found:
     first_us: int = 0
     last_us: int = 0
     references: NDArray[np.bytes_] = field(default_factory=lambda: np.empty(0, REFERENCE))
+    votes: casts.Casts = field(default_factory=lambda: np.empty(0, casts.CAST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Came:
     row: int
     status: int
     attempt: int
+    sent_s: float
     done_s: float
     kind: Kind
     voter: int
@@ -105,6 +109,9 @@ class Part:
                 self._judge(answer, came, kept, sealed, unsettled)
         self._without_receipts()
         self.found.references = self._references[self._references != b""]
+        answers = np.fromfile(answers_file(self._out, self._generator), ANSWER)
+        holds = self._references[self._rows["voter"]] != b""
+        self.found.votes = casts.of_part(self._rows, answers, holds)
         return self.found
 
     def _file(self, name: str) -> Path:
@@ -123,14 +130,15 @@ class Part:
                     stretch["row"],
                     stretch["status"],
                     stretch["attempt"],
+                    stretch["sent_s"],
                     stretch["done_s"],
                     rows["kind"],
                     rows["voter"],
                 )
-                for row, status, attempt, done_s, kind, voter in zip(
+                for row, status, attempt, sent_s, done_s, kind, voter in zip(
                     *(column.tolist() for column in columns), strict=True
                 ):
-                    yield Came(row, status, attempt, done_s, KINDS[kind], voter)
+                    yield Came(row, status, attempt, sent_s, done_s, KINDS[kind], voter)
 
     def _judge(
         self, answer: Came, came: IO[bytes], kept: IO[bytes], sealed: IO[str], unsettled: IO[str]
@@ -175,6 +183,8 @@ class Part:
             self._wrong(answer, "the receipt is for another vote than the one that was sent")
         if self._close_us is not None and receipt.accepted_us >= self._close_us:
             self._wrong(answer, f"accepted {receipt.accepted_us - self._close_us:,} us after the close")
+        if self._sent_after_close(answer):
+            self._wrong(answer, "accepted, though sent only after the close")
         known, voter = self._references[answer.voter], answer.voter
         found.counts[REPEATED.get(answer.kind, "repeated")] += bool(known) or answer.kind in REPEATED
         if known:
@@ -202,6 +212,15 @@ class Part:
             "at_us": self._unix_us(answer.done_s),
         }
         sealed.write(json.dumps(told) + "\n")
+
+    def _sent_after_close(self, answer: Came) -> bool:
+        """Whether a vote was first sent after the close, by our own clock: it is the server's too.
+
+        Who comes again then may get the receipt of a vote that was taken in time.
+        """
+        if self._close_s is None or answer.kind is not Kind.AT_CLOSE or answer.attempt > 1:
+            return False
+        return answer.sent_s > self._close_s + CLOCK_S
 
     def _without_receipts(self) -> None:
         """Who sent a vote and holds no receipt is unconfirmed; who was refused must have voted otherwise."""

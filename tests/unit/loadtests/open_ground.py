@@ -46,7 +46,14 @@ class Ground:
     plan: Plan
     booking: OpenBooking
 
-    def play(self, tampering: Tampering = as_it_is, *, late_s: float = 0.001, skip: int = 0) -> None:
+    def play(
+        self,
+        tampering: Tampering = as_it_is,
+        *,
+        late_s: float = 0.001,
+        skip: int = 0,
+        waited: bool = False,
+    ) -> None:
         """Send every row but the last `skip` in their order, as a generator does, and keep what came."""
         booking = self.booking
         (booking.out / START_FILE).write_text(json.dumps({"start_us": START_US}), encoding="utf-8")
@@ -64,11 +71,14 @@ class Ground:
                 )
                 answer = {Kind.HUNG_UP: Answer(HUNG_UP), Kind.LATE: Answer(409)}.get(Kind(kind), answer)
                 ledger.plan(at_s)
-                ledger.note(number, kind, 1, at_s, at_s + late_s, at_s + late_s + 0.002, answer)
+                ledger.note(
+                    number, kind, 1, at_s, at_s + late_s, at_s + late_s + 0.002, answer, waited=waited
+                )
             ledger.close()
             told = {"rows": len(rows), "sent": ledger.sent, "seconds": 2.0, "cpu_us": 50.0, "odd": ledger.odd}
             told |= {"late": {str(k): n for k, n in ledger.late.items()}, "cpu_share": 0.1}
             told |= {"late_ms_max": ledger.late_s_max * 1000, "cpu_share_max": 0.2, "memory_bytes": 1}
+            told |= {"odd_count": ledger.odd_count, "waited": ledger.waited, "waited_ms_max": 0.0}
             generator_file(booking.out, generator).write_text(json.dumps(told), encoding="utf-8")
 
 

@@ -124,7 +124,7 @@ def test_a_monitor_that_missed_a_long_outage_is_told(tmp_path: Path) -> None:
 def test_voters_are_an_observer_too(tmp_path: Path) -> None:
     """What both monitors call up, and no voter was answered in, is a difference with each of them."""
     seconds = [{"s": second, "outcomes": {"503": 2}} for second in range(20, 32)]
-    marks = [{"kind": "overlay", "name": "flood", "from_us": 20 * S, "to_us": 32 * S}]
+    marks = [{"kind": "overlay", "name": "botnet", "from_us": 20 * S, "to_us": 32 * S}]
     told = compared(tmp_path, seconds=seconds, marks=marks)
     assert len(told["differences"]) == 2
     assert all("voters saw" in sentence for sentence in told["differences"])
@@ -147,6 +147,38 @@ def test_an_outage_needs_a_cause(tmp_path: Path) -> None:
     assert told["differences"] == [
         "The outage from 40.0 s to 45.0 s, seen by inside and outside, began with nothing that the run did."
     ]
+
+
+@pytest.mark.parametrize("name", ["guessing", "reissue", "replay", "fault"])
+def test_what_stops_no_votes_is_no_cause(tmp_path: Path, name: str) -> None:
+    """Something was always on in a siege; only what may stop votes explains that they stopped."""
+    marks = [{"kind": "overlay", "name": name, "from_us": 0, "to_us": 100 * S}]
+    told = compared(tmp_path, inside=down((40, 45)), outside=down((41, 45)), marks=marks)
+    assert [each["cause"] for each in told["outages"]] == [None]
+    assert "began with nothing that the run did" in told["differences"][0]
+
+
+def test_an_outage_must_end_with_what_caused_it(tmp_path: Path) -> None:
+    """A service that never comes back after a fault is out by itself, half a minute later."""
+    seconds = [{"s": second, "outcomes": {"none": 2}} for second in range(10, 100)]
+    fault = {"kind": "fault", "name": "kill", "from_us": 9 * S, "to_us": 12 * S}
+    told = compared(tmp_path, inside=down((10, 100)), outside=down((10, 100)), seconds=seconds, marks=[fault])
+    assert told["differences"] == [
+        "The outage from 10.0 s to 100.0 s was for 58.0 s not what kill and its recovery explain."
+    ]
+    assert told["unplanned_s"] == 58.0
+    seconds = seconds[:30]
+    told = compared(tmp_path, inside=down((10, 40)), outside=down((10, 40)), seconds=seconds, marks=[fault])
+    assert told["agree"], told["differences"]
+
+
+def test_an_outage_under_a_flood_is_counted(tmp_path: Path) -> None:
+    """It explains that votes were not taken; it does not make it right."""
+    flood = {"kind": "overlay", "name": "botnet", "from_us": 5 * S, "to_us": 80 * S}
+    seconds = [{"s": second, "outcomes": {"none": 2}} for second in range(10, 50)]
+    told = compared(tmp_path, inside=down((10, 50)), outside=down((10, 50)), seconds=seconds, marks=[flood])
+    assert told["agree"], told["differences"]
+    assert told["unplanned_s"] == 40.0
 
 
 def test_a_fault_that_must_stop_votes_must_be_seen(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ballot.receipt import Receipt
-from loadtests import openresult
+from loadtests import casts, openresult
 from loadtests.reckoning import Part
 from loadtests.timetable import Kind
 from loadtests.voter import Answer
@@ -223,6 +223,73 @@ def test_a_generator_that_fell_behind_voids_the_run(
     assert told["void"]
     assert told["client_was_bottleneck"]
     assert any(why in reason for reason in told["void_reasons"])
+
+
+def test_late_because_every_user_waited_is_not_the_generators_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
+) -> None:
+    """A service that keeps all of them waiting is slow, and that does not make the run void."""
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(late_s=5.0, waited=True)
+
+    told = reckon(played)
+
+    assert not told["void"]
+    assert not told["client_was_bottleneck"]
+    assert told["waited"]["count"] == told["sent"]
+    votes = casts.load(tmp_path / casts.FILE)
+    assert votes is not None
+    assert votes["late_s"].max() == 0
+    assert votes["waited_s"].min() > 5
+
+
+def test_what_is_sent_after_the_close_and_accepted_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
+) -> None:
+    """By our own clock, whatever moment the server signs for it."""
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(late_s=0.02)  # aimed at 10 ms before the close
+
+    told = reckon(played)
+
+    late = [sentence for sentence in told["unexpected"] if "sent only after the close" in sentence]
+    assert len(late) == told["unexpected_count"] == len(played.plan.at_close)
+
+
+@pytest.mark.parametrize(
+    ("body", "odd"),
+    [(b'{"retry":true}', 0), (b'{"retry": true}', 0), (b'{"retry":false}', 1), (b"<html>", 1), (b"", 1)],
+)
+def test_a_refusal_that_does_not_say_it_is_safe_is_counted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    body: bytes,
+    odd: int,
+) -> None:
+    """A voter who is not told so may think that a second try is a second vote."""
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(first_cast(lambda _: Answer(503, body)))
+
+    told = reckon(played)
+
+    assert (told["odd_count"], len(told["odd"])) == (odd, odd)
+
+
+def test_every_vote_is_kept_with_its_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
+) -> None:
+    """In the order of the moments, whichever generator sent it; who was not answered waits for ever."""
+    played = ground(tmp_path, monkeypatch, generators=2, habits=0.0)
+    played.play(first_cast(lambda _: Answer(503)))
+
+    reckon(played)
+
+    votes = casts.load(tmp_path / casts.FILE)
+    assert votes is not None
+    assert len(votes) == len(played.plan.voters)
+    assert sorted(votes["at_s"].tolist()) == votes["at_s"].tolist()
+    assert (votes["held"].sum(), int((votes["waited_s"] < 1).sum())) == (len(votes) - 1, len(votes) - 1)
 
 
 def test_one_signature_covers_a_batch_and_is_looked_at_once(

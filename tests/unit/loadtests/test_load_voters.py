@@ -1,0 +1,273 @@
+"""No verdict passes a run in which voters failed: whatever else went on, how many may fail is bounded."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loadtests import casts
+from loadtests.judging import judge
+from loadtests.kept import Kept
+from loadtests.ledger import ANSWER, LEFT_OUT
+from loadtests.poll import Poll
+from loadtests.stage import StageFault
+from loadtests.timetable import ROW, Kind
+from tests.unit.loadtests.test_load_verdict import Files, cast, good, mark, second, write
+
+NEVER = float("inf")
+HOLD = "voters who sent a vote hold a receipt"
+AT_ONCE = "every vote is taken when it is first sent"
+WAIT = "p99 of a cast at the peak minute"
+ANSWERED = "every request is answered"
+
+
+def wrong(files: Files, folder: Path) -> tuple[str, set[str]]:
+    """The verdict's word, and what does not hold."""
+    verdict = judge(write(files, folder))
+    return verdict.word, {each.what for each in verdict.judgements if not each.ok}
+
+
+def change(
+    files: Files,
+    from_s: float,
+    to_s: float,
+    *,
+    share: float = 1.0,
+    waited_s: float = NEVER,
+    **told: float,
+) -> int:
+    """That share of the votes of that time fare so; how many they are."""
+    votes, changed, came = [], 0, 0
+    for at_s, *rest in files[casts.FILE]:
+        fares = from_s <= at_s < to_s
+        came += fares
+        fares = fares and changed < share * came
+        changed += fares
+        votes.append(cast(at_s, waited_s, **told) if fares else (at_s, *rest))
+    files[casts.FILE] = votes
+    return changed
+
+
+def beside(files: Files, *marks: dict[str, Any], gave_up: int = 0) -> None:
+    """Overlays were on, and so many gave up."""
+    files["marks.jsonl"] += marks
+    names = sorted({each["name"] for each in marks if each["kind"] == "overlay"})
+    files["run.json"]["overlays"] = names
+    files["overlays.json"] = [{"name": name, "judgements": []} for name in names]
+    files["summary.json"]["gave_up"] = gave_up
+    files["figures.json"][0]["difference"] = -gave_up
+
+
+def test_who_gets_in_at_the_seventh_try_has_waited(tmp_path: Path) -> None:
+    """Calm, and everybody gets a receipt in the end: those who had to come again were not served at once."""
+    files = good()
+    changed = change(files, 120, 240, share=0.3, waited_s=12.0, first=503)
+    word, what = wrong(files, tmp_path)
+    assert changed > 0
+    assert word == "fail"
+    assert what == {AT_ONCE, WAIT}
+
+
+@pytest.mark.parametrize(("waited_s", "word"), [(1.0, "pass"), (1.001, "fail"), (1.049, "fail")])
+def test_a_second_is_a_second(waited_s: float, word: str, tmp_path: Path) -> None:
+    """What is judged is the time itself, and not a bucket that it lies in."""
+    files = good()
+    change(files, 120, 180, share=0.05, waited_s=waited_s)
+    assert wrong(files, tmp_path)[0] == word
+
+
+def test_without_overlays_nobody_may_go_without(tmp_path: Path) -> None:
+    """One voter of all, outside the peak: the run fails, even if every published figure came right."""
+    files = good()
+    assert change(files, 250, 250.1) == 1
+    word, what = wrong(files, tmp_path)
+    assert (word, what) == ("fail", {HOLD})
+
+
+@pytest.mark.parametrize(
+    ("share", "marks", "word", "what"),
+    [
+        (1.0, [mark("overlay", "guessing", 0, 300)], "fail", f"{HOLD}, under an overlay"),
+        (0.02, [mark("overlay", "guessing", 0, 300)], "fail", f"{HOLD}, under an overlay"),
+        (0.005, [mark("overlay", "guessing", 0, 300), mark("overlay", "replay", 0, 300)], "pass", ""),
+        (0.1, [mark("overlay", "guessing", 200, 300)], "fail", HOLD),
+        (
+            1.0,
+            [mark("overlay", "cap", 0, 300)],
+            "fail",
+            f"{HOLD}, during a fault or a capped line and 30 s after",
+        ),
+        (0.4, [mark("overlay", "cap", 0, 300)], "pass", ""),
+    ],
+)
+def test_overlays_excuse_some_and_never_all(
+    share: float, marks: list[dict[str, Any]], word: str, what: str, tmp_path: Path
+) -> None:
+    """As many as gave up may be missing from the result, but of who came under an overlay 99 % got in."""
+    files = good()
+    beside(files, *marks, gave_up=change(files, 0, 200, share=share))
+    found = wrong(files, tmp_path)
+    assert found[0] == word
+    assert what in found[1] or not what
+
+
+@pytest.mark.parametrize(("to_s", "word"), [(125, "pass"), (160, "fail")])
+def test_a_fault_excuses_its_time_and_its_recovery(to_s: int, word: str, tmp_path: Path) -> None:
+    """A service that never recovers from a fault fails, though the fault was the run's own doing."""
+    files = good()
+    gave_up = change(files, 100, to_s, share=0.4)
+    beside(files, mark("overlay", "fault", 0, 300), mark("fault", "kill-voterdb", 100, 105), gave_up=gave_up)
+    assert wrong(files, tmp_path)[0] == word
+
+
+@pytest.mark.parametrize(
+    ("share", "times", "word"), [(0.85, 10, "pass"), (0.95, 10, "fail"), (0.0, None, "fail")]
+)
+def test_a_burst_is_served_as_the_worst_second_would_be(
+    share: float, times: float | None, word: str, tmp_path: Path
+) -> None:
+    """Of ten times too many a tenth must get in; how many times it was must be known."""
+    files = good()
+    files["run.json"] |= {"only": "burst", "burst": times}
+    change(files, 0, 300, share=share)
+    assert wrong(files, tmp_path)[0] == word
+
+
+@pytest.mark.parametrize(
+    ("none", "marks", "word"),
+    [
+        (1, [], "fail"),
+        (1, [mark("fault", "kill-edge", 90, 95)], "pass"),
+        (1, [mark("fault", "kill-edge", 10, 15)], "fail"),
+        (1, [mark("overlay", "guessing", 0, 300), mark("overlay", "replay", 0, 300)], "pass"),
+        (9, [mark("overlay", "guessing", 0, 300), mark("overlay", "replay", 0, 300)], "fail"),
+    ],
+)
+def test_no_answer_is_the_latest_of_refusals(
+    none: int, marks: list[dict[str, Any]], word: str, tmp_path: Path
+) -> None:
+    """A service that hangs does not pass because it refuses nobody."""
+    files = good()
+    beside(files, *marks)
+    files["seconds.jsonl"][100] = second(100, planned=2, none=none)
+    found = wrong(files, tmp_path)
+    assert found == (word, {ANSWERED} if word == "fail" else set())
+
+
+def test_a_generator_that_is_late_in_the_peak_alone_voids(tmp_path: Path) -> None:
+    """The busiest minute is less than a hundredth of a ballot; it is what the figures are about."""
+    files = good()
+    change(files, 120, 180, waited_s=0.2, late_s=0.15)
+    assert wrong(files, tmp_path) == ("void", {"the generator was in time in the busiest minute"})
+
+
+@pytest.mark.parametrize(
+    "seen", [lambda at: not 120 <= at < 127, lambda at: at % 9 == 0], ids=["gap", "rare"]
+)
+def test_seconds_in_which_nobody_saw_the_queue_void(seen: Callable[[int], bool], tmp_path: Path) -> None:
+    """Workers that are too busy to answer have the oldest queue: their silence shows nothing."""
+    files = good()
+    for number, sample in enumerate(files["samples.jsonl"]):
+        if not seen(number):
+            sample["queue_oldest_s"] = None
+    word, what = wrong(files, tmp_path)
+    assert word == "void"
+    assert "the queue was looked at" in what
+
+
+def test_samples_from_before_and_after_are_no_samples(tmp_path: Path) -> None:
+    """What a queue was like when nobody voted does not stand for what it was like when they did."""
+    files = good()
+    early = [
+        {"at_us": each["at_us"] - 1_000_000_000, "queue_oldest_s": 0.0} for each in files["samples.jsonl"]
+    ]
+    files["samples.jsonl"] = early
+    assert wrong(files, tmp_path)[0] == "void"
+
+
+def test_an_answer_of_another_form_fails(tmp_path: Path) -> None:
+    """A refusal that does not say that it is safe to come again, for one."""
+    files = good()
+    files["summary.json"] |= {"odd": ["row 3: answered 503 with ''"], "odd_count": 1}
+    assert wrong(files, tmp_path) == ("fail", {"every answer says what it must say"})
+
+
+def test_a_flood_is_no_excuse_for_a_long_outage(tmp_path: Path) -> None:
+    """Half a minute in all, where nothing was killed."""
+    files = good()
+    files["availability.json"]["unplanned_s"] = 31.0
+    assert wrong(files, tmp_path) == ("fail", {"votes are taken all the time"})
+
+
+def test_a_turnout_that_could_not_be_asked_is_not_exact(tmp_path: Path) -> None:
+    """A verdict comes out all the same."""
+    files = good()
+    files["quiet.json"] = [{"ballot": "tube", "waited_s": 60.0}]
+    assert wrong(files, tmp_path) == ("fail", {"the turnout is exact at every quiet point"})
+
+
+def test_results_of_an_earlier_run_are_not_judged(tmp_path: Path) -> None:
+    """They are gone before the run, and the ballots of the run itself say whose results are read."""
+    (tmp_path / "results").mkdir()
+    stale = tmp_path / "results" / "other.json"
+    stale.write_text(json.dumps(good()["result.json"]))
+    files = good()
+    files["result.json"]["books"]["accepted"] = 9_999
+    assert wrong(files, tmp_path) == ("fail", {"everything accepted before the close is counted"})
+    Kept(tmp_path)
+    assert not stale.exists()
+
+
+class Failing:
+    """A stage whose `ballot status` fails at first."""
+
+    def __init__(self, times: int) -> None:
+        self._left = times
+
+    def run(self, *_: str) -> str:
+        """The status, once the database is back."""
+        self._left -= 1
+        if self._left >= 0:
+            raise StageFault("The voter database is away.")
+        books = {"accepted": 3, "stored": 3}
+        sides = {side: {"electronic": 3} for side in books}
+        return json.dumps({"turnout": sides, "books": books})
+
+
+def test_a_status_that_fails_once_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after a fault it may; the turnout has a minute to be told."""
+    monkeypatch.setattr("loadtests.stage.time.sleep", lambda _seconds: None)
+    poll = object.__new__(Poll)
+    poll.stage, poll.scenario = Failing(2), good  # type: ignore[assignment]
+    monkeypatch.setattr(Poll, "ballot", "tube", raising=False)
+    told = poll.turnout()
+    assert told["turnout"] == told["books"] == {"accepted": 3, "stored": 3}
+
+
+def test_a_wait_goes_on_from_the_first_planned_moment() -> None:
+    """Through every attempt; a vote that lost to the other device is nobody's wait, one unsent is none."""
+    rows = np.zeros(6, ROW)
+    rows["at_s"] = range(6)
+    rows["kind"] = [Kind.CAST, Kind.CAST, Kind.CAST, Kind.CAST, Kind.FOREIGN, Kind.CAST]
+    answers = np.array(
+        [
+            (0, 503, 1, 0, 0.0, 0.1, 2.1),
+            (1, 0, 1, 1, 1.0, 1.5, 11.5),
+            (2, 403, 1, 0, 2.0, 2.0, 2.1),
+            (4, 403, 1, 0, 4.0, 4.0, 4.1),
+            (3, LEFT_OUT, 1, 0, 3.0, 3.0, 3.0),
+            (0, 201, 2, 0, 12.0, 12.0, 12.5),
+            (1, 0, 2, 0, 20.0, 20.0, 30.0),
+        ],
+        ANSWER,
+    )
+    held = np.array([True, False, True, True, False, False])
+    found = casts.of_part(rows, answers, held)
+    assert found["waited_s"].tolist()[:2] == [12.5, NEVER]
+    assert np.isnan(found["waited_s"][2])
+    assert found["late_s"].tolist() == pytest.approx([0.1, 0.0, 0.0])  # who found no device free was not late
+    assert found["first"].tolist() == [503, 0, 403]
+    assert found["held"].tolist() == [True, False, True]
