@@ -189,7 +189,12 @@ def seal(booth: Booth, code: Code, paper: Paper) -> CastVote:
 
 def access_body(booth: Booth, code: Code) -> bytes:
     """What the page asks before it shows the paper: the digest of the credential, never the code."""
-    digest = hashlib.sha256(code.credential(booth.ballot)).hexdigest()
+    return access_body_of(booth.ballot, code)
+
+
+def access_body_of(ballot: str, code: Code) -> bytes:
+    """The same of a ballot that was not looked at."""
+    digest = hashlib.sha256(code.credential(ballot)).hexdigest()
     return json.dumps({"credential_sha256": digest}).encode()
 
 
