@@ -5,8 +5,8 @@
     with OpenCrowd(booking, start_us=…) as crowd:   # run second 0 of the schedule is at start_us
         summary = crowd.finish()                    # waits for the last voter, verifies, merges
 
-What comes of it stands in `out`: `seconds.jsonl`, `receipts.jsonl`, `sealed.jsonl`, `unsettled.jsonl` and
-`summary.json`.
+What comes of it stands in `out`: `seconds.jsonl`, `casts.npz`, `receipts.jsonl`, `sealed.jsonl`,
+`unsettled.jsonl` and `summary.json`.
 """
 
 import json
@@ -26,7 +26,14 @@ from loadtests import ahead, casts, comers, schedule
 from loadtests.crowd import LAST_WORDS, LOCUSTFILE
 from loadtests.desk import pinned_key
 from loadtests.door import HttpDoor
-from loadtests.openloop import ANSWER_SECONDS_MAX, START_FILE, generator_file, progress_file, ready_file
+from loadtests.openloop import (
+    ANSWER_SECONDS_MAX,
+    START_FILE,
+    USERS_MAX,
+    generator_file,
+    progress_file,
+    ready_file,
+)
 from loadtests.plan import Plan
 from loadtests.scenario import Scenario
 from loadtests.schedule import Schedule
@@ -38,7 +45,7 @@ Told = Callable[[int, int], None]
 READY_SECONDS_MAX = 120.0
 RECKONING_SECONDS_MAX = 900.0
 STARTS_AFTER_S = 2.0
-USERS_MIN, USERS_MAX = 32, 8000
+USERS_MIN = 32
 USER_SECONDS = ANSWER_SECONDS_MAX
 """So long a user may be busy with a request of a service that hangs; the others come all the same."""
 

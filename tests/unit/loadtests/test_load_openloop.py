@@ -1,0 +1,94 @@
+"""The clock of the open loop: late because nobody was there is one thing, late because all waited another."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from loadtests import openloop
+from loadtests.openloop import Job, OpenLoop
+
+
+class Stepped:
+    """Time that passes only while somebody sleeps; what `run_callback` is given is done at once."""
+
+    def __init__(self, then: Callable[[float], None]) -> None:
+        self.now_s = 100.0
+        self._then = then
+        self.loop = self
+
+    def monotonic(self) -> float:
+        """The time."""
+        return self.now_s
+
+    process_time = monotonic
+
+    def sleep(self, seconds: float) -> None:
+        """It passes."""
+        self.now_s += seconds
+        self._then(self.now_s - 100.0)
+
+    def get_hub(self) -> "Stepped":
+        """It is its own."""
+        return self
+
+    def run_callback(self, done: Callable[..., None], *arguments: object) -> None:
+        """At once."""
+        done(*arguments)
+
+
+class Sent(SimpleNamespace):
+    """Notes what a user was handed; None is the end."""
+
+    def switch(self, handed: tuple[Job, bool] | None) -> None:
+        """Here it is."""
+        if handed is not None:
+            self.handed.append(handed)
+
+
+def job(at_s: float, row: int) -> Job:
+    """A vote at that moment."""
+    return (at_s, row, row, 0, 0, 0, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("free_again_s", "enough", "waited"),
+    [(0.0, True, [False, False]), (8.0, True, [False, True]), (8.0, False, [False, False])],
+    ids=["at once", "hangs", "too few users"],
+)
+def test_all_users_waiting_is_told_from_being_late(
+    monkeypatch: pytest.MonkeyPatch, free_again_s: float, enough: bool, waited: list[bool]
+) -> None:
+    """One user, two votes: the second finds nobody free only if the first has no answer yet.
+
+    With fewer users than were asked for, that they all waited excuses nothing.
+    """
+    handed: list[tuple[Job, bool]] = []
+    user = Sent(handed=handed)
+    loop = object.__new__(OpenLoop)
+    ledger = SimpleNamespace(plan=lambda _at_s: None, flush=lambda now_s: now_s)  # what `run` asks of it
+    fields = {
+        "_idle": [user],
+        "_retries": [],
+        "_going_on": 0,
+        "_ledger": ledger,
+        "_nobody_free_s": -1.0,
+        "_enough": enough,
+    }
+    for name, value in {**fields, "_start_s": 100.0, "_rows": [], "_settled": bytearray(2)}.items():
+        setattr(loop, name, value)
+    monkeypatch.setattr(loop, "_planned", lambda: iter([job(1.0, 0), job(2.0, 1)]))
+    monkeypatch.setattr(loop, "_flush", lambda _now_s: None)
+
+    def answered(now_s: float) -> None:
+        if handed and not loop._idle and now_s >= handed[-1][0][0] + free_again_s:
+            loop._going_on -= 1
+            loop._idle.append(user)
+
+    clock = Stepped(answered)
+    monkeypatch.setattr(openloop, "gevent", clock)
+    monkeypatch.setattr(openloop, "time", clock)
+
+    loop.run(goes_on=lambda: clock.now_s < 200)
+
+    assert [late for _, late in handed] == waited
