@@ -18,12 +18,15 @@ from loadtests.demo import Telling
 from loadtests.judging import judge
 from loadtests.kept import US, Kept, now_us
 from loadtests.opencrowd import Electorate, OpenBooking, OpenCrowd, prepare
+from loadtests.openings import Openings
 from loadtests.overlays.catalogue import Context
+from loadtests.overlays.wire import Target
 from loadtests.poll import AFTER_US, Poll
 from loadtests.progress import Told, bar
 from loadtests.sampler import Sampler
 from loadtests.stage import Stage, StageFault
 from loadtests.tls_edge import TlsEdge
+from loadtests.turnouts import Turnouts
 from loadtests.verdict import Verdict
 from loadtests.wanted import Wanted, moments_us
 
@@ -114,7 +117,9 @@ class Conductor:
             self._set_up(told, a_ballot_us)
         with self.step(f"{self.schedule.votes:,} votes sealed ahead"), bar("sealed") as told:
             prepare(self.booking(self.stage.url), told=self._staying_open(told))
-        with Sampler(self.stage.metrics_port, self.kept.folder / "samples.jsonl"):
+        folder, ballot = self.kept.folder, self.polls[0].ballot
+        sampler = Sampler(self.stage.metrics_port, folder / "samples.jsonl")
+        with sampler, Turnouts(self.stage, ballot, folder):
             with watch.start(post, self.kept.folder) as outside:
                 with self.step(f"{self.schedule.votes:,} votes in {self.length_s:,.0f} s"):
                     self.after.attempt(self._vote)
@@ -141,6 +146,11 @@ class Conductor:
         stays_us = round(self.schedule.close_run_s * US) + ROUND_US if self.polls[0].closes else AFTER_US
         many.set_up(self.polls, (opens_us, opens_us + stays_us), told)
         self._opens_us = opens_us
+        edge, watched = (
+            Target("127.0.0.1", self.stage.port),
+            [(poll.ballot, poll.codes) for poll in self.polls],
+        )
+        Openings(edge, watched, opens_us, self.kept.write, seed=self.wanted.drawn_from).start()
 
     def _stay_open(self) -> None:
         """See that no ballot closes before the run is ready."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from loadtests import judged_times, judged_voters, judged_votes
+from loadtests import judged_openings, judged_times, judged_tried, judged_turnout, judged_voters, judged_votes
 from loadtests.report.reading import RunDirectory
 from loadtests.verdict import Judgement, Verdict, Weight, not_recorded
 
@@ -13,7 +13,15 @@ from loadtests.verdict import Judgement, Verdict, Weight, not_recorded
 def judge(folder: Path) -> Verdict:
     """The verdict on the run in `folder`; whatever is missing there speaks against it."""
     run = RunDirectory(folder)
-    parts = (judged_votes.judged, judged_voters.judged, judged_times.judged, overlays)
+    parts = (
+        judged_votes.judged,
+        judged_voters.judged,
+        judged_times.judged,
+        judged_turnout.judged,
+        judged_tried.judged,
+        judged_openings.judged,
+        overlays,
+    )
     return Verdict(tuple(judgement for part in parts for judgement in part(run)))
 
 

@@ -328,6 +328,8 @@ def test_many_ballots_are_counted_soon(seconds: float | None, word: str, tmp_pat
     files["run.json"]["ballots"] = 214
     phases = [] if seconds is None else [{"name": "ballot tally: counted", "seconds": seconds}]
     files["run.json"]["phases"] = phases
+    opened = {"opens_us": START_S, "open_us": START_S, "not_open": 1}
+    files["opening.json"] = [{"ballot": f"b-{number}"} | opened for number in range(214)]
     assert judge(write(files, tmp_path)).word == word
 
 
