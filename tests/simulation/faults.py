@@ -213,6 +213,13 @@ class Faults:
             if missed:
                 self.kernel.tell(server.name, "an older copy lacks what is stored:", *missed)
                 self.kernel.after(OLDER_S, put_back, newest)
+            else:
+                self.kernel.after(OLDER_S, look_again, newest)
+
+        def look_again(newest: object) -> None:
+            if missed := self.world.witness.stored_since():
+                self.kernel.tell(server.name, "an older copy lacks what was stored since:", *missed)
+                put_back(newest)
 
         def put_back(newest: object) -> None:
             server.kill()

@@ -39,6 +39,8 @@ class Witness:
         """When somebody was first answered that a shard is closed."""
 
         self._must_stay_closed: list[str] = []
+        self._missing: set[str] = set()
+        self._accepted_before = 0
 
     def saw(self, server: QueueServer, command: list[bytes], reply: Any) -> None:
         """A command was done."""
@@ -63,10 +65,23 @@ class Witness:
         stored = {vote.reference for vote in self.world.database.votes()}
         self.world.primary.model.restart("0" * 40)
         missing = before - self.marked()
+        self._missing, self._accepted_before = missing, len(self.accepted)
         self._must_stay_closed = sorted(missing & stored)
         if not self._must_stay_closed:
             self.declared |= missing
             self.closed_s.clear()
+        return self._must_stay_closed
+
+    def stored_since(self) -> list[str]:
+        """What it lacks and a worker still had, stored since: it must have stayed closed.
+
+        Where it took votes in between, only `ballot recover` helps, which nobody plays here.
+        """
+        late = self._missing & {vote.reference for vote in self.world.database.votes()}
+        if not late or len(self.accepted) > self._accepted_before:
+            return []
+        self.declared -= self._missing
+        self._must_stay_closed = sorted(late)
         return self._must_stay_closed
 
     def put_back(self) -> None:
