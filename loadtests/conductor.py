@@ -15,6 +15,7 @@ from loadtests import agreement, casts, machine, many, plan, watch
 from loadtests.aftermath import Aftermath, beyond
 from loadtests.beside import Beside, Ground, chosen, quickened, spare_codes
 from loadtests.demo import Telling
+from loadtests.extension import Extension, extension_s
 from loadtests.judging import judge
 from loadtests.kept import US, Kept, now_us
 from loadtests.opencrowd import Electorate, OpenBooking, OpenCrowd, prepare
@@ -91,6 +92,8 @@ class Conductor:
         calls = quickened(wanted.scenario.overlays, wanted.speed)
         self.beside = Beside(chosen(calls, wanted.overlays, run_s=self.length_s), kept)
         self.after = Aftermath(self.polls, kept)
+        minutes = wanted.scenario.extends_minutes if closes else 0.0
+        self._extends_s = extension_s(minutes, speed=wanted.speed, close_run_s=self.schedule.close_run_s)
         self.voters = stage.files / "voters" if len(self.polls) > 1 else self.polls[0].voters
         self.summary: dict[str, Any] = {}
         self.start_us = self._opens_us = self._watched_to_us = 0
@@ -186,13 +189,17 @@ class Conductor:
         """Let the voters vote at their moments, with what goes on beside; keep what they keep."""
         close_run_s = self.schedule.close_run_s
         lead_us = round((LEAD_SECONDS + OVERLAY_SECONDS * len(self.beside.calls) + len(self.polls)) * US)
-        earliest_us = [poll.earliest_start_us(close_run_s, lead_us=lead_us) for poll in self.polls]
+        first_close_s = close_run_s - self._extends_s
+        earliest_us = [poll.earliest_start_us(first_close_s, lead_us=lead_us) for poll in self.polls]
         self.start_us = max(self._opens_us, *earliest_us)
-        many.extend(self.polls, self.start_us + round(close_run_s * US))
+        closes_us = [self.start_us + round(moment_s * US) for moment_s in (first_close_s, close_run_s)]
+        many.extend(self.polls, closes_us[0])
         for window in self.schedule.windows:
             self.kept.mark("window", window.name, *moments_us(window, self.start_us), factor=window.factor)
         with ExitStack() as open_:
             open_.enter_context(self.beside)
+            if self._extends_s:
+                open_.enter_context(Extension(self.polls, *closes_us, write=self.kept.write))
             url = self.beside.start(self._ground(open_), start_us=self.start_us, close_run_s=close_run_s)
             try:
                 told = open_.enter_context(bar("voted"))
@@ -269,6 +276,7 @@ class Conductor:
                 "only": "burst" if wanted.burst else wanted.only,
                 "burst": wanted.burst,
                 "speed": wanted.speed,
+                "extends_s": self._extends_s,
                 "ballots": len(self.polls),
                 "entitled": sum(poll.scenario.entitled for poll in self.polls),
                 "votes": sum(poll.scenario.votes for poll in self.polls),

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from loadtests import judged_openings, judged_times, judged_tried, judged_turnout, judged_voters, judged_votes
+from loadtests import (
+    judged_extension,
+    judged_openings,
+    judged_times,
+    judged_tried,
+    judged_turnout,
+    judged_voters,
+    judged_votes,
+)
 from loadtests.report.reading import RunDirectory
 from loadtests.verdict import Judgement, Verdict, Weight, not_recorded
 
@@ -20,6 +28,7 @@ def judge(folder: Path) -> Verdict:
         judged_turnout.judged,
         judged_tried.judged,
         judged_openings.judged,
+        judged_extension.judged,
         overlays,
     )
     return Verdict(tuple(judgement for part in parts for judgement in part(run)))

@@ -72,6 +72,8 @@ class Scenario:
     opens_hour: float = 9.0
     last_minutes: float = 0.0
     """Only the votes of the last so many minutes are cast, though `votes` are all; 0: all are cast."""
+    extends_minutes: float = 0.0
+    """The close is at first so much earlier, and put off while people vote."""
     arrivals: Arrivals = field(default_factory=Arrivals)
     paper: PaperReturns | None = None
     overlays: tuple[OverlayCall, ...] = ()
@@ -154,7 +156,7 @@ def _parse(name: str, data: Mapping[str, Any], *, folder: Path) -> Scenario:
         "[scenario]",
         whole.inner("scenario"),
         wanted,
-        ("hours", "opens_hour", "last_minutes", "variant"),
+        ("hours", "opens_hour", "last_minutes", "extends_minutes", "variant"),
     )
     votes = head.count("votes")
     if votes > head.count("entitled"):
@@ -189,6 +191,7 @@ def _optional(head: Table, data: Mapping[str, Any], *, hours: float, votes: int)
     readers: dict[str, Callable[[], Any]] = {
         "opens_hour": lambda: head.number("opens_hour", 0, 23.99),
         "last_minutes": lambda: head.number("last_minutes", 1, hours * 60),
+        "extends_minutes": lambda: head.number("extends_minutes", 1, hours * 60),
         "variant": lambda: head.text("variant"),
         "arrivals": lambda: parts.arrivals(head.name, data["arrivals"], hours=hours),
         "paper": lambda: parts.paper(head.name, data["paper"]),
