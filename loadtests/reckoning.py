@@ -93,6 +93,7 @@ class Part:
         self._references = np.zeros(len(self._people), REFERENCE)
         self._accepted_us = np.zeros(len(self._people), np.int64)
         self._sent = np.zeros(len(self._people), np.bool_)
+        self._sent_other = np.zeros(len(self._people), np.bool_)
         self._held = np.zeros(len(self._people), np.int64)
         self._declined: list[Came] = []
         self.found = Found()
@@ -150,6 +151,7 @@ class Part:
             return
         counts["sent again"] += answer.attempt > 1
         self._sent[answer.voter] |= kind in CASTS or kind is Kind.HUNG_UP
+        self._sent_other[answer.voter] |= kind is Kind.DEVICE
         if status in TRANSIENT:
             counts[f"answered {status}" if status else "no answer"] += 1
             told = {"at_us": self._unix_us(answer.done_s), "status": status, "what": kind.name.lower()}
@@ -234,6 +236,8 @@ class Part:
             if not self._references[voter]:
                 person = self._people[voter]
                 self.found.unconfirmed[int(person["ballot"]), int(person["paper"])] += 1
+                if self._sent_other[voter] and person["other"] != person["paper"]:
+                    self.found.unconfirmed[int(person["ballot"]), int(person["other"])] += 1
                 self.found.counts["without a receipt"] += 1
                 if len(self.found.gave_up) < UNEXPECTED_MAX:
                     self.found.gave_up.append(person["member_id"].decode())

@@ -1,16 +1,23 @@
-"""The votes that were sent and have no receipt, as `ballot check --attempts` reads them: any may count."""
+"""The votes that were sent and have no receipt, as `ballot check --attempts` reads them: any may count.
+
+One that was never sent, or of which every answer was a refusal for good, may not.
+"""
 
 import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadtests import ahead
-from loadtests.timetable import CASTS, Kind
+from loadtests.ledger import ACCEPTING, ANSWER, HUNG_UP, answers_file
+from loadtests.timetable import CASTS, Kind, Rows
+from loadtests.voter import TRANSIENT
 
 SENT = [int(kind) for kind in (*CASTS, Kind.HUNG_UP)]
 DIGEST = np.dtype("V32")
 FILE = "attempts.jsonl"
+MAY_COUNT = [*TRANSIENT, *ACCEPTING, HUNG_UP]
 
 
 def write(voters: Path) -> int:
@@ -23,7 +30,8 @@ def write(voters: Path) -> int:
     with (voters / FILE).open("w", encoding="utf-8") as lines:
         for generator in range(told["generators"]):
             rows = ahead.rows_of(folder, generator)
-            sent = rows[np.isin(rows["kind"], SENT) & (rows["of"] == np.arange(len(rows)))]
+            own = np.isin(rows["kind"], SENT) & (rows["of"] == np.arange(len(rows)))
+            sent = rows[own & _open(rows, answers_file(voters, generator))]
             digests = np.ascontiguousarray(sent["digest"]).view(DIGEST).reshape(-1)
             left = np.array([bytes(digest) not in held for digest in digests], dtype=bool)
             for ballot, digest in zip(sent["ballot"][left].tolist(), digests[left], strict=True):
@@ -31,6 +39,16 @@ def write(voters: Path) -> int:
                 lines.write(json.dumps(line) + "\n")
                 count += 1
     return count
+
+
+def _open(rows: Rows, path: Path) -> NDArray[np.bool_]:
+    """Whether the body of each row may have been taken, by the answers in that file; without one all may."""
+    if not path.exists():
+        return np.ones(len(rows), np.bool_)
+    answers = np.fromfile(path, ANSWER)
+    may = np.zeros(len(rows), np.bool_)
+    may[rows["of"][answers["row"][np.isin(answers["status"], MAY_COUNT)]]] = True
+    return may
 
 
 def _held(path: Path) -> set[bytes]:

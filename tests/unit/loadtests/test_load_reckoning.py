@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ballot.receipt import Receipt
-from loadtests import casts, openresult
+from loadtests import casts, openresult, unconfirmed
 from loadtests.reckoning import Part
-from loadtests.timetable import Kind
+from loadtests.timetable import CASTS, Kind
 from loadtests.voter import Answer
 from tests.unit.loadtests.open_ground import START_US, Ground, InThisProcess, Tampering, as_it_is, ground
 
@@ -113,8 +113,8 @@ def test_a_wrong_answer_is_named(
     assert what in told["unexpected"][0]
     assert told["voted"] == len(played.plan.voters) - 1
     assert told["gave_up"] == 1
-    (unconfirmed,) = told["papers"]["unconfirmed"].values()
-    assert sum(unconfirmed["strike"].values()) == 1
+    (papers,) = told["papers"]["unconfirmed"].values()
+    assert sum(papers["strike"].values()) == 1
 
 
 @pytest.mark.parametrize("kind", [Kind.CLICK, Kind.AGAIN, Kind.ACCESS], ids=lambda kind: kind.name.lower())
@@ -172,6 +172,39 @@ def test_no_answer_leaves_a_vote_unconfirmed(
     assert told["gave_up"] == len(told["first_gave_up"]) == 1
     (line,) = (tmp_path / "unsettled.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["status"] == 503
+
+
+def test_either_vote_of_two_devices_may_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
+) -> None:
+    """Where neither was answered, the other choice is as likely as the first."""
+    played = ground(tmp_path, monkeypatch)
+    played.play(lambda kind, answer: Answer(0) if kind in CASTS else answer)
+
+    told = reckon(played)
+
+    (papers,) = told["papers"]["unconfirmed"].values()
+    twice = sum(voter.two_devices for voter in played.plan.voters)
+    people = len(played.plan.voters) + len(played.plan.at_close)
+    assert told["gave_up"] == people
+    assert people < sum(papers["strike"].values()) <= people + twice
+
+
+@pytest.mark.parametrize(("status", "may_count"), [(503, 1), (0, 1), (403, 0), (409, 0)])
+def test_a_vote_that_was_refused_for_good_explains_none_in_the_books(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    status: int,
+    may_count: int,
+) -> None:
+    """Only what may have been taken without anybody's knowing is told to the checker."""
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(first_cast(lambda _: Answer(status)))
+
+    reckon(played)
+
+    assert unconfirmed.write(tmp_path) == may_count
 
 
 def test_a_used_code_that_is_accepted_is_named(
