@@ -24,7 +24,7 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     yield outcomes(run.table("summary.json"))
     yield forms(run.table("summary.json"))
     yield window(run, told.get("closes"))
-    yield counted([run.table(name) for name in results(told.get("closes"))])
+    yield counted(run, told.get("closes"))
     yield turnout(run.value("quiet.json"))
 
 
@@ -148,18 +148,36 @@ def window(run: RunDirectory, closes: Any) -> Judgement:
     return Judgement(WINDOW, must, found, ok=not late and receipts > 0, references=tuple(late))
 
 
-def counted(results: list[dict[str, Any]]) -> Judgement:
-    """What the queue accepted is what was opened and counted, or set aside by name; all ballots together."""
-    what, must = "everything accepted before the close is counted", "accepted = counted + set aside"
+def counted(run: RunDirectory, closes: Any) -> Judgement:
+    """Ballot by ballot, what the queue accepted is what was opened and counted, or set aside by name.
+
+    No fewer were accepted than there are receipts.
+    """
+    what, must = (
+        "everything accepted before the close is counted",
+        "accepted = counted + set aside, each ballot",
+    )
+    held: dict[Any, set[Any]] = {}
+    for line in run.lines("receipts.jsonl"):
+        held.setdefault(line.get("ballot"), set()).add(line.get("reference"))
+    ballots = sorted(closes) if isinstance(closes, dict) else list(held)
+    totals, wrong = [0, 0, 0], []
     try:
-        accepted = sum(int(result["books"]["accepted"]) for result in results)
-        electronic = sum(int(result["by_method"]["electronic"]) for result in results)
-        aside = sum(sum(result["set_aside"].values()) for result in results)
-        aside += sum(int(result["books"]["quarantined"]) for result in results)
+        for ballot, name in zip(ballots, results(closes), strict=True):
+            result = run.table(name)
+            accepted, electronic = int(result["books"]["accepted"]), int(result["by_method"]["electronic"])
+            aside = sum(result["set_aside"].values()) + int(result["books"]["quarantined"])
+            receipts = len(held.get(ballot, ()))
+            totals = [a + b for a, b in zip(totals, (accepted, electronic, aside), strict=True)]
+            if accepted != electronic + aside or accepted < receipts:
+                wrong.append(
+                    f"{ballot}: {accepted:,} accepted, {electronic:,} counted, {aside:,} set aside,"
+                    f" {receipts:,} receipts"
+                )
     except (KeyError, TypeError, ValueError, AttributeError):
         return not_recorded(what, must)
-    found = f"{accepted:,} accepted, {electronic:,} counted, {aside:,} set aside"
-    return Judgement(what, must, found, ok=accepted == electronic + aside)
+    found = f"{totals[0]:,} accepted, {totals[1]:,} counted, {totals[2]:,} set aside"
+    return Judgement(what, must, found, ok=not wrong, references=tuple(wrong))
 
 
 def turnout(quiet: Any) -> Judgement:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtests import buckets, casts
+from loadtests import buckets, casts, judged_votes
 from loadtests.judging import judge
+from loadtests.report.reading import RunDirectory
 from loadtests.verdict import EXIT, Judgement, Verdict, Weight
 
 START_S = 1_780_000_000
@@ -331,6 +332,25 @@ def test_many_ballots_are_counted_soon(seconds: float | None, word: str, tmp_pat
     opened = {"opens_us": START_S, "open_us": START_S, "not_open": 1}
     files["opening.json"] = [{"ballot": f"b-{number}"} | opened for number in range(214)]
     assert judge(write(files, tmp_path)).word == word
+
+
+@pytest.mark.parametrize(
+    ("counted", "held", "ok"),
+    [((5, 5), 5, True), ((6, 4), 5, False), ((5, 4), 5, False), ((5, 5), 6, False)],
+    ids=["well", "one for another", "one lost", "a receipt more"],
+)
+def test_no_ballot_makes_up_for_another(
+    counted: tuple[int, int], held: int, ok: bool, tmp_path: Path
+) -> None:
+    """What is one too many in one ballot and one too few in the next is two mistakes."""
+    (tmp_path / "results").mkdir()
+    for ballot, electronic in zip("ab", counted, strict=True):
+        result = {"books": {"accepted": 5, "quarantined": 0}, "by_method": {"electronic": electronic}}
+        told = json.dumps(result | {"set_aside": {}})
+        (tmp_path / "results" / f"{ballot}.json").write_text(told, encoding="utf-8")
+    lines = [json.dumps({"ballot": "a", "reference": number}) + "\n" for number in range(held)]
+    (tmp_path / "receipts.jsonl").write_text("".join(lines), encoding="utf-8")
+    assert judged_votes.counted(RunDirectory(tmp_path), {"a": 1, "b": 2}).ok is ok
 
 
 def test_under_faults_the_queue_may_grow_old(tmp_path: Path) -> None:
