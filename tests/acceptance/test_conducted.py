@@ -17,7 +17,8 @@ REFUSED_SECONDS_MAX = 60
 GONE_SECONDS_MAX = 90
 KEPT = {
     *("run.json", "schedule.npz", "windows.json", "samples.jsonl", "marks.jsonl", "seconds.jsonl"),
-    *("receipts.jsonl", "sealed.jsonl", "unsettled.jsonl", "summary.json", "availability.json"),
+    *("casts.npz", "receipts.jsonl", "sealed.jsonl", "unsettled.jsonl", "summary.json"),
+    "availability.json",
     *("result.json", "check.json", "figures.json", "chosen.json", "quiet.json", "verdict.json"),
     *("report.json", "report.html"),
 }
