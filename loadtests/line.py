@@ -9,8 +9,9 @@ import select
 import ssl
 from urllib.parse import urlsplit
 
+import gevent
 import gevent.socket
-from geventhttpclient.response import HTTPParseError, HTTPResponse
+from geventhttpclient.response import HTTPResponse
 
 from loadtests.door import seconds_to_wait
 from loadtests.voter import Answer
@@ -49,12 +50,16 @@ class Line:
         self.connections = 0
 
     def exchange(self, request: bytes, *, now_s: float) -> Answer:
-        """The answer to `request`; status 0 if none came. `now_s`: a monotonic clock, for what has rested."""
+        """The answer to `request`; status 0 if none came whole in time, whatever came instead.
+
+        `now_s`: a monotonic clock, for what has rested.
+        """
         try:
-            connection = self._connected(now_s)
-            connection.sendall(request)
-            return self._answer(connection)
-        except (OSError, HTTPParseError):
+            with gevent.Timeout(self._seconds, Broken("The answer did not come in time.")):
+                connection = self._connected(now_s)
+                connection.sendall(request)
+                return self._answer(connection)
+        except Exception:  # noqa: BLE001  # no form of an answer may make a request vanish
             self.close()
             return Answer(0)
 

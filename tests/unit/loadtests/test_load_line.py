@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -149,3 +150,44 @@ def test_nobody_there_is_no_answer() -> None:
     line = Line(f"http://127.0.0.1:{port}", tls=ssl.create_default_context(), seconds=1.0)
 
     assert line.exchange(REQUEST, now_s=0.0) == Answer(0)
+
+
+def test_who_sends_a_byte_now_and_then_is_not_waited_for() -> None:
+    """The time is for the whole answer, not for each piece of it."""
+    over = threading.Event()
+
+    def dribble(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            for byte in GOOD:
+                if over.wait(MOMENT_S / 4):
+                    return
+                connection.sendall(bytes([byte]))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=dribble, args=(listening,))
+        server.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        line = Line(url, tls=ssl.create_default_context(), seconds=MOMENT_S)
+        began_s = time.monotonic()
+        answer = line.exchange(REQUEST, now_s=0.0)
+        took_s = time.monotonic() - began_s
+        over.set()
+        server.join(5)
+    assert answer == Answer(0)
+    assert took_s < len(GOOD) * MOMENT_S / 4
+
+
+def test_an_answer_that_breaks_the_reader_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted as none: a request that left no trace could not be judged."""
+
+    def broken(*_: object) -> Answer:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Line, "_answer", broken)
+    teller = Teller([[GOOD]])
+    try:
+        line = Line(teller.url, tls=ssl.create_default_context(), seconds=5)
+        assert line.exchange(REQUEST, now_s=0.0) == Answer(0)
+    finally:
+        teller.close()
