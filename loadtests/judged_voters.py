@@ -76,6 +76,7 @@ class Ground:
         self.stopped = self._within([*faults, *lines], after_s=RECOVERY_S)
         self.beside = self._within([*overlays, *faults]) | self.stopped
         self.real = self._within(real) if real else np.ones(len(votes), np.bool_)
+        self.windows = [self._within([mark]) for mark in real]
 
     def _within(self, marks: Marks, *, after_s: float = 0.0) -> Some:
         """Which votes' first attempt met one of these stretches of time."""
@@ -156,13 +157,15 @@ def _wait(what: str, votes: Casts, s_max: float) -> Judgement:
 
 
 def in_time(ground: Ground) -> Judgement:
-    """The generator was in time in the minute that the figures are about, not only in all the others."""
-    what, must = "the generator was in time in the busiest minute", f"p99 <= {LATE_S_MAX * 1000:g} ms late"
+    """The generator was in time in the minutes that the figures are about, not only in all the others."""
+    what = "the generator was in time in the busiest minute and each window"
+    must = f"p99 <= {LATE_S_MAX * 1000:g} ms late"
     some = busiest(ground.votes[ground.real])
     if not len(some):
         return not_recorded(what, must, weight=Weight.VOIDS)
-    late_s = quantile(some["late_s"], SHARE)
-    found = f"p99 {late_s * 1000:,.0f} ms, {len(some):,} votes planned in it"
+    parts = [some, *(ground.votes[window] for window in ground.windows)]
+    late_s = max(quantile(part["late_s"], SHARE) for part in parts if len(part))
+    found = f"p99 {late_s * 1000:,.0f} ms at most, {len(some):,} votes planned in that minute"
     return Judgement(what, must, found, ok=late_s <= LATE_S_MAX, weight=Weight.VOIDS)
 
 

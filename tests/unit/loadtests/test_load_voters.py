@@ -157,11 +157,16 @@ def test_no_answer_is_the_latest_of_refusals(
     assert found == (word, {ANSWERED} if word == "fail" else set())
 
 
-def test_a_generator_that_is_late_in_the_peak_alone_voids(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("from_s", "to_s"), [(120, 180), (250, 255)], ids=["peak", "close"])
+def test_a_generator_that_is_late_in_the_peak_alone_voids(from_s: int, to_s: int, tmp_path: Path) -> None:
     """The busiest minute is less than a hundredth of a ballot; it is what the figures are about."""
     files = good()
-    change(files, 120, 180, waited_s=0.2, late_s=0.15)
-    assert wrong(files, tmp_path) == ("void", {"the generator was in time in the busiest minute"})
+    files["marks.jsonl"].append(mark("window", "close", 250, 255, factor=1))
+    change(files, from_s, to_s, waited_s=0.2, late_s=0.15)
+    assert wrong(files, tmp_path) == (
+        "void",
+        {"the generator was in time in the busiest minute and each window"},
+    )
 
 
 @pytest.mark.parametrize(
