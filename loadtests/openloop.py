@@ -7,13 +7,14 @@ Bodies come from files (ahead.py), answers go to files (ledger.py).
 
 import gc
 import heapq
+import itertools
 import json
 import os
 import random
 import resource
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +198,21 @@ class OpenLoop:
             else:
                 following = next(planned, None)
             self._hand_over(job)
+        self._never_sent(itertools.chain([following] if following is not None else [], planned))
         self.finished = True
         while self._idle:
             gevent.get_hub().loop.run_callback(self._idle.pop().switch, None)
+
+    def _never_sent(self, jobs: Iterable[Job]) -> None:
+        """Count what was due, or would have been, when the run was broken off: it was not sent."""
+        ledger = self._ledger
+        if ledger is None:
+            return
+        for number, job in enumerate(jobs, 1):
+            if job[4] not in AFTERWARDS or self._settled[job[2]]:
+                ledger.plan(job[0])
+            if number % ROWS_AT_ONCE == 0:
+                ledger.flush(now_s=job[0])
 
     def _planned(self) -> Iterator[Job]:
         """The rows as jobs, in the order of their moments, a stretch of them in memory."""

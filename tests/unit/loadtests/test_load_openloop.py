@@ -7,6 +7,7 @@ import pytest
 
 from loadtests import openloop
 from loadtests.openloop import Job, OpenLoop
+from loadtests.timetable import Kind
 
 
 class Stepped:
@@ -92,3 +93,36 @@ def test_all_users_waiting_is_told_from_being_late(
     loop.run(goes_on=lambda: clock.now_s < 200)
 
     assert [late for _, late in handed] == waited
+
+
+def test_what_a_run_that_is_broken_off_never_sent_is_planned_all_the_same() -> None:
+    """Nobody else would count it; a repeat of a vote that was never taken is no request."""
+    planned: list[float] = []
+    loop = object.__new__(OpenLoop)
+    ledger = SimpleNamespace(plan=planned.append)
+    for name, value in {"_ledger": ledger, "_settled": bytearray(4)}.items():
+        setattr(loop, name, value)
+    again: Job = (4.0, 3, 3, 0, int(Kind.AGAIN), 0, 10, 1)
+
+    loop._never_sent([job(2.0, 1), job(3.0, 2), again])
+
+    assert planned == [2.0, 3.0]
+
+
+def test_a_run_that_is_broken_off_counts_what_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the loop itself: two votes were due, nobody was there to send them."""
+    planned: list[float] = []
+    loop = object.__new__(OpenLoop)
+    ledger = SimpleNamespace(plan=planned.append)
+    fields = {"_idle": [], "_retries": [], "_going_on": 0, "_ledger": ledger, "_settled": bytearray(2)}
+    for name, value in {**fields, "_start_s": 100.0, "_nobody_free_s": -1.0}.items():
+        setattr(loop, name, value)
+    monkeypatch.setattr(loop, "_planned", lambda: iter([job(1.0, 0), job(2.0, 1)]))
+    monkeypatch.setattr(loop, "_flush", lambda _now_s: None)
+    clock = Stepped(lambda _now_s: None)
+    monkeypatch.setattr(openloop, "gevent", clock)
+    monkeypatch.setattr(openloop, "time", clock)
+
+    loop.run(goes_on=lambda: clock.now_s < 103)
+
+    assert planned == [1.0, 2.0]
