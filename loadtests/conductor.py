@@ -146,6 +146,7 @@ class Conductor:
             return
         each_us = a_ballot_us * ALONE * SLACK * len(self.polls) / len(os.sched_getaffinity(0))
         opens_us = now_us() + round(each_us + self.schedule.votes * SEALED_US) + ROUND_US
+        opens_us -= opens_us % US  # a definition knows whole seconds
         stays_us = round(self.schedule.close_run_s * US) + ROUND_US if self.polls[0].closes else AFTER_US
         many.set_up(self.polls, (opens_us, opens_us + stays_us), told)
         self._opens_us = opens_us
