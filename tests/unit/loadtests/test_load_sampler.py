@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -103,12 +104,16 @@ def test_what_a_dead_process_used_stays_counted() -> None:
         assert child.stdout is not None
         child.stdout.readline()
         relatives.look()
-        (before,) = relatives.use()
+        before = _ours(relatives)
         child.communicate(b"\n")
-    (after,) = relatives.use()
-    assert before["name"] == "conductor"
+    after = _ours(relatives)
     assert after["cpu_s"] >= before["cpu_s"] >= 0.2
     assert after["rss_bytes"] < before["rss_bytes"]
+
+
+def _ours(relatives: Kin) -> dict[str, Any]:
+    """What this process and its nameless children use; the session's servers may run below it too."""
+    return next(row for row in relatives.use() if row["name"] == "conductor")
 
 
 @pytest.fixture
@@ -149,5 +154,5 @@ def test_a_line_is_kept_each_second(served: int, tmp_path: Path) -> None:
     assert {line["probe_up"] for line in lines} == {None}
     assert lines[0]["store_lag_p99_s"] is not None
     assert lines[1]["store_lag_p99_s"] is None
-    assert lines[1]["processes"][0]["name"] == "conductor"
+    assert "conductor" in {process["name"] for process in lines[1]["processes"]}
     assert lines[1]["at_us"] > lines[0]["at_us"]
