@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
@@ -65,6 +66,7 @@ def test_bytes_of_a_first_and_a_second_visit(visit: Visit, wire: Wire, single: O
     assert second < SECOND_VISIT_BYTES_MAX
 
 
+@pytest.mark.long  # half a minute on a slow line; the bytes and the round trips are counted in every run
 def test_a_vote_from_far_away(sit: Sit) -> None:
     """At 32 kB/s and 2 s a round trip: usable in two rounds of new connections and the bytes' own time."""
     sitting = sit()

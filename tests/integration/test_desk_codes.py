@@ -42,7 +42,16 @@ def crash_at(name: str) -> object:
     return step
 
 
-@pytest.mark.parametrize("at", ["file", "signed", "register", "dispatches", "gate"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("file", marks=pytest.mark.long),
+        "signed",
+        "register",
+        pytest.param("dispatches", marks=pytest.mark.long),
+        "gate",
+    ],
+)
 async def test_an_issue_that_died_anywhere_leaves_each_voter_one_working_code(
     stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str, at: str
 ) -> None:
@@ -178,7 +187,17 @@ def test_reissue_to_somebody_unknown_changes_nothing(
     assert json.loads(run_ballot("status", ballot_id, "--json").stdout)["books"]["revoked"] == 0
 
 
-@pytest.mark.parametrize("at", ["revoked", "revocations", "released", "file", "register", "gate"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "revoked",
+        pytest.param("revocations", marks=pytest.mark.long),
+        "released",
+        pytest.param("file", marks=pytest.mark.long),
+        "register",
+        "gate",
+    ],
+)
 async def test_a_reissue_that_died_anywhere_is_finished_by_the_next(
     stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str, at: str
 ) -> None:

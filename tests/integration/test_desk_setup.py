@@ -268,7 +268,7 @@ def test_a_probe_takes_new_voters_while_it_is_open(
     assert (told["entitled"], told["books"]["unused"], told["balanced"]) == (7, 7, True)
 
 
-@pytest.mark.parametrize("at", ["frozen", "armed"])
+@pytest.mark.parametrize("at", [pytest.param("frozen", marks=pytest.mark.long), "armed"])
 async def test_an_opening_that_died_is_finished_with_the_same_document(
     stack: Stack, run_ballot: RunBallot, tmp_path: Path, ballot_id: str, at: str
 ) -> None:

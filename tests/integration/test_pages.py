@@ -365,6 +365,7 @@ async def test_a_build_under_running_edges(stack: Stack, tmp_path: Path, tree: d
     assert built_page.read(built).version in pages
 
 
+@pytest.mark.long
 async def test_a_page_that_is_built_after_the_start(
     stack: Stack, tmp_path: Path, tree: dict[str, str]
 ) -> None:
