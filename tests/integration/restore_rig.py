@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ from runtime.postgres_server import PostgresServer
 from runtime.servers import Servers, servers
 from tests.benchmarks import million
 from tests.benchmarks.filling import Filling, Wanted
-from tests.conftest import environment_for
+from tests.conftest import ballot_command, environment_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,8 @@ LATE = 5
 KINDS = (
     "SELECT coalesce(string_agg(kind, ' ' ORDER BY seq), '') AS answer FROM ballot.events WHERE actor = '{}'"
 )
+
+COMMAND_WAIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,17 @@ class Ground:
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `ballot …` to its end."""
+        return subprocess.run(
+            [ballot_command(), *arguments],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_WAIT_S,
+        )
 
     def rig_events(self, cluster_home: Home | None = None, *, actor: str = "rig") -> list[str]:
         """The rig's own lines in a stopped voterdb, in order."""

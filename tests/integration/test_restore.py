@@ -25,6 +25,7 @@ from runtime.servers import Servers, servers
 from tests.conftest import ballot_command
 from tests.integration.restore_rig import (
     BALLOT,
+    COMMAND_WAIT_S,
     LATE,
     ROLL,
     VOTERS,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 
 VOTES = "SELECT count(*)::text AS answer FROM ballot.votes"
-COMMAND_WAIT_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -250,11 +250,11 @@ def test_a_restored_queue_is_latched_until_it_was_recovered(origin: Origin, tmp_
 
     with servers(ground.home, {}) as running:
         assert asyncio.run(look(running)) == (b"restored", 0)
-        recovered = _run(ground, "recover")
+        recovered = ground.run("recover")
         assert recovered.returncode == 0, recovered.stderr
     with servers(ground.home, {}) as running:
         assert asyncio.run(look(running)) == (None, VOTERS)
-        checked = _run(ground, "check", BALLOT)
+        checked = ground.run("check", BALLOT)
     assert checked.returncode == 0, checked.stdout
 
 
@@ -347,23 +347,12 @@ def test_workers_bring_a_restored_voterdb_up_to_the_last_vote(origin: Origin, tm
     assert ground.restore("voterdb", "--at", origin.no_vote).exit_code == 0
     assert ask(PostgresServer(ground.home, "voterdb"), VOTES) == ["0"]
     with servers(ground.home, {}) as running:
-        stored = _run(ground, "worker", "--until-drained")
+        stored = ground.run("worker", "--until-drained")
         assert stored.returncode == 0, stored.stderr
-        checked = _run(ground, "check", BALLOT)
+        checked = ground.run("check", BALLOT)
         assert asyncio.run(_ask(running, "ballot_checker", "SELECT count(*) FROM ballot.votes")) == VOTERS
     assert checked.returncode == 0, checked.stdout
     assert "differences: 0" in checked.stdout
-
-
-def _run(ground: Ground, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ballot_command(), *arguments],
-        env=ground.env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=COMMAND_WAIT_S,
-    )
 
 
 def _another_desk() -> bytes:

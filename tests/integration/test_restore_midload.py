@@ -22,6 +22,7 @@ from tests.benchmarks.filling import Sealer
 from tests.conftest import ballot_command
 from tests.integration.restore_rig import (
     BALLOT,
+    COMMAND_WAIT_S,
     ROLL,
     VOTERS,
     Ground,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from tests.benchmarks.filling import SealedVote
 
 VOTES = "SELECT count(*)::text AS answer FROM ballot.votes"
-COMMAND_WAIT_S = 120.0
 PART = 4
 
 
@@ -131,20 +131,9 @@ def test_a_database_destroyed_in_the_middle_of_the_load_loses_no_acknowledged_vo
     assert (report["backups"][0], report["backups"][-1]) == (origin.full.id, added.id)
     assert ask(database, VOTES) == [str(VOTERS + PART + PART // 2)]
     with servers(ground.home, {}) as running:
-        done = _run(ground, "worker", "--until-drained")
+        done = ground.run("worker", "--until-drained")
         assert done.returncode == 0, done.stderr
         assert stored(running) == ROLL == len(receipts.read_bytes().splitlines())
-        checked = _run(ground, "check", BALLOT, "--receipts", str(receipts))
+        checked = ground.run("check", BALLOT, "--receipts", str(receipts))
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "differences: 0" in checked.stdout
-
-
-def _run(ground: Ground, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ballot_command(), *arguments],
-        env=ground.env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=COMMAND_WAIT_S,
-    )
