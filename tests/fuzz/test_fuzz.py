@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import unpublish
 from tests.fuzz.documented import Documented, check
 from tests.fuzz.ground import Ground, ground
 from tests.fuzz.raw import Tally, fuzz
@@ -31,9 +33,13 @@ VOTES_LONG = 1_500
 @contextmanager
 def warm(stack: Stack, votes: int) -> Iterator[Ground]:
     """An edge of its own, warmed up."""
-    with ground(stack.servers, stack.env, f"t-{secrets.token_hex(6)}", votes=votes) as found:
-        fuzz(found, Tally(), examples=WARM_EXAMPLES, seeded=SEED)
-        yield found
+    ballot = f"t-{secrets.token_hex(6)}"
+    try:
+        with ground(stack.servers, stack.env, ballot, votes=votes) as found:
+            fuzz(found, Tally(), examples=WARM_EXAMPLES, seeded=SEED)
+            yield found
+    finally:
+        asyncio.run(unpublish(stack.servers, ballot))
 
 
 @pytest.fixture(scope="module")
