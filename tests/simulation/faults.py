@@ -211,14 +211,14 @@ class Faults:
             missed = self.world.witness.replaced()
             server.start()
             if missed:
-                self.kernel.tell(server.name, "an older copy lacks what is stored:", *missed)
+                self.kernel.tell(server.name, "an older copy lacks what is known:", *missed)
                 self.kernel.after(OLDER_S, put_back, newest)
             else:
                 self.kernel.after(OLDER_S, look_again, newest)
 
         def look_again(newest: object) -> None:
             if missed := self.world.witness.stored_since():
-                self.kernel.tell(server.name, "an older copy lacks what was stored since:", *missed)
+                self.kernel.tell(server.name, "an older copy lacks what was known since:", *missed)
                 put_back(newest)
 
         def put_back(newest: object) -> None:

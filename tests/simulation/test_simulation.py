@@ -50,8 +50,13 @@ def test_no_seed_finds_anything_wrong() -> None:
 
 
 def test_what_once_failed_is_well() -> None:
-    """A failover while the desk takes a closing time back; an older copy while a worker still had a vote."""
-    seeds: tuple[tuple[int, Level], ...] = ((101_161, "replicated"), (11_489, "disk"))
+    """A failover while the desk takes a closing time back; older copies after a vote was counted or read."""
+    seeds: tuple[tuple[int, Level], ...] = (
+        (101_161, "replicated"),
+        (11_489, "disk"),
+        (401_154, "disk"),
+        (402_957, "disk"),
+    )
     for seed, level in seeds:
         (found,) = played("--level", level, "--from", seed, "--seeds", 1)
         assert not found["failed"], shown(seed, level)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ballot import gate_layout, handoff
 from tests.simulation.material import BALLOT
+from tests.simulation.streams import ZERO
 
 if TYPE_CHECKING:
     from tests.simulation.queue_server import QueueServer
@@ -60,24 +61,33 @@ class Witness:
         return found
 
     def replaced(self) -> list[str]:
-        """An older copy is in place of the queue's data: what it lacks and is stored."""
+        """An older copy is in place of the queue's data: what it lacks and the voter database knows of."""
         before = {each.reference for each in self.accepted}
-        stored = {vote.reference for vote in self.world.database.votes()}
         self.world.primary.model.restart("0" * 40)
         missing = before - self.marked()
         self._missing, self._accepted_before = missing, len(self.accepted)
-        self._must_stay_closed = sorted(missing & stored)
+        self._must_stay_closed = sorted(missing & self._known())
         if not self._must_stay_closed:
             self.declared |= missing
             self.closed_s.clear()
         return self._must_stay_closed
 
+    def _known(self) -> set[str]:
+        """What is stored, and all of a shard where storing or turnout had come beyond its stream's end."""
+        ends = {
+            shard: stream.last if (stream := self.world.stream(shard)) else ZERO
+            for shard in range(self.world.plan.shards)
+        }
+        behind = {shard for (shard, _), mark in self.world.database.marks().items() if mark > ends[shard]}
+        of_those = {each.reference for each in self.accepted if each.shard in behind}
+        return of_those | {vote.reference for vote in self.world.database.votes()}
+
     def stored_since(self) -> list[str]:
-        """What it lacks and a worker still had, stored since: it must have stayed closed.
+        """What it lacks and a worker still had, stored or counted since: it must have stayed closed.
 
         Where it took votes in between, only `ballot recover` helps, which nobody plays here.
         """
-        late = self._missing & {vote.reference for vote in self.world.database.votes()}
+        late = self._missing & self._known()
         if not late or len(self.accepted) > self._accepted_before:
             return []
         self.declared -= self._missing
