@@ -3,7 +3,8 @@
 What is stored and this copy of the gate prove numbers up to some largest; the gate that was lost
 may have given more. How many more has a bound: since the last jump each code was good for one acceptance, and
 each release for another. So the gate goes on behind that bound, and the event says which numbers were jumped
-over. A journal's number is held against the same bound and proves nothing.
+over. A journal's number is held against the same bound and proves nothing; nor does what somebody wrote into
+the gate: recovery goes on behind what there can have been, and no further.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ops.recovery.numbers import NUMBER_MAX, count, joined
+from ops.recovery.numbers import NUMBER_MAX, joined
+from ops.recovery.shard import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from runtime.valkey import Client
 
 NAMED_MAX: Final = 1_000_000
+JUMPS_BELIEVED: Final = 1_000
+"""So far behind the last jump on record the gate is believed: voterdb may lack as many events."""
 
 FIELDS: Final = ("jumped_from", "jumped_to", "released")
 EARLIER: Final = """
@@ -71,6 +75,9 @@ class Jump:
     named: list[Range] = field(default_factory=list)
     """The numbers that the last recovery has named as lost."""
 
+    stays: int = 0
+    """Where this copy of the gate stands, also by a jump that is not on record; 0 if that cannot be."""
+
     @property
     def limit(self) -> int:
         """The largest number that can have been given; what is beyond is no number of the gate's."""
@@ -78,7 +85,7 @@ class Jump:
 
     def beyond(self, known: int) -> int:
         """The number to go on behind, when `known` is the largest that is proved."""
-        return max(known, self.base) + self.room
+        return max(max(known, self.base) + self.room, self.stays)
 
     def taken(self, known: int, number: int) -> list[Range]:
         """All that was jumped over, now that the gate goes on behind `number`."""
@@ -96,16 +103,15 @@ async def known(
     releases = {row["shard"]: row["releases"] for row in await database.fetch(RELEASES, ballot)}
     found = []
     for number, shard in enumerate(shards):
-        told = await client.hmget(shard.keys[0], *FIELDS)
-        begun, ended, released = (int(each) if each is not None and each.isdigit() else 0 for each in told)
-        codes, gate = await client.hlen(shard.keys[1]), await shard.number()
+        begun, ended, released = map(whole, await client.hmget(shard.keys[0], *FIELDS))
+        codes, stands = await client.hlen(shard.keys[1]), await shard.number()
         base = max([0, *(last for _, last in recorded[number])])
-        if base < ended < gate:
-            base = ended  # a jump that is not on record any more: the database was restored to before it
-        if ended and gate == ended:
-            gate = begun  # nothing was given since
         room = codes + max(releases.get(number, 0), min(released, codes))
-        found.append(Jump(recorded[number], gate, min(base, NUMBER_MAX), room, before[number]))
+        stays = stands if stands <= base + JUMPS_BELIEVED * room else 0
+        if base < ended < stays:
+            base = ended  # a jump that is not on record any more: the database was restored to before it
+        gate = begun if 0 < ended == stands == stays else stands  # nothing was given since
+        found.append(Jump(recorded[number], gate, min(base, NUMBER_MAX), room, before[number], stays))
     return found
 
 
@@ -127,7 +133,7 @@ def _ranges(recorded: str | None, shards: int) -> list[list[Range]]:
         for number, ranges in enumerate(found):
             for each in told.get(str(number)) or ():
                 match each:
-                    case [int(first), int(last)] if 0 < first <= last and count([(first, last)]) < NUMBER_MAX:
+                    case [int(first), int(last)] if 0 < first <= last <= NUMBER_MAX:
                         ranges.append((first, last))
                     case _:
                         continue

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Final
+
+from ballot.handoff import NUMBER_DIGITS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-NUMBER_MAX: Final = 50_000_000
-"""More acceptances than a shard ever has; what is beyond is no number of the gate's."""
+NUMBER_MAX: Final = 10**NUMBER_DIGITS_MAX - 1
+"""The largest that entries and journals can name: room for a thousand million recoveries of a large shard."""
 
 Range = tuple[int, int]
 
 
 class Numbers:
-    """One shard's numbers, a byte each; what is beyond `limit` is no number of this gate's.
+    """One shard's numbers: as many as there are votes, however large; beyond `limit` is none of this gate's.
 
     `without` is how many stored votes have none because an older gate took them in; `unnumbered` how many
     known votes have none, for whatever reason.
     """
 
     def __init__(self, limit: int = NUMBER_MAX) -> None:
-        self._known = bytearray()
+        self._known = array("Q")
         self.limit = limit
         self.largest = 0
         self.without = 0
@@ -35,9 +38,7 @@ class Numbers:
         if number is None or not 0 < number <= self.limit:
             self.unnumbered += 1
             return
-        if number > len(self._known):
-            self._known.extend(bytes(max(number, 2 * len(self._known)) - len(self._known)))
-        self._known[number - 1] = 1
+        self._known.append(number)
         if proves:
             self.largest = max(self.largest, number)
 
@@ -47,8 +48,8 @@ class Numbers:
 
     @property
     def unproved(self) -> int:
-        """How many known votes have numbers beyond the largest that is proved."""
-        return self._known.count(1, self.largest)
+        """How many numbers of known votes are beyond the largest that is proved."""
+        return len({number for number in self._known if number > self.largest})
 
     def missing(self, skipped: Sequence[Range] = ()) -> list[Range]:
         """The numbers up to the largest that nobody has and that were not jumped over, both ends included.
@@ -56,21 +57,20 @@ class Numbers:
         A gate that began to number late began behind the votes it had taken without: as many of the first
         numbers as there are votes without one are theirs, if nobody has number 1.
         """
-        known = self._known[: self.largest].ljust(self.largest, b"\0")
-        for first, last in skipped:
-            end = min(last, self.largest)
-            if first <= end:
-                known[first - 1 : end] = b"\1" * (end - first + 1)
         found: list[Range] = []
-        first = known.find(b"\0")
-        theirs = self.without if first == 0 else 0
-        while first >= 0:
-            end = known.find(b"\1", first)
-            end = len(known) if end < 0 else end
-            if first + theirs < end:
-                found.append((first + theirs + 1, end))
-            theirs = 0
-            first = known.find(b"\0", end)
+        next_ = 1
+        for number in sorted(self._known):
+            if number > self.largest:
+                break
+            if number > next_:
+                found.append((next_, number - 1))
+            next_ = number + 1
+        if next_ <= self.largest:
+            found.append((next_, self.largest))
+        found = less(found, skipped)
+        if found and found[0][0] == 1:
+            first, last = 1 + self.without, found[0][1]
+            found[:1] = [(first, last)] if first <= last else []
         return found
 
 

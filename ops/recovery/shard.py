@@ -153,10 +153,10 @@ class Shard:
             armed=opens_us is not None,
             codes=await self._client.hlen(self.keys[1]),
             voters=await self._client.hlen(self.keys[2]),
-            accepted=_count(accepted),
-            released=_count(released),
-            opens_us=_count(opens_us),
-            closes_us=_count(closes_us),
+            accepted=whole(accepted),
+            released=whole(released),
+            opens_us=whole(opens_us),
+            closes_us=whole(closes_us),
             closed=state == b"closed",
             recovering=begun is not None,
         )
@@ -172,7 +172,7 @@ class Shard:
     async def number(self) -> int:
         """The largest number that this copy of the gate gave out."""
         told = await self._client.hmget(self.keys[0], "number", "accepted")
-        return max((int(each) for each in told if each is not None and each.isdigit()), default=0)
+        return max(map(whole, told))
 
     async def entries(self) -> AsyncIterator[list[Entry]]:
         """Give the stream of votes, a page at a time."""
@@ -238,8 +238,9 @@ class Shard:
             await self._client.execute_command(*command)
 
 
-def _count(value: bytes | None) -> int:
-    return int(value) if value is not None and value.isdigit() else 0
+def whole(value: bytes | None) -> int:
+    """A number of the gate's; 0 for what recovery.lua would not take for one either."""
+    return int(value) if value is not None and value.isdigit() and len(value) <= TIME_DIGITS_MAX else 0
 
 
 def reference_field(reference: str) -> bytes:

@@ -249,7 +249,11 @@ local function shard(keys, args)
   }
   now.voted_e = math.max(0, redis.call('HLEN', keys[3]) - now.voted_p - now.voted_w)
   now.accepted = math.max(is.accepted, now.voted_e + now.released)
-  now.number = math.max(is.number, number, now.accepted, behind)
+  if behind > 0 then
+    now.number = math.max(number, behind)
+  else
+    now.number = math.max(is.number, number, now.accepted)
+  end
   local set = {}
   local function want(name, value, old)
     if value ~= old then

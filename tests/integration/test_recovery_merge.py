@@ -18,7 +18,7 @@ from ballot.suite import SigningKey
 from ops.recovery import wrong
 from ops.recovery.journals import Journals
 from ops.recovery.merge import Sources, merge
-from ops.recovery.report import Report, record
+from ops.recovery.report import BallotReport, Report, record
 from ops.recovery.shard import Shard
 from runtime import postgres
 from tests.integration.intake_rig import pinned_desk_key
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from ops.recovery.report import BallotReport
     from tests.conftest import Stack
 
 SHARDS = 2
@@ -296,7 +295,8 @@ async def test_after_the_merge_votes_go_on(
     for cast in [*again, *fresh]:
         shard, number = given[cast.reference]
         assert number > numbers[shard]
-        assert any(first <= numbers[shard] <= last for first, last in report.skipped[str(shard)])
+        jumped = any(first <= numbers[shard] <= last for first, last in report.skipped[str(shard)])
+        assert jumped != ((shard, numbers[shard]) in given.values())
         assert number > max(last for _, last in report.skipped[str(shard)])
     largest = [(await truth.state(shard))["number"] for shard in range(made.shards)]
     await truth.restore(truth.copies[-1])
@@ -374,20 +374,66 @@ async def test_numbers_that_the_gate_proves_are_named(truth: Truth) -> None:
     later = await truth.merge()
     assert (later.unaccounted, later.unaccounted_before) == (report.unaccounted, 1)
 
-    await made.admin.hset(handoff.gate_key(made.ballot, 1 - cast.voter.shard), "number", "40000000")
-    forged = await truth.merge()
-    ((first, end),) = forged.unexplained[str(1 - cast.voter.shard)]
-    assert end - first < 1000
-    assert any("can have been" in each for each in forged.conflicts)
+
+@pytest.mark.parametrize("forged", ["40000000", str(10**15), "9" * 5_000])
+async def test_a_number_that_somebody_wrote_into_the_gate_is_not_gone_on_from(
+    truth: Truth, forged: str
+) -> None:
+    """There cannot have been as many: no edge spends the numbers that are left, and the event is short."""
+    gate = handoff.gate_key(truth.made.ballot, 0)
+    before = await truth.merge()
+    await truth.made.admin.hset(gate, mapping={"number": forged, "jumped_to": forged})
+    report = await truth.merge()
+    assert sum(end - first for first, end in report.unexplained.get("0", [])) < 1000
+    assert any("can have been" in each for each in report.conflicts) == (len(forged) <= 16)
+    number = (await truth.state(0))["number"]
+    assert number < 1000
+    assert report.skipped["0"][-1][1] == number
+    assert before.skipped["0"][-1][1] <= number
 
 
-async def test_an_appended_entry_makes_up_no_lost_votes(truth: Truth) -> None:
+async def test_numbers_go_on_after_any_number_of_recoveries(truth: Truth, verifier: Verifier) -> None:
+    """Far beyond any count of votes it is still known which vote is there, and which is lost."""
+    made, far = truth.made, 70_000_000
+    earlier = BallotReport(made.ballot, skipped={str(shard): [(500, far)] for shard in range(SHARDS)})
+    await record(truth.database, Report([], "in place", ballots=[earlier]))
+    await truth.restore(dict.fromkeys(truth.keys))
+    await record(truth.database, Report([], "in place", ballots=[await truth.merge()]))
+    for shard in range(SHARDS):
+        assert (await truth.state(shard))["number"] > far
+    kept, lost = [await made.cast(voter) for voter in truth.fresh[:2]]
+    async with made.worker(verifier) as rig:
+        await rig.drain()
+    await made.owner.execute("DELETE FROM ballot.votes WHERE reference = $1", lost.reference)
+    numbers = {}
+    for cast in (kept, lost):
+        key = handoff.votes_key(made.ballot, cast.voter.shard)
+        for entry, fields in await made.admin.xrange(key):
+            if fields.get(b"ref") == cast.reference.encode():
+                numbers[cast.reference] = int(fields[b"n"])
+                await made.admin.xdel(key, entry)
+        assert numbers[cast.reference] > far
+    report = await truth.merge()
+    named = {**report.unaccounted, **report.unexplained}
+    far_ones = [each for ranges in named.values() for each in ranges if each[0] > far]
+    assert far_ones == [(numbers[lost.reference], numbers[lost.reference])]
+    assert report.conflicts == []
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["waiting", "in quarantine"])
+async def test_an_appended_entry_makes_up_no_lost_votes(truth: Truth, verifier: Verifier, held: bool) -> None:
     """Whoever writes to the stream, or gets into quarantine: a number proves nothing of those before it."""
-    made, cast = truth.made, truth.waiting[0]
+    made, shard = truth.made, truth.waiting[0].voter.shard
     await made.voters(16)  # codes, so that there can be more numbers
-    largest = await made.admin.hlen(handoff.credentials_key(made.ballot, cast.voter.shard))
-    key = handoff.votes_key(made.ballot, cast.voter.shard)
-    await made.admin.xadd(key, {"k": "v", "n": str(largest), "u": bytes(16), "ref": INVENTED})
+    largest = await made.admin.hlen(handoff.credentials_key(made.ballot, shard))
+    key = handoff.votes_key(made.ballot, shard)
+    uin = truth.fresh[0].uin
+    entry = await made.admin.xadd(key, {"k": "v", "n": str(largest), "u": uin, "ref": INVENTED})
+    if held:
+        async with made.worker(verifier) as rig:
+            await rig.drain()
+        assert entry.decode() in {row["entry"] for row in await made.rows("quarantine")}
+        await made.admin.xdel(key, entry)
     report = await truth.merge()
     assert (report.unaccounted, report.unexplained, report.numbers_unproved) == ({}, {}, 1)
 

@@ -74,9 +74,9 @@ def test_missing_numbers_are_those_that_nobody_has(
     assert (found.largest, numbers.count(ranges)) == (largest, len(missing))
 
 
-@pytest.mark.parametrize("odd", [0, -1, NUMBER_MAX + 1, 10**15])
-def test_what_is_no_number_takes_no_memory(odd: int) -> None:
-    """Junk in an entry is a vote without a number: it reaches nothing, and hides no lost one."""
+@pytest.mark.parametrize("odd", [0, -1, NUMBER_MAX + 1, 10**18])
+def test_what_is_no_number_reaches_nothing(odd: int) -> None:
+    """Junk in an entry is a vote without a number: it hides no lost one."""
     found = Numbers()
     found.add(odd)
     assert (found.largest, found.unnumbered, found.missing()) == (0, 1, [])
@@ -92,6 +92,26 @@ def test_a_jump_is_behind_all_that_can_have_been_given() -> None:
     assert (again.limit, again.beyond(15), again.taken(15, 25)) == (23, 25, [(4, 13), (16, 25)])
     unused = Jump([(4, 13)], gate=3, base=13, room=10)
     assert (unused.beyond(3), unused.taken(3, 23)) == (23, [(4, 23)])
+
+
+def test_numbers_do_not_run_out() -> None:
+    """A hundred recoveries of a shard of two million: each goes on behind the last, and counts what came."""
+    skipped: list[tuple[int, int]] = []
+    had: list[int] = []
+    number = 0
+    for _ in range(100):
+        jump = Jump(skipped, gate=number + 3, base=number, room=2_000_000)
+        found = Numbers(jump.limit)
+        had += [number + 1, number + 3]
+        for each in had:
+            found.add(each)
+        found.reached(jump.gate)
+        assert found.missing(skipped) == [(each + 1, each + 1) for each in had[::2]]
+        assert found.unnumbered == 0
+        number = jump.beyond(found.largest)
+        assert number > jump.limit > found.largest
+        skipped = jump.taken(found.largest, number)
+    assert number < NUMBER_MAX // 1_000
 
 
 def test_what_is_too_much_for_a_report_goes_into_a_list(
