@@ -98,20 +98,38 @@ class Acknowledged:
     it may have been with a worker that had died, and was stored after the backup had begun. What was
     acknowledged while the stream ended before the mark was so before the marked entry was even accepted, and
     the backup began later still. The queue's own order says it; no clock is asked.
+
+    That holds for a database that has all that was acknowledged. One that was put back, and was brought
+    forward again before the next look, need not have had it in between: nothing is known any more.
     """
 
     def __init__(self) -> None:
         self._looks: dict[Shard, deque[tuple[str, str]]] = {}
+        self._missing: dict[Shard, int | None] = {}
+        self._since = ""
 
-    def look(self, shard: Shard, entry: str, *, last: str) -> None:
+    def of(self, since: str) -> None:
+        """The database has run since then: another one than at the look before may be one of yesterday."""
+        if since != self._since:
+            self._looks.clear()
+            self._missing.clear()
+            self._since = since
+
+    def look(self, shard: Shard, entry: str, *, last: str, missing: int | None = 0) -> None:
         """Note that everything before `entry` was acknowledged, and that `last` came last when asked later.
 
-        A stream that is given out again, or ends earlier than it did, may be so because database or queue was
-        put back: what was known counts no more.
+        `missing` of what was acknowledged the database had not, when asked last; None if nobody knows. A
+        stream that is given out again, or ends earlier than it did, or of which more or less is missing, may
+        be so because database or queue was put back: what was known counts no more.
         """
         looks = self._looks.setdefault(shard, deque(maxlen=LOOKS_MAX))
-        if looks and (order(entry) < order(looks[-1][1]) or order(last) < order(looks[-1][0])):
+        if looks and (
+            order(entry) < order(looks[-1][1])
+            or order(last) < order(looks[-1][0])
+            or missing != self._missing.get(shard)
+        ):
             looks.clear()
+        self._missing[shard] = missing
         if looks and looks[-1][0] == last:
             looks.pop()
         looks.append((last, entry))
@@ -125,6 +143,7 @@ class Acknowledged:
         """Remember nothing of streams that are no longer there."""
         for gone in self._looks.keys() - set(but):
             del self._looks[gone]
+            self._missing.pop(gone, None)
 
 
 class Seen:

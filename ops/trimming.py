@@ -28,6 +28,7 @@ from runtime.nodes import Nodes
 from runtime.servers import servers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from runtime.servers import Servers
@@ -109,8 +110,9 @@ class Trimmer:
     async def round(self) -> list[Trimmed]:
         """Trim every stream as far as it may be; Away when that cannot be known now.
 
-        (1) While the queue is being recovered, nothing. (2) What the databases have, before (3) what the
-        queue has.
+        (1) While the queue is being recovered, nothing. (2) What the databases have, before (4) what the
+        queue has. (3) With backups: what was acknowledged, and whether the voter database has it, before
+        anything that was known of that is used.
         """
         if await self._recovering():  # (1)
             self._say("trim_waits", "the queue is being recovered")
@@ -119,9 +121,11 @@ class Trimmer:
         backed_up = self._backed_up()
         self._seen.forget(but=bounds)
         self._acknowledged.forget(but=bounds)
+        looked = set() if backed_up is None else await self._note_acknowledged(sorted(bounds))  # (3)
         done = []
-        for shard, stored in sorted(bounds.items()):  # (3)
-            found = await self._stream(shard, stored, None if backed_up is None else backed_up.get(shard))
+        for shard, stored in sorted(bounds.items()):  # (4)
+            covers = backed_up.get(shard) if backed_up is not None and shard in looked else None
+            found = await self._stream(shard, stored, covers)
             if found is not None:
                 done.append(found)
                 if found.entries:
@@ -145,7 +149,6 @@ class Trimmer:
             known = {"stored": stored, "seen": aged}
             if self._note is not None:
                 known["backup"] = self._certain(shard, backed_up)
-                await self._note_acknowledged(client, shard, key)
             held_by = next((name for name, entry in known.items() if entry is None), "")
             if held_by:
                 return Trimmed(*shard, 0, "0-0", held_by)
@@ -165,16 +168,37 @@ class Trimmer:
         known = None if backed_up is None else self._acknowledged.before(shard, backed_up)
         return None if known is None or backed_up is None else min(known, backed_up, key=order)
 
-    async def _note_acknowledged(self, client: Any, shard: Shard, key: str) -> None:
-        """Note up to where the workers have acknowledged a stream, and only then where it ends."""
+    async def _note_acknowledged(self, shards: Sequence[Shard]) -> set[Shard]:
+        """Look at these streams, and only then at what the voter database has; of which that succeeded."""
+        found = {}
+        for shard in shards:
+            try:
+                found[shard] = await self._acknowledgement(handoff.votes_key(*shard))
+            except (exceptions.RedisError, OSError, TimeoutError):
+                continue  # said where it is trimmed
+        stored = await self._asked("SELECT ballot, shard, entries, since::text FROM ballot.trimmer_stored()")
+        self._acknowledged.of(stored[0][3] if stored else "")
+        entries = {(row[0], row[1]): row[2] for row in stored}
+        looked = set()
+        for shard, (entry, last, acknowledged) in found.items():
+            if entry is not None:
+                missing = None if acknowledged is None else max(0, acknowledged - entries.get(shard, 0))
+                self._acknowledged.look(shard, entry, last=last, missing=missing)
+                looked.add(shard)
+        return looked
+
+    async def _acknowledgement(self, key: str) -> tuple[str | None, str, int | None]:
+        """Up to where the workers have acknowledged a stream, where it ends after that, and how many."""
+        client: Any = await self._nodes.holder(key)
         for group in await client.xinfo_groups(key):
             if group["name"] == handoff.GROUP.encode():
-                entry = group["last-delivered-id"].decode()
+                entry, read = group["last-delivered-id"].decode(), group.get("entries-read")
                 waiting = await client.xpending(key, handoff.GROUP) if group["pending"] else None
                 if waiting is not None and waiting["min"] is not None:
                     entry = min(entry, waiting["min"].decode(), key=order)
                 last = (await client.xinfo_stream(key))["last-generated-id"].decode()
-                self._acknowledged.look(shard, entry, last=last)
+                return entry, last, None if read is None else max(0, read - group["pending"])
+        return None, "", None
 
     async def _trim(self, client: Any, shard: Shard, below: str, held_by: str) -> Trimmed:
         """Have the queue take out what is below, a bounded number of entries at a time."""
@@ -199,16 +223,19 @@ class Trimmer:
             raise Away(f"the queue: {type(error).__name__}") from error
 
     async def _marks(self) -> list[Mark]:
+        return [Mark(*row) for row in await self._asked("SELECT * FROM ballot.trimmer_marks()")]
+
+    async def _asked(self, query: str) -> list[Any]:
+        """What the voter database answers."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 connection = await postgres.connect(self._servers, "voterdb", ROLE)
                 try:
-                    rows = await connection.fetch("SELECT * FROM ballot.trimmer_marks()")
+                    return list(await connection.fetch(query))
                 finally:
                     await connection.close()
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Away(f"the voter database: {type(error).__name__}") from error
-        return [Mark(*row) for row in rows]
 
     def _backed_up(self) -> dict[Shard, str] | None:
         """What a verified backup has, by shard; None where backups are off."""

@@ -30,6 +30,7 @@ function ballot.store_votes/15 is 350dd8d1d9a17b84
 function ballot.store_votes/16 is e8f13cbec6ec0a40
 function ballot.storing_fence/1 is 7f639fe082f06d39
 function ballot.trimmer_marks/0 is e7d82e0e306b6f77
+function ballot.trimmer_stored/0 is 02d6038eede32a33
 function ballot.turnout_add/8 is 5c2ec392c09cf938
 function ballot.turnout_add/9 is 80d471caaba10b5f
 function ballot.unfenced_store_attempts/10 is 29b9543d6a7d39e7

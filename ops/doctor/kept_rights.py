@@ -120,6 +120,7 @@ ballot_recovery may select ballot.votes
 ballot_recovery may usage schema ballot
 ballot_trimmer may connect the database
 ballot_trimmer may execute ballot.trimmer_marks/0
+ballot_trimmer may execute ballot.trimmer_stored/0
 ballot_trimmer may usage schema ballot
 ballot_worker may connect the database
 ballot_worker may execute ballot.store_attempts/10

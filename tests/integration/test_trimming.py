@@ -85,11 +85,11 @@ async def rounds(
     }
 
 
-async def put_marks(owner: Any, marks: list[Mark]) -> None:
+async def put_marks(owner: Any, marks: list[Mark], entries: int = 0) -> None:
     """Write the voter database's marks."""
     await owner.executemany(
-        "INSERT INTO ballot.marks (ballot, shard, side, entry, entries) VALUES ($1, $2, $3, $4, 0)",
-        [(mark.ballot, mark.shard, mark.side, mark.entry) for mark in marks],
+        "INSERT INTO ballot.marks (ballot, shard, side, entry, entries) VALUES ($1, $2, $3, $4, $5)",
+        [(mark.ballot, mark.shard, mark.side, mark.entry, entries) for mark in marks],
     )
 
 
@@ -213,7 +213,7 @@ async def old(stack: Stack, ballot_id: str) -> AsyncIterator[Old]:
     await admin.xgroup_create(key, handoff.GROUP, id="0")
     await admin.xreadgroup(handoff.GROUP, "c", {key: ">"})
     await admin.xack(key, handoff.GROUP, *ids)
-    await put_marks(owner, [Mark(ballot_id, 0, side, ids[-1]) for side in ("stored", "turnout")])
+    await put_marks(owner, [Mark(ballot_id, 0, side, ids[-1]) for side in ("stored", "turnout")], len(ids))
     try:
         yield Old(admin, owner, ballot_id, key, ids)
     finally:
@@ -318,11 +318,51 @@ async def test_what_was_with_a_dead_worker_when_a_backup_began_stays(
 
 
 async def vote_later(old: Old) -> str:
-    """One more vote, read and acknowledged; its entry."""
+    """One more vote, read, stored and acknowledged; its entry."""
     after = (await old.admin.xadd(old.key, {"r": BIG})).decode()
     await old.admin.xreadgroup(handoff.GROUP, "c", {old.key: ">"})
+    await old.owner.execute("UPDATE ballot.marks SET entries = entries + 1 WHERE ballot = $1", old.ballot)
     await old.admin.xack(old.key, handoff.GROUP, after)
     return str(after)
+
+
+class _StartedAnew(Trimmer):
+    """One whose voter database says that it runs since another moment, once somebody has said `anew`."""
+
+    anew = False
+
+    async def _asked(self, query: str) -> list[Any]:
+        rows = await super()._asked(query)
+        return [(*row[:3], "anew") for row in rows] if self.anew and "trimmer_stored" in query else rows
+
+
+@pytest.mark.parametrize("back", ["not", "started anew", "lacks some", "lacked some"])
+async def test_what_a_restored_database_has_again_is_in_no_backup_of_before(
+    stack: Stack, old: Old, tmp_path: Path, back: str
+) -> None:
+    """Put back and brought forward within one round: a backup that began in between may lack an entry."""
+    note, clock = tmp_path / "note", ManualClock()
+    made = _StartedAnew(stack.servers, note=note, clock=clock)
+
+    async def lacks(entries: int) -> None:
+        await old.owner.execute(
+            "UPDATE ballot.marks SET entries = entries - $2 WHERE ballot = $1", old.ballot, entries
+        )
+
+    try:
+        await lacks(1 if back == "lacked some" else 0)
+        await made.round()
+        after = await vote_later(old)
+        made.anew = back == "started anew"
+        await lacks({"lacks some": 1, "lacked some": -1}.get(back, 0))
+        marks = [vars_of(Mark(old.ballot, 0, side, after)) for side in ("stored", "turnout")]
+        note.write_text(json.dumps({"backup": "20250615T140000Z-full", "marks": marks}))
+        clock.advance(LEAST_AGE_S)
+        (found,) = [each for each in await made.round() if each.ballot == old.ballot]
+    finally:
+        await made.close()
+    assert (found.entries > 0) == (back == "not")
+    assert back == "not" or found.held_by == "backup"
 
 
 async def test_a_backup_that_ends_where_the_stream_ended_at_the_first_look_covers_nothing(
@@ -573,11 +613,19 @@ async def test_the_trimmer_reads_no_vote_and_changes_nothing_else(
         await client.aclose()
 
 
+KNOWN = "marks WHERE side = 'stored'"
+
+
 async def test_the_trimmer_learns_the_marks_and_nothing_else(stack: Stack) -> None:
-    """In the voter database it executes one function: no table, no other function."""
+    """In the voter database it executes two functions: no table, no other function."""
     connection = await postgres.connect(stack.servers, "voterdb", ROLE)
+    owner = await postgres.connect(stack.servers, "voterdb", "ballot_owner")
     try:
         await connection.fetch("SELECT * FROM ballot.trimmer_marks()")
+        stored = "SELECT ballot, shard, entries, since FROM ballot.trimmer_stored()"
+        known = stored.replace("since", "pg_postmaster_start_time()").replace("trimmer_stored()", KNOWN)
+        await owner.execute("INSERT INTO ballot.marks VALUES ('learns', 1, 'stored', '1-1', 7)")
+        assert {*await connection.fetch(stored)} == {*await owner.fetch(known)} != set()
         for statement in (
             "SELECT * FROM ballot.marks",
             "SELECT * FROM ballot.votes",
@@ -588,4 +636,6 @@ async def test_the_trimmer_learns_the_marks_and_nothing_else(stack: Stack) -> No
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
     finally:
+        await owner.execute("DELETE FROM ballot.marks WHERE ballot = 'learns'")
         await connection.close()
+        await owner.close()

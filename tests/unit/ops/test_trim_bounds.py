@@ -145,6 +145,27 @@ def test_a_stream_that_was_put_back_is_looked_at_anew(back: tuple[str, str]) -> 
     assert known.before(("b", 0), "9-1") == ("5-0" if back[1] == "8-0" else None)
 
 
+@pytest.mark.parametrize("missing", [1, None], ids=["it lacks an entry", "nobody knows"])
+def test_a_database_that_was_put_back_makes_nothing_of_before_certain(missing: int | None) -> None:
+    """Also when it has all of it again at the next look: in between a backup may have begun without."""
+    known = Acknowledged()
+
+    def certain(since: str, last: str, lacks: int | None = 0) -> str | None:
+        known.of(since)
+        known.look(("b", 0), "5-0", last=last, missing=lacks)
+        return known.before(("b", 0), "9-1")
+
+    assert certain("one start", "9-0") == "5-0"
+    assert certain("one start", "9-5") == "5-0"
+    assert certain("another", "9-5") is None
+    known.look(("b", 0), "5-0", last="9-5")
+
+    known.forget(but=[])
+    assert certain("another", "9-0", missing) == "5-0"
+    assert certain("another", "9-5", missing) == "5-0"
+    assert certain("another", "9-5") is None
+
+
 def test_looks_are_bounded_and_forgotten() -> None:
     """The newest stay; a stream that is gone keeps none."""
     known = Acknowledged()
