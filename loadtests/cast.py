@@ -12,11 +12,11 @@ import click
 from ballot.code import Code, CodeMistyped
 from ballot.definition import Definition, shown
 from ballot.encoding import format_time
-from loadtests import voter
-from loadtests.desk import DeskFileFault, pinned_key
-from loadtests.door import HttpDoor
-from loadtests.plan import Paper
-from loadtests.voter import (
+from loadtests.published.plan import Paper
+from loadtests.voting import voter
+from loadtests.voting.desk import DeskFileFault, pinned_key
+from loadtests.voting.door import HttpDoor
+from loadtests.voting.voter import (
     OK,
     Booth,
     Door,

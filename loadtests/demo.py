@@ -2,46 +2,24 @@
 
 import json
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ballot.suite import SignatureInvalid
-from loadtests import plan, scenario
-from loadtests.desk import DeskFileFault
-from loadtests.life import Figure, Life
-from loadtests.scenario import ScenarioFault
-from loadtests.stage import Stage, StageFault
-from loadtests.table import as_json, books_lines, differences, table
-from loadtests.tryout import Tryout
+from loadtests.lifetime.life import Figure, Life
+from loadtests.lifetime.table import as_json, books_lines, differences, table
+from loadtests.lifetime.tryout import Tryout
+from loadtests.published import plan, scenario
+from loadtests.published.scenario import ScenarioFault
+from loadtests.staging.stage import Stage, StageFault
+from loadtests.staging.telling import Telling, faults_told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEFAULT = "tube-two-questions"
 LOOK_SECONDS = 0.5
-
-
-class Telling:
-    """One line a step with its seconds: on stdout for a person, on stderr when stdout is for a program."""
-
-    def __init__(self, *, to_stderr: bool) -> None:
-        self._to_stderr = to_stderr
-        self.seconds: dict[str, float] = {}
-
-    def say(self, text: str) -> None:
-        """One line, at once."""
-        click.echo(text, err=self._to_stderr)
-        (sys.stderr if self._to_stderr else sys.stdout).flush()
-
-    @contextmanager
-    def step(self, what: str) -> Iterator[None]:
-        """Time what happens in the block and say so when it is done."""
-        started = time.monotonic()
-        yield
-        self.seconds[what] = round(time.monotonic() - started, 2)
-        self.say(f"{self.seconds[what]:7.2f} s  {what}")
 
 
 @click.command()
@@ -83,17 +61,6 @@ def demo(name: str, stay: bool, keep: bool, seed: int | None, as_program: bool) 
                 _stay(stage, life, telling)
     if differences(figures):
         raise click.exceptions.Exit(1)
-
-
-@contextmanager
-def faults_told() -> Iterator[None]:
-    """Whatever the run finds wrong, told in one sentence."""
-    try:
-        yield
-    except (ScenarioFault, StageFault, DeskFileFault) as error:
-        raise click.ClickException(str(error)) from error
-    except SignatureInvalid as error:
-        raise click.ClickException("A receipt does not bear the signature of a published key.") from error
 
 
 def play(life: Life, telling: Telling) -> list[Figure]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from loadtests import plan, scenario
-from loadtests.crowd import SECONDS_MAX, USERS, Booking, Crowd, bar
-from loadtests.demo import Telling, faults_told
-from loadtests.scenario import Scenario
+from loadtests.crowds.crowd import SECONDS_MAX, USERS, Booking, Crowd, bar
+from loadtests.published import plan, scenario
+from loadtests.published.scenario import Scenario
+from loadtests.staging.telling import Telling, faults_told
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -133,10 +133,10 @@ def _list() -> None:
 
 def _conduct(played: Scenario, told: dict[str, Any]) -> None:
     """The whole run, and its verdict."""
-    from loadtests.beside import UnknownOverlay  # noqa: PLC0415  # all of a run, which --list does not need
-    from loadtests.conductor import conduct  # noqa: PLC0415  # the same
-    from loadtests.kept import FolderTaken  # noqa: PLC0415  # the same
-    from loadtests.wanted import Wanted  # noqa: PLC0415  # the same
+    from loadtests.conduct.beside import UnknownOverlay  # noqa: PLC0415  # all of a run, which --list does not need
+    from loadtests.conduct.conductor import conduct  # noqa: PLC0415  # the same
+    from loadtests.conduct.wanted import Wanted  # noqa: PLC0415  # the same
+    from loadtests.staging.kept import FolderTaken  # noqa: PLC0415  # the same
 
     if told["burst"] and told["only"]:
         raise click.UsageError("--burst and --only leave nothing in common.")

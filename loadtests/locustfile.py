@@ -4,7 +4,7 @@
     locust -f loadtests/locustfile.py --host URL --ahead DIR/ahead --out DIR
 
 In the first each user brings one voter after the other, and waits for the answers. The second is the open
-loop: what was sealed ahead goes out at its moments (openloop.py), shared out among Locust's workers.
+loop: what was sealed ahead goes out at its moments (crowds/openloop.py), shared out among Locust's workers.
 
 Every receipt is verified and kept in `receipts.jsonl`, the digest that the voter's own side computed in
 `sealed.jsonl` with who holds it since when, every answer that settled nothing in `unsettled.jsonl`. A voter
@@ -32,14 +32,15 @@ from locust.exception import StopUser
 
 from ballot.receipt import Receipt
 from ballot.vote import CastVote
-from loadtests import ahead, plan, scenario
-from loadtests.agenda import Agenda, Visit
-from loadtests.desk import DeskFileFault, dispatched_codes, pinned_key
-from loadtests.door import seconds_to_wait, verifying
-from loadtests.openrun import OpenRun
-from loadtests.pace import Pace
-from loadtests.session import Casting, Codes, Session, Unexpected
-from loadtests.voter import Answer, Patience, enter, send_and_hang_up
+from loadtests.crowds import ahead
+from loadtests.crowds.openrun import OpenRun
+from loadtests.published import plan, scenario
+from loadtests.voting.agenda import Agenda, Visit
+from loadtests.voting.desk import DeskFileFault, dispatched_codes, pinned_key
+from loadtests.voting.door import seconds_to_wait, verifying
+from loadtests.voting.pace import Pace
+from loadtests.voting.session import Casting, Codes, Session, Unexpected
+from loadtests.voting.voter import Answer, Patience, enter, send_and_hang_up
 
 WAIT_SECONDS = 0.05
 PROGRESS_SECONDS = 2.0

@@ -11,11 +11,11 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from loadtests import group, plan, scenario, schedule
-from loadtests.desk import DeskFileFault
-from loadtests.opencrowd import Electorate, OpenBooking, prepare
-from loadtests.scenario import ScenarioFault
-from loadtests.voter import Refused, Unconfirmed, Untrue
+from loadtests.crowds.opencrowd import Electorate, OpenBooking, prepare
+from loadtests.published import group, plan, scenario, schedule
+from loadtests.published.scenario import ScenarioFault
+from loadtests.voting.desk import DeskFileFault
+from loadtests.voting.voter import Refused, Unconfirmed, Untrue
 
 
 def arguments() -> ArgumentParser:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from loadtests import scenario
-from loadtests.arrivals import peaks
 from loadtests.capacity import measured, model, saying
 from loadtests.capacity.measured import Costs, NoReport
 from loadtests.capacity.model import Demand, Machine
-from loadtests.scenario import ScenarioFault
+from loadtests.published import scenario
+from loadtests.published.arrivals import peaks
+from loadtests.published.scenario import ScenarioFault
 
 CURVE = "million-and-a-third:c"
 PEOPLE_MAX = 1_000_000_000

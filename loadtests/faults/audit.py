@@ -7,8 +7,8 @@ from typing import Any
 
 from loadtests.faults.electorate import as_voted
 from loadtests.faults.tape import Tape
-from loadtests.life import Life
-from loadtests.stage import StageFault
+from loadtests.lifetime.life import Life
+from loadtests.staging.stage import StageFault
 
 CHECK_SECONDS_MAX = 600.0
 NAMED_MAX = 5

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from loadtests.demo import Telling, faults_told
 from loadtests.faults import account as accounts
 from loadtests.faults.account import HistoryFault, summed, table
 from loadtests.faults.clock import SteppedClock, steppable
@@ -16,6 +15,7 @@ from loadtests.faults.events import Account
 from loadtests.faults.ground import Ground
 from loadtests.faults.kinds import KINDS, UnknownKind, chosen
 from loadtests.faults.play import Play, Settings
+from loadtests.staging.telling import Telling, faults_told
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 SECONDS_A_FAULT = 8

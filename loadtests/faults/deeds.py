@@ -14,7 +14,7 @@ from loadtests.faults.clock import SteppedClock
 from loadtests.faults.draw import Fault
 from loadtests.faults.ground import EDGE_PROCESSES, Ground
 from loadtests.faults.kinds import DATABASE_CHILD, EDGE, EDGE_CHILD, VALKEY, VOTERDB
-from loadtests.stage import StageFault
+from loadtests.staging.stage import StageFault
 
 BACK_SECONDS_MAX = 60.0
 DEATH_SECONDS_MAX = 15.0

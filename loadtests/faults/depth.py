@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from loadtests.door import HttpDoor
+from loadtests.voting.door import HttpDoor
 
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS_MAX = 2.0

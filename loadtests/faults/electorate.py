@@ -5,9 +5,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 
-from loadtests import scenario
-from loadtests.plan import Plan
-from loadtests.scenario import SPOILT, Scenario
+from loadtests.published import scenario
+from loadtests.published.plan import Plan
+from loadtests.published.scenario import SPOILT, Scenario
 
 PAPER = "tube-two-questions"
 SPOILT_SHARE = 0.004

@@ -26,7 +26,7 @@ from loadtests.faults.kinds import (
     WORKER,
 )
 from loadtests.faults.relay import Address, Relays
-from loadtests.stage import (
+from loadtests.staging.stage import (
     READY_SECONDS_MAX,
     STOP_SECONDS_MAX,
     Stage,

@@ -10,9 +10,7 @@ from typing import Any
 import click
 
 from ballot.encoding import format_time
-from loadtests import plan
-from loadtests.crowd import Booking, Crowd
-from loadtests.demo import Telling
+from loadtests.crowds.crowd import Booking, Crowd
 from loadtests.faults import audit
 from loadtests.faults.clock import SteppedClock
 from loadtests.faults.deeds import Deeds, now_us
@@ -23,8 +21,10 @@ from loadtests.faults.events import ASKED_LATER, Account, Done, events
 from loadtests.faults.ground import Ground
 from loadtests.faults.kinds import MONITOR
 from loadtests.faults.tape import US, Tape
-from loadtests.life import Life
-from loadtests.stage import StageFault
+from loadtests.lifetime.life import Life
+from loadtests.published import plan
+from loadtests.staging.stage import StageFault
+from loadtests.staging.telling import Telling
 
 BESIDE = "beside"
 FIRST_VOTES = 20

@@ -32,7 +32,7 @@ from loadtests.overlays import (
 )
 from loadtests.overlays.judging import achieved
 from loadtests.overlays.terms import Context, Judgement, Told, impossible
-from loadtests.stage import STOP_SECONDS_MAX, end
+from loadtests.staging.stage import STOP_SECONDS_MAX, end
 
 __all__ = ["OVERLAYS", "Context", "Judgement", "Overlay", "Running", "Told"]
 

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from loadtests import ahead, ledger
-from loadtests.desk import DeskFileFault
+from loadtests.crowds import ahead, ledger
+from loadtests.crowds.timetable import Kind
 from loadtests.overlays.wire import Reply, Target
 from loadtests.overlays.work import Work
-from loadtests.timetable import Kind
-from loadtests.voter import CREATED, OK
+from loadtests.voting.desk import DeskFileFault
+from loadtests.voting.voter import CREATED, OK
 
 LOOK_SECONDS: Final = 0.5
 READ_BYTES_MAX: Final = 4 << 20

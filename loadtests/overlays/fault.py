@@ -22,7 +22,7 @@ from loadtests.overlays.reissue import environment
 from loadtests.overlays.terms import Context, Judgement, Told
 from loadtests.overlays.wire import Target
 from loadtests.overlays.work import Impossible, Work, now_us
-from loadtests.stage import STOP_SECONDS_MAX, ballot_command, end
+from loadtests.staging.stage import STOP_SECONDS_MAX, ballot_command, end
 
 WHAT = "kill -9 of an edge process, a worker and the voter database, and a clock that jumps by 2 s"
 KNOBS: Final = frozenset({"kinds", "rounds", "step_seconds"})

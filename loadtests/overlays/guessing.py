@@ -15,7 +15,7 @@ from loadtests.overlays.own_voters import OwnVoters, entered, papers
 from loadtests.overlays.terms import Judgement, Told
 from loadtests.overlays.wire import Reply, Target, once
 from loadtests.overlays.work import Impossible, Work
-from loadtests.voter import CREATED, OK, Booth, access_body, seal
+from loadtests.voting.voter import CREATED, OK, Booth, access_body, seal
 
 WHAT = "codes guessed at random, and one voter's code hammered by somebody who knows how it begins"
 KNOBS: Final = frozenset({"addresses", "rate", "hammer_rate", "victim_votes"})

@@ -13,13 +13,23 @@ from typing import Any
 from ballot.code import Code
 from ballot.receipt import Receipt
 from ballot.vote import CastVote
-from loadtests.desk import pinned_key
-from loadtests.door import HttpDoor
 from loadtests.overlays.terms import Context
 from loadtests.overlays.wire import Reply
 from loadtests.overlays.work import Impossible, now_us
-from loadtests.plan import Paper
-from loadtests.voter import Answer, Booth, Patience, Refused, Unconfirmed, Untrue, enter, receipt_of, seal
+from loadtests.published.plan import Paper
+from loadtests.voting.desk import pinned_key
+from loadtests.voting.door import HttpDoor
+from loadtests.voting.voter import (
+    Answer,
+    Booth,
+    Patience,
+    Refused,
+    Unconfirmed,
+    Untrue,
+    enter,
+    receipt_of,
+    seal,
+)
 
 ENTER_ATTEMPTS_MAX = 8
 

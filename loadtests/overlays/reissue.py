@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from ballot.code import Code
-from loadtests.desk import dispatched_codes
 from loadtests.overlays import addresses
 from loadtests.overlays.judging import equal, got, none_of
 from loadtests.overlays.own_voters import entered
@@ -19,9 +18,10 @@ from loadtests.overlays.spread import Spread
 from loadtests.overlays.terms import Judgement, Told
 from loadtests.overlays.wire import Reply, Target, once
 from loadtests.overlays.work import Impossible, Work
-from loadtests.pace import Pace
-from loadtests.stage import SETTINGS, ballot_command
-from loadtests.voter import Booth, access_body
+from loadtests.staging.stage import SETTINGS, ballot_command
+from loadtests.voting.desk import dispatched_codes
+from loadtests.voting.pace import Pace
+from loadtests.voting.voter import Booth, access_body
 
 WHAT = "thousands ask for a new code while the letters leave at 20 a second"
 KNOBS: Final = frozenset({"desk_seconds", "rate", "sink_rate"})

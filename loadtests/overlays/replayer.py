@@ -14,8 +14,8 @@ from loadtests.overlays import addresses
 from loadtests.overlays.own_voters import OwnVoters, papers
 from loadtests.overlays.wire import Line, Reply, Target, once
 from loadtests.overlays.work import Work
-from loadtests.plan import Paper
-from loadtests.voter import CREATED, OK
+from loadtests.published.plan import Paper
+from loadtests.voting.voter import CREATED, OK
 
 COPIES, RACED_ONE_IN = 3, 3
 TRIES_MAX = 20

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Final
 
-from loadtests.buckets import bucket, quantile
+from loadtests.crowds.buckets import bucket, quantile
 
 SHOWN: Final = (("p50", 0.5), ("p99", 0.99))
 

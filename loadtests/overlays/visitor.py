@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from loadtests.door import HttpDoor
+from loadtests.voting.door import HttpDoor
 
 EVERY_SECONDS: Final = 1.0
 VISITS_MAX: Final = 100_000

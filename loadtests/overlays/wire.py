@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from loadtests.door import verifying
 from loadtests.overlays.terms import Context
-from loadtests.voter import MALFORMED, SLOW_DOWN, TRANSIENT, UNAVAILABLE, Answer
+from loadtests.voting.door import verifying
+from loadtests.voting.voter import MALFORMED, SLOW_DOWN, TRANSIENT, UNAVAILABLE, Answer
 
 NO_ANSWER: Final = 0
 HEAD_BYTES_MAX: Final = 32_768

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from loadtests import buckets
+from loadtests.crowds import buckets
 from loadtests.report.axis import Axis, Values, add, keep_most
 from loadtests.report.reading import RunDirectory, number, whole
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loadtests.stage import Stage
+from loadtests.staging.stage import Stage
 
 
 @pytest.fixture

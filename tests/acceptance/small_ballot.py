@@ -11,12 +11,13 @@ from typing import Any
 from ballot.code import Code
 from ballot.receipt import Receipt
 from ballot.vote import CastVote
-from loadtests import scenario, voter
-from loadtests.desk import dispatched_codes, pinned_key
-from loadtests.door import HttpDoor
-from loadtests.plan import ROLL_COLUMNS, Paper
-from loadtests.stage import Stage, wait_until
-from loadtests.voter import Booth, Patience
+from loadtests.published import scenario
+from loadtests.published.plan import ROLL_COLUMNS, Paper
+from loadtests.staging.stage import Stage, wait_until
+from loadtests.voting import voter
+from loadtests.voting.desk import dispatched_codes, pinned_key
+from loadtests.voting.door import HttpDoor
+from loadtests.voting.voter import Booth, Patience
 
 STORED_SECONDS_MAX = 30.0
 PATIENCE = Patience(sleep=time.sleep)

@@ -16,8 +16,8 @@ from ballot.code import Code
 from ballot.encoding import b64encode
 from ballot.suite import SigningKey
 from ballot.vote import CastVote
-from loadtests import voter
-from loadtests.stage import Stage
+from loadtests.staging.stage import Stage
+from loadtests.voting import voter
 from tests.acceptance.small_ballot import SmallBallot, yes
 
 YES, NO = yes("yes", "yes"), yes("no", "no")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.stage import ballot_command
+from loadtests.staging.stage import ballot_command
 from tests.acceptance import dropping_edge
 
 RUN_SECONDS_MAX = 280

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.stage import ballot_command, end_group, wait_until
+from loadtests.staging.stage import ballot_command, end_group, wait_until
 
 RUN_SECONDS_MAX = 600
 REFUSED_SECONDS_MAX = 60

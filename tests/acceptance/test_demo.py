@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import plan, scenario
-from loadtests.stage import ballot_command, end_group, wait_until
+from loadtests.published import plan, scenario
+from loadtests.staging.stage import ballot_command, end_group, wait_until
 
 DEMO_SECONDS_MAX = 120
 GONE_SECONDS_MAX = 30

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.demo import Telling
 from loadtests.faults.draw import Fault, draw
 from loadtests.faults.events import Account
 from loadtests.faults.ground import Ground
 from loadtests.faults.kinds import chosen
 from loadtests.faults.play import Play, Settings
+from loadtests.staging.telling import Telling
 
 RATE = 40.0
 VOTERS = 2_000

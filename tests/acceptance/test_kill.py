@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import plan, scenario
-from loadtests.crowd import Crowd
-from loadtests.life import Life
-from loadtests.scenario import SCENARIOS
-from loadtests.stage import Stage, wait_until
-from loadtests.table import differences
+from loadtests.crowds.crowd import Crowd
+from loadtests.lifetime.life import Life
+from loadtests.lifetime.table import differences
+from loadtests.published import plan, scenario
+from loadtests.published.scenario import SCENARIOS
+from loadtests.staging.stage import Stage, wait_until
 
 # A tenth of the tube ballot: large enough to be killed in the middle, small enough for every run.
 VOTES = {"entitled": 1042, "votes": 620}

@@ -10,9 +10,9 @@ import pytest
 from ballot import receipt as receipts
 from ballot.encoding import b64decode
 from ballot.receipt import Receipt
-from loadtests.plan import Paper
-from loadtests.stage import Stage, wait_until
-from loadtests.voter import Refused, access_body
+from loadtests.published.plan import Paper
+from loadtests.staging.stage import Stage, wait_until
+from loadtests.voting.voter import Refused, access_body
 from ops.trimming import Trimmer
 from runtime.clock import SystemClock
 from runtime.home import Home

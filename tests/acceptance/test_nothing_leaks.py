@@ -13,7 +13,7 @@ from ballot.code import Code
 from ballot.complaint import Complaint
 from ballot.encoding import b64decode
 from ballot.suite import hkdf
-from loadtests.stage import Stage, wait_until
+from loadtests.staging.stage import Stage, wait_until
 from runtime import postgres, valkey
 from runtime.addresses import OWNER, Cluster
 from runtime.home import Home

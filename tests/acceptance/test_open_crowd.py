@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from loadtests.crowd import LOCUSTFILE
-from loadtests.opencrowd import OpenBooking, OpenCrowd, prepare
-from loadtests.openloop import generator_file
-from loadtests.stage import free_ports, wait_until
-from loadtests.voter import Answer
+from loadtests.crowds.crowd import LOCUSTFILE
+from loadtests.crowds.opencrowd import OpenBooking, OpenCrowd, prepare
+from loadtests.crowds.openloop import generator_file
+from loadtests.staging.stage import free_ports, wait_until
+from loadtests.voting.voter import Answer
 from tests.certificates import issue
 from tests.unit.loadtests.open_ground import Ground, ground
 from tests.unit.loadtests.served_http import over_http

@@ -12,9 +12,9 @@ import psutil  # type: ignore[import-untyped]  # it has no stubs
 import pytest
 from click.testing import CliRunner
 
-from loadtests import agreement, watch
-from loadtests.observed import DOWN, UP
-from loadtests.stage import Stage, wait_until
+from loadtests.outside import agreement, watch
+from loadtests.outside.observed import DOWN, UP
+from loadtests.staging.stage import Stage, wait_until
 
 FROZEN_SECONDS = 15.0
 US = 1_000_000

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from loadtests import scenario
-from loadtests.desk import dispatched_codes
+from loadtests.conduct.tls_edge import TlsEdge
 from loadtests.overlays.catalogue import OVERLAYS, Context
-from loadtests.plan import ROLL_COLUMNS
-from loadtests.stage import Stage
-from loadtests.tls_edge import TlsEdge
+from loadtests.published import scenario
+from loadtests.published.plan import ROLL_COLUMNS
+from loadtests.staging.stage import Stage
+from loadtests.voting.desk import dispatched_codes
 
 BALLOT = "besieged"
 SECONDS = 20.0

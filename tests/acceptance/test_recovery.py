@@ -14,8 +14,8 @@ import pytest
 
 from ballot.receipt import Receipt
 from ballot.vote import CastVote
-from loadtests.stage import Stage, wait_until
-from loadtests.voter import Refused
+from loadtests.staging.stage import Stage, wait_until
+from loadtests.voting.voter import Refused
 from tests.acceptance.small_ballot import SmallBallot, yes
 from tests.acceptance.test_kill import QUEUE, WORKER, processes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ballot.encoding import format_time
-from loadtests.stage import Stage, wait_until
+from loadtests.staging.stage import Stage, wait_until
 from tests.acceptance.small_ballot import SmallBallot, yes
 
 WELL_S = 90.0

@@ -10,9 +10,9 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from loadtests import plan, scenario
-from loadtests.life import Life
-from loadtests.stage import Stage, ballot_command, end, wait_until
+from loadtests.lifetime.life import Life
+from loadtests.published import plan, scenario
+from loadtests.staging.stage import Stage, ballot_command, end, wait_until
 from tests.acceptance.small_ballot import MEMBERS, SmallBallot, yes
 
 EVERY_S = 0.1

@@ -20,8 +20,8 @@ from typing import Any, Final, TypeVar
 from ballot import document, handoff, sealing
 from ballot.code import Code
 from ballot.definition import Definition, parse_toml
-from loadtests.door import HttpDoor
-from loadtests.stage import COMMAND_SECONDS_MAX, Stage, wait_until
+from loadtests.staging.stage import COMMAND_SECONDS_MAX, Stage, wait_until
+from loadtests.voting.door import HttpDoor
 from runtime import postgres, valkey
 from runtime.home import Home
 from runtime.servers import Servers, servers

@@ -10,8 +10,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ballot.code import Code
-from loadtests.door import HttpDoor
-from loadtests.stage import wait_until
+from loadtests.staging.stage import wait_until
+from loadtests.voting.door import HttpDoor
 from tests.browser.conftest import Visit
 from tests.browser.notes import CLOCK_SLACK_S, Notes, one_body
 from tests.browser.sitting import ANSWERS, Sit, Sitting

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
-from loadtests.stage import wait_until
+from loadtests.staging.stage import wait_until
 from tests.browser.conftest import Visit
 from tests.browser.station import STORED_SECONDS_MAX, OpenBallot, Station
 from tests.browser.voter import Voter

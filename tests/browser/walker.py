@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from playwright.sync_api import Error, Page, Route, expect
 
 from intake.rendering import Renderer, shown_in
-from loadtests.stage import wait_until
+from loadtests.staging.stage import wait_until
 from runtime import built_page
 from tests.browser.station import Letter, OpenBallot, Station
 from tests.browser.voter import SCREEN_MS_MAX, Voter

@@ -6,10 +6,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from loadtests import plan
-from loadtests.life import Life
-from loadtests.stage import Stage
-from loadtests.table import differences
+from loadtests.lifetime.life import Life
+from loadtests.lifetime.table import differences
+from loadtests.published import plan
+from loadtests.staging.stage import Stage
 from runtime.home import Home
 from runtime.servers import servers
 from tests.integration import cluster_rig
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from loadtests.life import During
-    from loadtests.scenario import Scenario
+    from loadtests.lifetime.life import During
+    from loadtests.published.scenario import Scenario
     from tests.integration.cluster_rig import Rig
 
 KEYS = ("desk", "receipts", "queue", "credential-digest", "ip", "people", "member")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from loadtests import scenario
-from loadtests.life import nothing
+from loadtests.lifetime.life import nothing
+from loadtests.published import scenario
 from tests.acceptance.test_kill import RECEIPTS_AFTER, small_tube
 from tests.integration import cluster_rig, cluster_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from loadtests.crowd import Crowd
-    from loadtests.stage import Stage
+    from loadtests.crowds.crowd import Crowd
+    from loadtests.staging.stage import Stage
     from tests.integration.cluster_rig import Rig
 
 __all__ = ["small_tube"]  # a fixture: the tube ballot at a tenth of its size

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from click.testing import CliRunner
 
 from loadtests.faults import hands, servers
-from loadtests.stage import wait_until
+from loadtests.staging.stage import wait_until
 from ops.only_servers import only_servers
 from runtime.home import Home
 from runtime.records import Records

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from loadtests import scenario
-from loadtests.stage import wait_until
-from loadtests.voter import Refused
+from loadtests.published import scenario
+from loadtests.staging.stage import wait_until
+from loadtests.voting.voter import Refused
 from tests.acceptance.small_ballot import SmallBallot
 from tests.acceptance.test_kill import RECEIPTS_AFTER, small_tube
 from tests.acceptance.test_recovery import NO, WELL_S, check, readiness, recover, stored, wait_ready
@@ -19,8 +19,8 @@ from tests.integration import cluster_rig, cluster_stage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from loadtests.crowd import Crowd
-    from loadtests.stage import Stage
+    from loadtests.crowds.crowd import Crowd
+    from loadtests.staging.stage import Stage
     from tests.integration.cluster_rig import Node
 
 __all__ = ["small_tube"]  # a fixture: the tube ballot at a tenth of its size

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from loadtests import plan, scenario, stage
-from loadtests.life import Life
-from loadtests.table import differences
+from loadtests.lifetime.life import Life
+from loadtests.lifetime.table import differences
+from loadtests.published import plan, scenario
+from loadtests.staging import stage
 from tests.acceptance.test_kill import QUEUE, RECEIPTS_AFTER, THINK_SECONDS, USERS, processes, small_tube
 from tests.conftest import ballot_command
 from tests.integration.small_disk import small_disk
 from tests.integration.weather_rig import note
 
 if TYPE_CHECKING:
-    from loadtests.crowd import Crowd
-    from loadtests.stage import Stage
+    from loadtests.crowds.crowd import Crowd
+    from loadtests.staging.stage import Stage
 
 __all__ = ["small_tube"]  # a fixture: the tube ballot at a tenth of its size
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from loadtests.buckets import bucket
+from loadtests.crowds.buckets import bucket
 
 BEGAN = 1_763_812_800
 VOTERS, ENTITLED = 86_349, 111_670

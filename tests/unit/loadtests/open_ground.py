@@ -14,14 +14,15 @@ import pytest
 from ballot.code import Code
 from ballot.definition import parse_toml
 from ballot.encoding import b64encode
-from loadtests import ahead, opencrowd, plan, scenario
-from loadtests.ledger import HUNG_UP, Ledger
-from loadtests.opencrowd import Electorate, OpenBooking
-from loadtests.openloop import FIELDS, START_FILE, generator_file
-from loadtests.plan import Plan
-from loadtests.schedule import Schedule, Window
-from loadtests.timetable import Kind
-from loadtests.voter import Answer
+from loadtests.crowds import ahead, opencrowd
+from loadtests.crowds.ledger import HUNG_UP, Ledger
+from loadtests.crowds.opencrowd import Electorate, OpenBooking
+from loadtests.crowds.openloop import FIELDS, START_FILE, generator_file
+from loadtests.crowds.timetable import Kind
+from loadtests.published import plan, scenario
+from loadtests.published.plan import Plan
+from loadtests.published.schedule import Schedule, Window
+from loadtests.voting.voter import Answer
 from tests.unit.loadtests.served import ACCEPTED_US, ServedBallot
 
 START_US = ACCEPTED_US - 500_000

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ballot.encoding import b64encode
-from loadtests import scenario
 from loadtests.overlays.terms import Context
-from loadtests.voter import Answer
+from loadtests.published import scenario
+from loadtests.voting.voter import Answer
 from tests.unit.loadtests.served import ServedBallot, told
 
 REFERENCE = re.compile(r"/receipts/(.+)$")

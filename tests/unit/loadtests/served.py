@@ -11,7 +11,7 @@ from ballot.definition import Definition
 from ballot.encoding import b64decode, b64encode
 from ballot.receipt import Leaf, Receipt
 from ballot.suite import SigningKey
-from loadtests.voter import Answer
+from loadtests.voting.voter import Answer
 from tally import custody
 
 ACCEPTED_US = 1_750_000_000_000_000

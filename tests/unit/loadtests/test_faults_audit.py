@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from loadtests import plan
 from loadtests.faults import audit
 from loadtests.faults.electorate import sized
 from loadtests.faults.tape import Tape
-from loadtests.life import Figure, Life
-from loadtests.stage import StageFault
+from loadtests.lifetime.life import Figure, Life
+from loadtests.published import plan
+from loadtests.staging.stage import StageFault
 
 GOOD = {"findings": [], "differences": 0, "counts": {"lost": 0}, "books_differences": {"accepted": 0}}
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from loadtests import plan, scenario
-from loadtests.agenda import Agenda
 from loadtests.faults.account import HistoryFault, keep, summed, table
 from loadtests.faults.command import faults
 from loadtests.faults.deeds import Deeds
@@ -17,8 +15,10 @@ from loadtests.faults.electorate import HABITS, as_voted, sized
 from loadtests.faults.events import Account, Done, Event, events
 from loadtests.faults.kinds import KINDS, UnknownKind, chosen
 from loadtests.faults.tape import Tape
-from loadtests.pace import CATCH_UP_SECONDS, Pace
-from loadtests.scenario import SPOILT
+from loadtests.published import plan, scenario
+from loadtests.published.scenario import SPOILT
+from loadtests.voting.agenda import Agenda
+from loadtests.voting.pace import CATCH_UP_SECONDS, Pace
 
 SECOND_US = 1_000_000
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from loadtests import agreement, watch
-from loadtests.observed import DOWN, PARTLY, UNKNOWN, UP, Interval
-from loadtests.observers import Mark, Observer, Outage, contested, differences, outages, voters_saw
-from loadtests.stage import StageFault
+from loadtests.outside import agreement, watch
+from loadtests.outside.observed import DOWN, PARTLY, UNKNOWN, UP, Interval
+from loadtests.outside.observers import Mark, Observer, Outage, contested, differences, outages, voters_saw
+from loadtests.staging.stage import StageFault
 
 S = 1_000_000
 RUN = (0, 100 * S)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtests import arrivals, scenario
-from loadtests.arrivals import Arrivals, Peaks, Reminder
+from loadtests.published import arrivals, scenario
+from loadtests.published.arrivals import Arrivals, Peaks, Reminder
 
 HOURS = np.array([1.0, 3.0, 24.0])
 # Expected votes in the peak minute, quarter and hour, and in the last minute and hour, as first worked out

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests import buckets
+from loadtests.crowds import buckets
 
 TIMES = st.lists(st.floats(min_value=0.1, max_value=1e6), min_size=1, max_size=60)
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from ballot.encoding import format_time
-from loadtests import scenario
-from loadtests.extension import Extension, extension_s
-from loadtests.judged_extension import BETWEEN, PUT_OFF, judged
-from loadtests.kept import US, now_us
+from loadtests.judging.judged_extension import BETWEEN, PUT_OFF, judged
+from loadtests.lifetime.extension import Extension, extension_s
+from loadtests.published import scenario
 from loadtests.report.reading import RunDirectory
-from loadtests.stage import StageFault
+from loadtests.staging.kept import US, now_us
+from loadtests.staging.stage import StageFault
 
 if TYPE_CHECKING:
-    from loadtests.poll import Poll
+    from loadtests.lifetime.poll import Poll
 
 FIRST_US = 1_700_000_000 * US
 LAST_US = FIRST_US + 60 * US

@@ -2,10 +2,10 @@
 
 import pytest
 
-from loadtests import plan, scenario, schedule
-from loadtests.group import as_scheduled, half, is_exact, is_one_short, members
-from loadtests.scenario import ScenarioFault
-from loadtests.schedule import Only
+from loadtests.published import plan, scenario, schedule
+from loadtests.published.group import as_scheduled, half, is_exact, is_one_short, members
+from loadtests.published.scenario import ScenarioFault
+from loadtests.published.schedule import Only
 
 
 @pytest.mark.parametrize("scale", ["", "@0.2", "@0.05", "@0.01"])

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from loadtests.line import ANSWER_BYTES_MAX, Line
-from loadtests.voter import Answer
+from loadtests.crowds.line import ANSWER_BYTES_MAX, Line
+from loadtests.voting.voter import Answer
 
 REQUEST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
 GOOD = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\n{-1}"

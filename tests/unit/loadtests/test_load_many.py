@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from ballot.encoding import parse_time
-from loadtests import many
-from loadtests.poll import Poll
-from loadtests.stage import StageFault
+from loadtests.lifetime import many
+from loadtests.lifetime.poll import Poll
+from loadtests.staging.stage import StageFault
 
 Answer = Callable[[list[str]], tuple[int, str, str]]
 CLOSED_AT = "2026-01-01T12:00:00.250000Z"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.judged_tried import AFTER, OPEN, judged
+from loadtests.judging.judged_tried import AFTER, OPEN, judged
 from loadtests.report.reading import RunDirectory
 
 FILES: dict[str, Any] = {

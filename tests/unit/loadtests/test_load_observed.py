@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtests.observed import (
+from loadtests.outside.observed import (
     DOWN,
     NOT_LOOKED,
     SLOW,

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from loadtests.judged_openings import judged
-from loadtests.kept import US, now_us
-from loadtests.openings import Openings
+from loadtests.judging.judged_openings import judged
+from loadtests.judging.verdict import Weight
+from loadtests.outside.openings import Openings
 from loadtests.overlays.wire import Target
 from loadtests.report.reading import RunDirectory
-from loadtests.verdict import Weight
-from loadtests.voter import Answer
+from loadtests.staging.kept import US, now_us
+from loadtests.voting.voter import Answer
 from tests.unit.loadtests.overlaid import ServedPages, served
 
 OPENS_US = 1_700_000_000 * US

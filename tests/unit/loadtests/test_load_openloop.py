@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from loadtests import openloop
-from loadtests.openloop import Job, OpenLoop
-from loadtests.timetable import Kind
+from loadtests.crowds import openloop
+from loadtests.crowds.openloop import Job, OpenLoop
+from loadtests.crowds.timetable import Kind
 
 
 class Stepped:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests import plan, scenario
-from loadtests.agenda import Agenda, Visit
-from loadtests.plan import Afterwards, Lost, Plan, Voter
-from loadtests.posted import write_returns
-from loadtests.scenario import SPOILT, Scenario
+from loadtests.published import plan, scenario
+from loadtests.published.plan import Afterwards, Lost, Plan, Voter
+from loadtests.published.posted import write_returns
+from loadtests.published.scenario import SPOILT, Scenario
+from loadtests.voting.agenda import Agenda, Visit
 
 TUBE = scenario.load("tube-two-questions")
 VOTERS_MAX = 4_000

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ballot.definition import parse_toml
-from loadtests import watch
-from loadtests.observed import DOWN, SLOW, UNKNOWN, UP
-from loadtests.prober import CLOSED, NO_CODES, Pace, Prober
-from loadtests.voter import Answer
+from loadtests.outside import watch
+from loadtests.outside.observed import DOWN, SLOW, UNKNOWN, UP
+from loadtests.outside.prober import CLOSED, NO_CODES, Pace, Prober
+from loadtests.voting.voter import Answer
 from tests.unit.loadtests.served import ServedBallot, told
 
 PACE = Pace(period_s=0.02, deadline_s=5.0, store_deadline_s=0.0)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ballot.receipt import Receipt
-from loadtests import casts, openresult, unconfirmed
-from loadtests.reckoning import Part
-from loadtests.timetable import CASTS, Kind
-from loadtests.voter import Answer
+from loadtests.crowds import casts, openresult, unconfirmed
+from loadtests.crowds.reckoning import Part
+from loadtests.crowds.timetable import CASTS, Kind
+from loadtests.voting.voter import Answer
 from tests.unit.loadtests.open_ground import START_US, Ground, InThisProcess, Tampering, as_it_is, ground
 
 
@@ -333,7 +333,8 @@ def test_one_signature_covers_a_batch_and_is_looked_at_once(
     played = ground(tmp_path, monkeypatch)
     played.play()
     monkeypatch.setattr(
-        "loadtests.reckoning.verify_signature", lambda _public, _signature, message: looked.append(message)
+        "loadtests.crowds.reckoning.verify_signature",
+        lambda _public, _signature, message: looked.append(message),
     )
 
     found = Part(played.booking.ahead, tmp_path, 0, start_us=START_US).reckon()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.buckets import bucket, upper_ms
+from loadtests.crowds.buckets import bucket, upper_ms
 from loadtests.report import document, page, saying
 from loadtests.report.axis import STEPS_MAX, Axis, Values
 from loadtests.report.drawing import Backdrop, Line, Panel

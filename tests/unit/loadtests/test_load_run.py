@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests import scenario, schedule
-from loadtests.beside import UnknownOverlay, chosen, spare_codes
-from loadtests.beside import quickened as faster
-from loadtests.kept import FolderTaken, Kept
+from loadtests.conduct.beside import UnknownOverlay, chosen, spare_codes
+from loadtests.conduct.beside import quickened as faster
+from loadtests.conduct.wanted import Wanted, quickened
+from loadtests.lifetime.poll import added
 from loadtests.overlays.catalogue import OVERLAYS
-from loadtests.poll import added
-from loadtests.scenario import OverlayCall
-from loadtests.stage import StageFault
-from loadtests.wanted import Wanted, quickened
+from loadtests.published import scenario, schedule
+from loadtests.published.scenario import OverlayCall
+from loadtests.staging.kept import FolderTaken, Kept
+from loadtests.staging.stage import StageFault
 
 BRANCH = scenario.load("branch-41")
 CODES = "member_id,channel,destination,code,link\n" + "".join(

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from loadtests import exposition, kin
-from loadtests.exposition import Reading
-from loadtests.kin import Kin
-from loadtests.sampler import Sampler, flattened
-from loadtests.stage import free_ports, wait_until
+from loadtests.conduct import exposition, kin
+from loadtests.conduct.exposition import Reading
+from loadtests.conduct.kin import Kin
+from loadtests.conduct.sampler import Sampler, flattened
+from loadtests.staging.stage import free_ports, wait_until
 
 EDGES = """# HELP ballot_intake_votes_total Answers
 # TYPE ballot_intake_votes_total counter
@@ -84,6 +84,7 @@ def test_a_quantile_of_what_came_between(
         ("/x/bin/postgres -D /tmp/run/home/data/voterdb", "voterdb"),
         ("/x/bin/postgres -D /tmp/run/home/data/userdb", "userdb"),
         ("/x/bin/python -m locust -f /x/loadtests/locustfile.py --headless", "generator"),
+        ("/x/bin/python -m loadtests.outside.watch {} 3", "outside monitor"),
         ("/x/bin/python -m loadtests.overlays botnet", "overlays"),
         ("/x/bin/python /x/bin/ballot tally tube", "desk"),
         ("sleep 5", None),

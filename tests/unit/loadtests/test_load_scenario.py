@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ballot.definition import parse_toml
-from loadtests import scenario
-from loadtests.arrivals import Arrivals, Reminder
 from loadtests.overlays.catalogue import OVERLAYS
-from loadtests.scenario import SCENARIOS, Behaviour, GroupShape, PaperReturns, ScenarioFault
+from loadtests.published import scenario
+from loadtests.published.arrivals import Arrivals, Reminder
+from loadtests.published.scenario import SCENARIOS, Behaviour, GroupShape, PaperReturns, ScenarioFault
 
 NOW_US = 1_750_000_000_000_000
 

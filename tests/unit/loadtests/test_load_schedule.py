@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests import arrivals, scenario, schedule
-from loadtests.group import as_scheduled, members
-from loadtests.schedule import Schedule
+from loadtests.published import arrivals, scenario, schedule
+from loadtests.published.group import as_scheduled, members
+from loadtests.published.schedule import Schedule
 
 CLOSE_RUN_S = 600
 

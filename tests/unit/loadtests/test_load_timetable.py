@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtests import plan, scenario
-from loadtests.plan import Plan
-from loadtests.timetable import BEFORE_CLOSE_S, ROW, Habits, Kind, Rows, Timetable, draw_up
+from loadtests.crowds.timetable import BEFORE_CLOSE_S, ROW, Habits, Kind, Rows, Timetable, draw_up
+from loadtests.published import plan, scenario
+from loadtests.published.plan import Plan
 from tests.unit.loadtests.open_ground import HABITS, scheduled
 
 CLOSE_S = 60.0

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ballot.encoding import format_time
-from loadtests import judged_turnout
-from loadtests.judged_turnout import judged
+from loadtests.judging import judged_turnout
+from loadtests.judging.judged_turnout import judged
+from loadtests.lifetime.turnouts import sample
 from loadtests.report.reading import RunDirectory
-from loadtests.turnouts import sample
 
 S = 1_000_000
 START = 1_700_000_000 * S

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtests import buckets, casts, judged_votes
-from loadtests.judging import judge
+from loadtests.crowds import buckets, casts
+from loadtests.judging import judged_votes
+from loadtests.judging.judge import judge
+from loadtests.judging.verdict import EXIT, Judgement, Verdict, Weight
 from loadtests.report.reading import RunDirectory
-from loadtests.verdict import EXIT, Judgement, Verdict, Weight
 
 START_S = 1_780_000_000
 CLOSES_US = (START_S + 300) * 1_000_000

@@ -16,11 +16,12 @@ from ballot.encoding import b64decode
 from ballot.receipt import Receipt
 from ballot.suite import SigningKey
 from ballot.vote import CastVote
-from loadtests import scenario, voter
-from loadtests.agenda import Visit
-from loadtests.plan import Afterwards, Lost, Paper, Voter
-from loadtests.session import Casting, Codes, Session, Unexpected, mistyped
-from loadtests.voter import Answer, Patience, Refused, Unconfirmed, Untrue
+from loadtests.published import scenario
+from loadtests.published.plan import Afterwards, Lost, Paper, Voter
+from loadtests.voting import voter
+from loadtests.voting.agenda import Visit
+from loadtests.voting.session import Casting, Codes, Session, Unexpected, mistyped
+from loadtests.voting.voter import Answer, Patience, Refused, Unconfirmed, Untrue
 from tally.answers import choices, read_answers
 from tests.unit.loadtests.served import ServedBallot
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtests import casts
-from loadtests.judging import judge
-from loadtests.kept import Kept
-from loadtests.ledger import ANSWER, LEFT_OUT
-from loadtests.poll import Poll
-from loadtests.stage import StageFault
-from loadtests.timetable import ROW, Kind
+from loadtests.crowds import casts
+from loadtests.crowds.ledger import ANSWER, LEFT_OUT
+from loadtests.crowds.timetable import ROW, Kind
+from loadtests.judging.judge import judge
+from loadtests.lifetime.poll import Poll
+from loadtests.staging.kept import Kept
+from loadtests.staging.stage import StageFault
 from tests.unit.loadtests.test_load_verdict import Files, cast, good, mark, second, write
 
 NEVER = float("inf")
@@ -244,7 +244,7 @@ class Failing:
 
 def test_a_status_that_fails_once_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Right after a fault it may; the turnout has a minute to be told."""
-    monkeypatch.setattr("loadtests.stage.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("loadtests.staging.stage.time.sleep", lambda _seconds: None)
     poll = object.__new__(Poll)
     poll.stage, poll.scenario = Failing(2), good  # type: ignore[assignment]
     monkeypatch.setattr(Poll, "ballot", "tube", raising=False)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from loadtests.beside import Beside, Ground
-from loadtests.kept import Kept
+from loadtests.conduct.beside import Beside, Ground
 from loadtests.overlays import catalogue, fault, handshakes, judging, narrow, replay, visitor
 from loadtests.overlays.catalogue import OVERLAYS, Context, Running
 from loadtests.overlays.wire import Reply, ours
-from loadtests.scenario import OverlayCall
+from loadtests.published.scenario import OverlayCall
+from loadtests.staging.kept import Kept
 
 BOTNET: dict[str, Any] = {
     "got": {"cast 403": 500, "page 200": 500},

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtests import ahead, ledger
-from loadtests.door import HttpDoor
+from loadtests.crowds import ahead, ledger
+from loadtests.crowds.timetable import ROW
 from loadtests.faults import hands
 from loadtests.overlays import fault, guessing, judging, reissue, replay
 from loadtests.overlays.__main__ import RUNS
@@ -28,9 +28,9 @@ from loadtests.overlays.replayer import says_only_state
 from loadtests.overlays.terms import Context, Told
 from loadtests.overlays.wire import Reply, Target
 from loadtests.overlays.work import Impossible
-from loadtests.scenario_parts import OVERLAY_NAMES
-from loadtests.timetable import ROW
-from loadtests.voter import seal
+from loadtests.published.scenario_parts import OVERLAY_NAMES
+from loadtests.voting.door import HttpDoor
+from loadtests.voting.voter import seal
 from tests.unit.loadtests.overlaid import Place, ServedPages, served
 
 README = Path(__file__).resolve().parents[3] / "loadtests" / "README.md"

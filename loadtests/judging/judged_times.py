@@ -1,0 +1,232 @@
+"""What must hold of a run's times: the generator's, the refusals', the queue's and the monitors'.
+
+Where the limits come from: the pass lines of the scenarios. How long voters waited: judged_voters.py.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from loadtests.crowds import buckets
+from loadtests.judging.judged_voters import ON_THE_LINE, RECOVERY_S
+from loadtests.judging.verdict import Judgement, Weight, not_recorded
+from loadtests.outside.observers import UNANSWERED
+from loadtests.report.reading import RunDirectory
+
+QUEUE_SECONDS_MAX: Final = 2.0
+SAMPLED_SHARE_MIN: Final = 0.5
+DEADLINE_MS: Final = 2_000
+REFUSED_MS_MAX: Final = DEADLINE_MS + 250
+UNANSWERED_BESIDE_MAX: Final = 0.01
+UNSEEN_SECONDS_MAX: Final = 3
+UP_BUT_SECONDS_MAX: Final = 30.0
+"""How long in all votes may not be taken under what must not stop them: a flood."""
+
+COUNTED_SECONDS_MAX: Final = 300
+COUNTING: Final = ("ballot close", "ballot tally", "ballot verify")
+"""How the phases in which results are made begin."""
+
+ANSWER_S: Final = 10.0
+"""So long a device waits for an answer."""
+
+US: Final = 1_000_000
+WORST_LISTED: Final = 10
+Marks = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """All generators' requests planned for one second."""
+
+    at_s: int
+    sent: int
+    refused: Counter[int]
+    refused_ms_max: float
+    unanswered: int
+
+
+def judged(run: RunDirectory) -> Iterator[Judgement]:
+    """Every judgement on times."""
+    marks = list(run.lines("marks.jsonl"))
+    told = list(seconds(run.lines("seconds.jsonl")))
+    summary = run.table("summary.json")
+    yield kept_to_schedule(summary)
+    yield not_the_bottleneck(summary)
+    yield from queue(list(run.lines("samples.jsonl")), told, marks)
+    yield refusals(told)
+    yield answered(told, marks)
+    if (ballots := int(run.table("run.json").get("ballots", 1))) > 1:
+        yield counted_soon(run.table("run.json").get("phases", []), ballots)
+    yield agreement(run.table("availability.json"))
+    yield up(run.table("availability.json"))
+
+
+def seconds(lines: Iterable[Mapping[str, Any]]) -> Iterator[Second]:
+    """The lines of `seconds.jsonl`, those of one second together, in order."""
+    found: dict[int, Second] = {}
+    for line in lines:
+        at_s = int(line["s"])
+        before = found.get(at_s, Second(at_s, 0, Counter(), 0.0, 0))
+        refused = buckets.from_json(line.get("refused", {}))
+        slowest = line.get("refused_ms_max")
+        if slowest is None:
+            slowest = buckets.upper_ms(max(refused)) if refused else 0.0
+        found[at_s] = Second(
+            at_s,
+            before.sent + int(line.get("sent", 0)),
+            before.refused + refused,
+            max(before.refused_ms_max, float(slowest)),
+            before.unanswered + int(line.get("outcomes", {}).get(UNANSWERED, 0)),
+        )
+    return iter(found[at_s] for at_s in sorted(found))
+
+
+def kept_to_schedule(summary: Mapping[str, Any]) -> Judgement:
+    """The open loop was one: every arrival sent, and in time."""
+    what, must = "the generator kept to its schedule", "p99 <= 100 ms late, none over 1 s, none unsent"
+    late = summary.get("late_ms")
+    if not isinstance(late, dict) or "void" not in summary:
+        return not_recorded(what, must, weight=Weight.VOIDS)
+    unsent = int(summary.get("unsent", 0))
+    found = f"p99 {late['p99']:.0f} ms, at most {late['max']:.0f} ms, {unsent:,} unsent"
+    why = tuple(str(reason) for reason in summary.get("void_reasons", ()))
+    return Judgement(what, must, found, ok=not summary["void"], weight=Weight.VOIDS, references=why)
+
+
+def not_the_bottleneck(summary: Mapping[str, Any]) -> Judgement:
+    """The generator had CPU to spare."""
+    what, must = "the client was not the bottleneck", "in time, with less than 0.9 of a core a process"
+    shares = summary.get("generator_cpu")
+    if "client_was_bottleneck" not in summary or not isinstance(shares, list):
+        return not_recorded(what, must, weight=Weight.VOIDS)
+    late = ", and late" if summary.get("void") else ""
+    found = f"{max(shares, default=0):.2f} of a core, {len(shares)} generators{late}"
+    return Judgement(what, must, found, ok=not summary["client_was_bottleneck"], weight=Weight.VOIDS)
+
+
+def covered(at_s: int, marks: Marks) -> bool:
+    """Whether that second has a part of one of the stretches."""
+    return any(mark["from_us"] < (at_s + 1) * US and mark["to_us"] > at_s * US for mark in marks)
+
+
+def stretched(marks: Marks, *, before_s: float = 0.0, after_s: float) -> list[dict[str, Any]]:
+    """The same stretches, each begun earlier and ended later."""
+    return [
+        {**mark, "from_us": mark["from_us"] - before_s * US, "to_us": mark["to_us"] + after_s * US}
+        for mark in marks
+    ]
+
+
+def queue(samples: Marks, told: Sequence[Second], marks: Marks) -> Iterator[Judgement]:
+    """How long the oldest entry waited for its worker while votes came, but for faults and their recovery."""
+    what, must = "the queue is never old", f"oldest entry <= {QUEUE_SECONDS_MAX:g} s, each second"
+    faults = stretched([mark for mark in marks if mark.get("kind") == "fault"], after_s=RECOVERY_S)
+    judged_s = {each.at_s for each in told if not covered(each.at_s, faults)}
+    if told and not judged_s:
+        yield Judgement(what, must, "every second lies in a fault or the time after it", ok=True)
+        return
+    known = [each for each in samples if each.get("queue_oldest_s") is not None]
+    within = [
+        each
+        for each in known
+        if told and told[0].at_s <= each["at_us"] // US <= told[-1].at_s
+        if not covered(each["at_us"] // US, faults)
+    ]
+    yield _looked(known, judged_s, marks)
+    if not within or len(within) < SAMPLED_SHARE_MIN * len(judged_s):
+        yield not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
+        return
+    old = [each for each in within if each["queue_oldest_s"] > QUEUE_SECONDS_MAX]
+    most = max(each["queue_oldest_s"] for each in within)
+    found = f"at most {most:.2f} s, over it in {len(old):,} of {len(within):,} samples"
+    when = tuple(f"at {each['at_us']}: {each['queue_oldest_s']:.2f} s" for each in old[:WORST_LISTED])
+    yield Judgement(what, must, found, ok=not old, weight=Weight.FAILS_ON_TIME, references=when)
+
+
+def _looked(known: Sequence[Mapping[str, Any]], judged_s: set[int], marks: Marks) -> Judgement:
+    """Somebody looked at the queue all the time that the figures are about: no answer is no short queue."""
+    must = f"within {UNSEEN_SECONDS_MAX} s of each second of real time"
+    real = [mark for mark in marks if mark.get("kind") == "window" and mark["told"].get("factor") == 1]
+    wanted = {at_s for at_s in judged_s if not real or covered(at_s, real)}
+    seen = {
+        each["at_us"] // US + away
+        for each in known
+        for away in range(-UNSEEN_SECONDS_MAX, UNSEEN_SECONDS_MAX + 1)
+    }
+    unseen = sorted(wanted - seen)
+    found = f"nobody looked at {len(unseen):,} of {len(wanted):,} seconds"
+    when = tuple(f"at {at_s}" for at_s in unseen[:WORST_LISTED])
+    return Judgement(
+        "the queue was looked at", must, found, ok=not unseen, weight=Weight.VOIDS, references=when
+    )
+
+
+def refusals(told: Sequence[Second]) -> Judgement:
+    """How long it took to be told to try again."""
+    what, must = "refusals come in time", f"every one within {REFUSED_MS_MAX:,} ms"
+    if not told:
+        return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
+    refused = buckets.added(each.refused for each in told)
+    if not refused:
+        return Judgement(what, must, "none was needed", ok=True, weight=Weight.FAILS_ON_TIME)
+    slowest = max(each.refused_ms_max for each in told)
+    found = f"{sum(refused.values()):,} refusals, the slowest within {slowest:,.0f} ms"
+    return Judgement(what, must, found, ok=slowest <= REFUSED_MS_MAX, weight=Weight.FAILS_ON_TIME)
+
+
+def answered(told: Sequence[Second], marks: Marks) -> Judgement:
+    """A request without any answer is a refusal that never came; a fault or a capped line excuses its own.
+
+    How many voters may fail for good meanwhile is judged by itself, so nobody is excused without a bound.
+    """
+    what = "every request is answered"
+    must = f"all, and {1 - UNANSWERED_BESIDE_MAX:.0%} under an overlay; a fault and a capped line apart"
+    if not told:
+        return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
+    overlays = [mark for mark in marks if mark.get("kind") == "overlay"]
+    lines = [mark for mark in overlays if mark["name"] in ON_THE_LINE]
+    faults = [mark for mark in marks if mark.get("kind") == "fault"]
+    stopping = stretched([*faults, *lines], before_s=ANSWER_S, after_s=RECOVERY_S)
+    calm, beside, stopped, sent_beside = 0, 0, 0, 0
+    for each in told:
+        if covered(each.at_s, stopping):
+            stopped += each.unanswered
+        elif covered(each.at_s, overlays):
+            beside += each.unanswered
+            sent_beside += each.sent
+        else:
+            calm += each.unanswered
+    found = f"{calm:,} without, {beside:,} under an overlay, {stopped:,} in a fault or a capped line"
+    ok = not calm and beside <= UNANSWERED_BESIDE_MAX * sent_beside
+    return Judgement(what, must, found, ok=ok, weight=Weight.FAILS_ON_TIME)
+
+
+def counted_soon(phases: Sequence[Mapping[str, Any]], ballots: int) -> Judgement:
+    """From the close of all ballots to their signed results."""
+    what, must = f"{ballots:,} ballots are counted and signed", f"within {COUNTED_SECONDS_MAX:,} s"
+    took = [phase["seconds"] for phase in phases if str(phase.get("name", "")).startswith(COUNTING)]
+    if not took:
+        return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
+    return Judgement(
+        what, must, f"in {sum(took):,.0f} s", sum(took) <= COUNTED_SECONDS_MAX, Weight.FAILS_ON_TIME
+    )
+
+
+def agreement(availability: Mapping[str, Any]) -> Judgement:
+    """Inside monitor, outside monitor, voters and injected faults tell of the same outages."""
+    what, must = "the availability record agrees", "within one probe period"
+    if "agree" not in availability:
+        return not_recorded(what, must)
+    differences = tuple(str(each) for each in availability.get("differences", ()))
+    found = "agrees" if availability["agree"] else f"{len(differences):,} differences"
+    return Judgement(what, must, found, ok=bool(availability["agree"]), references=differences)
+
+
+def up(availability: Mapping[str, Any]) -> Judgement:
+    """How long anybody saw that no votes were taken, but for a fault, a capped line or a burst."""
+    what, must = "votes are taken all the time", f"at most {UP_BUT_SECONDS_MAX:g} s without, faults apart"
+    down_s = availability.get("unplanned_s")
+    if not isinstance(down_s, int | float):
+        return not_recorded(what, must)
+    return Judgement(what, must, f"{down_s:,.1f} s without", ok=down_s <= UP_BUT_SECONDS_MAX)

@@ -1,0 +1,56 @@
+"""The close is put off while people vote: the desk moves it shortly before it would have come."""
+
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+from types import TracebackType
+from typing import Any, Final, Self
+
+from loadtests.lifetime import many
+from loadtests.lifetime.poll import Poll
+from loadtests.staging.kept import US, now_us
+from loadtests.staging.stage import StageFault
+
+FILE: Final = "extension.json"
+BEFORE_S: Final = 60.0
+SHARE_MAX: Final = 0.5
+"""So long before the first close is the later one announced; of a short run the extension is half at most."""
+
+
+def extension_s(minutes: float, *, speed: float, close_run_s: float) -> float:
+    """How long the run's extension is, which is so many minutes in the scenario, in seconds of the run."""
+    return min(minutes * 60 / speed, close_run_s * SHARE_MAX)
+
+
+class Extension:
+    """While the block lasts, waits for the moment and moves the close of all `polls` to the last one."""
+
+    def __init__(
+        self, polls: Sequence[Poll], first_us: int, last_us: int, *, write: Callable[[str, Any], None]
+    ) -> None:
+        self._polls = polls
+        self._first_us, self._last_us = first_us, last_us
+        self._write = write
+        self._ended = Event()
+        self._thread = Thread(target=self._put_off, name="extension", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _put_off(self) -> None:
+        """Wait, announce it, and keep what came of it."""
+        left_s = (self._first_us - now_us()) / US
+        if self._ended.wait(max(0.0, left_s - min(BEFORE_S, left_s * SHARE_MAX))):
+            return
+        told: dict[str, Any] = {"first_us": self._first_us, "last_us": self._last_us, "asked_us": now_us()}
+        try:
+            many.extend(self._polls, self._last_us)
+        except StageFault as fault:
+            told["wrong"] = str(fault)
+        self._write(FILE, told | {"done_us": now_us()})
