@@ -1,9 +1,17 @@
-"""What a worker reads of a shard's gate: numbers, by which it tells an older copy; no credential, no mark."""
+"""What a worker reads of many shards at once to tell an older copy: ends of streams, a gate's numbers.
 
+No credential and no mark; it writes nothing.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ballot import handoff
 from workers.link import Link
+
+Shard = tuple[str, int]
+"""A ballot and a shard's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,28 +26,51 @@ class GateKept:
 
 
 class Gates(Link):
-    """The gates of all shards; it writes nothing there."""
+    """The gates and streams of all shards, wherever they are."""
 
-    async def accepted(self, ballot: str, shard: int) -> int | None:
-        """How many votes the gate of a shard has accepted; None if it was never armed."""
-        key = handoff.gate_key(ballot, shard)
-        value = await self.on(key, lambda client: client.hget(key, "accepted"))
-        return None if value is None else int(value)
+    async def extents(self, streams: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """The last id each stream ever gave, how many entries it ever took; nothing for one that is gone."""
+        found = await self.each(streams, lambda pipeline, stream: pipeline.xinfo_stream(stream))
+        return {
+            stream: ("0-0", 0)
+            if info is None
+            else (info["last-generated-id"].decode(), info["entries-added"])
+            for stream, info in found.items()
+        }
 
-    async def gate(self, ballot: str, shard: int) -> GateKept | None:
-        """What a shard's gate has of what a worker compares; None if it was never armed."""
-        key = handoff.gate_key(ballot, shard)
+    async def accepted(self, shards: Collection[Shard]) -> dict[Shard, int]:
+        """How many votes the gate of each shard has accepted; 0 if it was never armed."""
+        found = await self._gates(shards, ("accepted",))
+        return {shard: 0 if accepted is None else _number(accepted) for shard, (accepted,) in found.items()}
+
+    async def kept(self, shards: Collection[Shard]) -> dict[Shard, GateKept | None]:
+        """What each shard's gate has of what a worker compares; None if it was never armed."""
         names = ("opens_us", "closes_us", "state", "revoked", "released")
-        opens, closes, state, revoked, released = await self.on(key, lambda client: client.hmget(key, names))
-        if opens is None or closes is None:
-            return None
-        return GateKept(
-            _number(opens),
-            _number(closes),
-            closed=state == b"closed",
-            revoked=None if revoked is None else _number(revoked),
-            released=0 if released is None else _number(released),
-        )
+        found = await self._gates(shards, names)
+        return {shard: _kept(*values) for shard, values in found.items()}
+
+    async def _gates(self, shards: Collection[Shard], names: Sequence[str]) -> dict[Shard, Any]:
+        keys = {shard: handoff.gate_key(*shard) for shard in shards}
+        found = await self.each([*keys.values()], lambda pipeline, key: pipeline.hmget(key, names))
+        return {shard: found[key] for shard, key in keys.items()}
+
+
+def _kept(
+    opens: bytes | None,
+    closes: bytes | None,
+    state: bytes | None,
+    revoked: bytes | None,
+    released: bytes | None,
+) -> GateKept | None:
+    if opens is None or closes is None:
+        return None
+    return GateKept(
+        _number(opens),
+        _number(closes),
+        closed=state == b"closed",
+        revoked=None if revoked is None else _number(revoked),
+        released=0 if released is None else _number(released),
+    )
 
 
 def _number(value: bytes | None) -> int:

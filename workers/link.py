@@ -1,8 +1,8 @@
 """Runs commands at the primary that holds their key, and turns what can go wrong there into our failures."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 from redis import exceptions
 
@@ -10,6 +10,9 @@ from runtime.lifecycle import Fatal, Retry
 from runtime.nodes import Nodes
 
 T = TypeVar("T")
+
+PAGE_COMMANDS: Final = 200
+"""So many small commands go together: votes wait no longer than for a call of them."""
 
 
 class BusyGroupError(Exception):
@@ -64,6 +67,27 @@ class Link:
                 raise failure
         return said, frozenset(unheard)
 
+    async def each(self, keys: Sequence[str], command: Callable[[Any, str], Any]) -> dict[str, Any]:
+        """What is answered for each key, many at a time; None for a stream that is not there.
+
+        `command` adds a key's to a pipeline. Retry as soon as one primary does not answer.
+        """
+
+        async def work(client: Any, share: list[str]) -> list[tuple[str, Any]]:
+            found: list[tuple[str, Any]] = []
+            for first in range(0, len(share), PAGE_COMMANDS):
+                page = share[first : first + PAGE_COMMANDS]
+                pipeline = client.pipeline(transaction=False)
+                for key in page:
+                    command(pipeline, key)
+                found += zip(page, await pipeline.execute(raise_on_error=False), strict=True)
+            return found
+
+        answers, unheard = await self.across(dict.fromkeys(keys), work)
+        if unheard:
+            raise Retry("queue: a primary does not answer")
+        return {key: await self._answered(answer) for key, answer in answers}
+
     async def asking(self, command: Awaitable[T]) -> T:
         """The answer to `command`, or one of our failures."""
         try:
@@ -79,6 +103,17 @@ class Link:
     async def close(self) -> None:
         """End the connections."""
         await self.nodes.aclose()
+
+    async def _answered(self, answer: Any) -> Any:
+        async def given() -> Any:
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        try:
+            return await self.asking(given())
+        except NoStreamError:
+            return None
 
     async def _holder_does(self, key: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
         return await work(await self.nodes.holder(key))

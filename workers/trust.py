@@ -24,7 +24,10 @@ EPOCH_LOOKS: Final = 5
 """How often the voter database is asked again whether it agrees with the queue: at each fifth look."""
 
 AGAIN_LOOKS: Final = 10
-"""How often all marks are compared again with a queue that is trusted: at each tenth look."""
+"""How often marks are compared again with a queue that is trusted: at each tenth look."""
+
+AGAIN_MARKS: Final = 1_000
+"""So many at a time, and the next ballots at the next: a worker also has to see when a recovery begins."""
 
 RECOVERING: Final = (
     "the queue is being recovered, or was restored and is not recovered yet; intake stays closed "
@@ -54,6 +57,7 @@ class Trust:
         self._silent = 0
         self._away = ""
         self._looks = 0
+        self._compared = ""
 
     async def check(self) -> bool:
         """Judge every primary's run that was not judged; a refused one is judged again.
@@ -97,16 +101,30 @@ class Trust:
     async def _fell_behind(self, runs: Mapping[str, "Primary"]) -> bool:
         """Compare what is trusted again: whether any primary no longer knows what was stored meanwhile.
 
-        A voter database that is away changes nothing.
+        A voter database that is away changes nothing. Some ballots at a time; all of them come in turn.
         """
         try:
-            marks = await self._store.marks()
+            marks = self._next_ballots(await self._store.marks())
         except Retry:
             return False
         refused = False
         for run_id, primary in runs.items():
             refused |= not await self._judge(run_id, primary, marks, [], trusted=True)
         return refused
+
+    def _next_ballots(self, marks: Sequence[Mark]) -> list[Mark]:
+        """The marks of as many whole ballots as are compared at a time, after those of the last time."""
+        of: dict[str, list[Mark]] = {}
+        for mark in marks:
+            of.setdefault(mark.ballot, []).append(mark)
+        names = sorted(of)
+        chosen: list[Mark] = []
+        for name in [*(n for n in names if n > self._compared), *(n for n in names if n <= self._compared)]:
+            if chosen and len(chosen) + len(of[name]) > AGAIN_MARKS:
+                break
+            chosen += of[name]
+            self._compared = name
+        return chosen
 
     async def _same_epoch(self, trusted: set[str], *, certain: bool) -> None:
         """Stay away from a queue that is from before a recovery, or was emptied since.
@@ -185,27 +203,25 @@ class Trust:
         wherever they are, if this primary holds one of them.
         """
         faults = []
-        concerned = {
-            mark.ballot for mark in marks if primary.holds(handoff.votes_key(mark.ballot, mark.shard))
-        }
+        here = [(mark, handoff.votes_key(mark.ballot, mark.shard)) for mark in marks]
+        here = [(mark, stream) for mark, stream in here if primary.holds(stream)]
+        concerned = {mark.ballot for mark, _ in here}
+        extents = await self._queue.extents([*{stream: None for _, stream in here}])
+        for mark, stream in here:
+            where = f"ballot {mark.ballot} shard {mark.shard}"
+            last_id, added = extents[stream]
+            if order(last_id) < order(mark.entry):
+                faults.append(f"{where}: the stream ends at {last_id}, {mark.side} had come to {mark.entry}")
+            if added < mark.entries:
+                faults.append(
+                    f"{where}: the stream knows {added} entries, {mark.side} has seen {mark.entries}"
+                )
         accepted: dict[str, int] = {}
-        for mark in marks:
-            stream = handoff.votes_key(mark.ballot, mark.shard)
-            if primary.holds(stream):
-                where = f"ballot {mark.ballot} shard {mark.shard}"
-                last_id, added = await self._queue.extent(stream)
-                if order(last_id) < order(mark.entry):
-                    faults.append(
-                        f"{where}: the stream ends at {last_id}, {mark.side} had come to {mark.entry}"
-                    )
-                if added < mark.entries:
-                    faults.append(
-                        f"{where}: the stream knows {added} entries, {mark.side} has seen {mark.entries}"
-                    )
-            if mark.side == "stored" and mark.ballot in concerned:
-                count = await self._queue.accepted(mark.ballot, mark.shard)
-                accepted[mark.ballot] = accepted.get(mark.ballot, 0) + (count or 0)
-        electronic = {mark.ballot: mark.electronic for mark in marks}
+        stored = [mark for mark in marks if mark.side == "stored" and mark.ballot in concerned]
+        counts = await self._queue.accepted([(mark.ballot, mark.shard) for mark in stored])
+        for (ballot, _), count in counts.items():
+            accepted[ballot] = accepted.get(ballot, 0) + count
+        electronic = {mark.ballot: mark.electronic for mark in stored}
         faults.extend(
             f"ballot {ballot}: the gate accepted {count} votes, {electronic[ballot]} are stored"
             for ballot, count in accepted.items()
@@ -219,10 +235,13 @@ class Trust:
         A shard that was never armed takes none, and one that has closed stays so.
         """
         faults = []
-        for each in kept:
-            if not primary.holds(handoff.votes_key(each.ballot, each.shard)):
-                continue
-            gate = await self._queue.gate(each.ballot, each.shard)
+        here = {
+            (each.ballot, each.shard): each
+            for each in kept
+            if primary.holds(handoff.votes_key(each.ballot, each.shard))
+        }
+        for shard, gate in (await self._queue.kept(here)).items():
+            each = here[shard]
             if gate is None:
                 continue
             where = f"ballot {each.ballot} shard {each.shard}: the gate"

@@ -18,6 +18,8 @@ from runtime.lifecycle import Fatal, Retry
 from tests.conftest import ballot_command
 from tests.integration.workers_ground import Ground, ground
 from tests.manual_clock import ManualClock
+from workers.gates import GateKept
+from workers.link import PAGE_COMMANDS, OtherKindError
 from workers.store import Store
 from workers.trust import Trust
 from workers.verification import Verifier
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import RunBallot, Stack
     from workers.turnout import TurnoutReader
+
+FORGOT = GateKept(0, 0, closed=False, revoked=None, released=0)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +162,33 @@ async def test_a_lost_trust_mark_is_given_again(one: Ground, verifier: Verifier)
             await lost
             await trust.check()
             assert await rig.queue.trusted() == {run_id}
+
+
+async def test_many_shards_are_asked_for_at_once(one: Ground, verifier: Verifier) -> None:
+    """In pages, one gone or never armed among them; what is neither a stream nor a gate is a failure."""
+    voter = (await one.voters(1))[0]
+    await one.cast(voter)
+    stream, gone = handoff.votes_key(one.ballot, 0), handoff.votes_key("never", 0)
+    (entry, _), *_ = await one.admin.xrange(stream)
+    many = [handoff.votes_key("never", shard) for shard in range(2 * PAGE_COMMANDS + 1)]
+    async with one.worker(verifier) as rig:
+        assert await rig.queue.extents([gone, stream, *many]) == {
+            **dict.fromkeys([gone, *many], ("0-0", 0)),
+            stream: (entry.decode(), 1),
+        }
+        shards = [("never", 0), (one.ballot, 0)]
+        assert await rig.queue.accepted(shards) == {shards[0]: 0, shards[1]: 1}
+        kept = await rig.queue.kept(shards)
+        assert kept[shards[0]] is None
+        assert (kept[shards[1]] or FORGOT).closes_us == one.definition.closes_us
+        await one.admin.hset(handoff.gate_key(one.ballot, 0), "accepted", "none")
+        assert await rig.queue.accepted(shards[1:]) == {shards[1]: -1}
+        await one.admin.set(gone, "junk")
+        try:
+            with pytest.raises(OtherKindError):
+                await rig.queue.extents([stream, gone])
+        finally:
+            await one.admin.delete(gone)
 
 
 async def _an_earlier_versions(admin: Any) -> None:

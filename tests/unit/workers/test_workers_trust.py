@@ -14,10 +14,10 @@ from runtime.nodes import Primary
 from workers.gates import GateKept
 from workers.metrics import WorkerMetrics
 from workers.store import Kept, Mark
-from workers.trust import AGAIN_LOOKS, EPOCH_LOOKS, Trust
+from workers.trust import AGAIN_LOOKS, AGAIN_MARKS, EPOCH_LOOKS, Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 SHARDS = 16
 HALF = 8_191
@@ -34,6 +34,7 @@ class Queue:
         self.latched = False
         self.marks: set[str] = {"ended"}
         self.rebuilt = 0
+        self.asked = 0
         self.gates: dict[int, GateKept | None] = dict.fromkeys(range(SHARDS), AS_RECORDED)
         self.ends = {handoff.votes_key("b", shard): ("100-0", 10) for shard in range(SHARDS)}
 
@@ -61,17 +62,20 @@ class Queue:
         """Take some back."""
         self.marks -= set(run_ids)
 
-    async def extent(self, stream: str) -> tuple[str, int]:
-        """Where a stream ends."""
-        return self.ends[stream]
+    async def extents(self, streams: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """Where streams end."""
+        self.asked += 1
+        return {stream: self.ends[stream] for stream in streams}
 
-    async def gate(self, _ballot: str, shard: int) -> GateKept | None:
-        """What a shard's gate has."""
-        return self.gates[shard]
+    async def kept(self, shards: Collection[tuple[str, int]]) -> dict[tuple[str, int], GateKept | None]:
+        """What gates have."""
+        self.asked += 1
+        return {shard: self.gates[shard[1]] for shard in shards}
 
-    async def accepted(self, _ballot: str, _shard: int) -> int:
-        """What a shard has accepted."""
-        return 10
+    async def accepted(self, shards: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """What shards have accepted."""
+        self.asked += 1
+        return dict.fromkeys(shards, 10)
 
 
 class Store:
@@ -82,6 +86,7 @@ class Store:
         self.faults: list[str] = []
         self.looks = 0
         self.rebuilt = 0
+        self.ballots = ["b"]
         self.record = [Kept("b", shard, 5, 9, 2, 1) for shard in range(SHARDS)]
 
     async def epoch(self, _queue: int) -> int:
@@ -91,7 +96,11 @@ class Store:
     async def marks(self) -> list[Mark]:
         """How far it has come."""
         self.looks += 1
-        return [Mark("b", shard, "stored", "100-0", 10, 10 * SHARDS) for shard in range(SHARDS)]
+        return [
+            Mark(ballot, shard, "stored", "100-0", 10, 10 * SHARDS)
+            for ballot in self.ballots
+            for shard in range(SHARDS)
+        ]
 
     async def kept(self) -> list[Kept]:
         """What the gates must still have."""
@@ -162,6 +171,37 @@ async def test_a_trusted_primary_that_fell_behind_is_trusted_no_more(
     queue.ends[stream] = ("100-0", 10)
     await trust.check()
     assert queue.marks == {"low", "high"}
+
+
+async def test_many_ballots_are_asked_for_together_and_looked_at_in_turn(
+    queue: Queue, store: Store, trust: Trust
+) -> None:
+    """No look takes long, for it also has to see that a recovery begins; and no ballot is left out."""
+    store.ballots = [f"b-{number:03}" for number in range(3 * AGAIN_MARKS // SHARDS)]
+    queue.ends = {
+        handoff.votes_key(ballot, shard): ("100-0", 10) for ballot in store.ballots for shard in range(SHARDS)
+    }
+    await trust.check()
+    assert queue.asked == 3 * len(queue.primaries)
+    compared: list[set[str]] = []
+    faults = trust._faults
+
+    async def noted(primary: Primary, marks: Sequence[Mark]) -> list[str]:
+        compared.append({mark.ballot for mark in marks})
+        assert len(marks) <= AGAIN_MARKS
+        return await faults(primary, marks)
+
+    trust._faults = noted  # type: ignore[method-assign]  # looked at
+    for _ in range(4 * AGAIN_LOOKS):
+        await trust.check()
+    assert set().union(*compared) == {*store.ballots}
+    assert len(compared) == 4 * len(queue.primaries)
+
+    queue.ends[handoff.votes_key(store.ballots[-1], 3)] = ("100-0", 9)
+    with suppress(Retry):
+        for _ in range(4 * AGAIN_LOOKS):
+            await trust.check()
+    assert len(queue.marks) == 1
 
 
 async def test_a_primary_that_lost_votes_keeps_out_itself_alone(
