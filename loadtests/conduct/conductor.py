@@ -47,10 +47,10 @@ AFTER_SECONDS = 900.0
 
 SLACK = 1.5
 ALONE = 0.5
-SEALED_US = 2_000
+SEALED_US = 300
 ROUND_US = 30 * US
 """How long many ballots take to be ready, by the time that one took, half of which is for each alone; and how
-long a vote takes to be sealed."""
+long a vote takes to be sealed, 170 us of one core: what is estimated too long is waited for."""
 
 KEPT_OF_VOTERS = (
     *("seconds.jsonl", "receipts.jsonl", "sealed.jsonl", "unsettled.jsonl", "summary.json"),

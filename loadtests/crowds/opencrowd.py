@@ -10,6 +10,7 @@ What comes of it stands in `out`: `seconds.jsonl`, `casts.npz`, `receipts.jsonl`
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -223,7 +224,7 @@ class OpenCrowd:
         (booking.out / START_FILE).unlink(missing_ok=True)
         with (booking.out / "locust.txt").open("wb") as out, (booking.out / "locust.err").open("wb") as err:
             self._process = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0
+                self.command(start_us), stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0
             )
         try:
             self.start_us = self._start(start_us)
@@ -231,12 +232,13 @@ class OpenCrowd:
             end(self._process, seconds=STOP_SECONDS_MAX)
             raise
 
-    def _command(self) -> list[str]:
-        """The Locust command line."""
+    def command(self, start_us: int | None) -> list[str]:
+        """The Locust command line; it counts its run-time from now on, whenever the run's second 0 is."""
         booking = self.booking
         users = self.users
-        seconds = int(self._ahead["last_s"] + READY_SECONDS_MAX + self._patience_s) + 1
-        page = ["--headless", "--only-summary", "--run-time", f"{seconds}s"]
+        until_start_s = 0.0 if start_us is None else max(start_us / 1e6 - time.time(), 0.0)
+        seconds = until_start_s + READY_SECONDS_MAX + float(self._ahead["last_s"]) + self._patience_s
+        page = ["--headless", "--only-summary", "--run-time", f"{math.ceil(seconds)}s"]
         if booking.web_port is not None:
             page = ["--autostart", "--web-host", "127.0.0.1", "--web-port", str(booking.web_port)]
         return [
