@@ -73,6 +73,13 @@ def judge(told: Told) -> list[Judgement]:
             ok=not told["cut_short"],
             void=bool(told["cut_short"]),
         ),
+        Judgement(
+            "races that nobody was there for, so that nothing was sent",
+            "0",
+            f"{told['unsent']:,}",
+            ok=not told["unsent"],
+            void=bool(told["unsent"]),
+        ),
         equal("receipts, one a code", int(told["codes"]), int(told["receipts"])),
         equal("codes of which nothing was ever settled", 0, int(told["unsettled"])),
         equal("receipts that do not hold", 0, int(told["untrue"])),

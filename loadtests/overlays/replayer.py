@@ -39,6 +39,7 @@ class Replayer:
         self.closed = self.finished = self.begun = self.votes_twice = self.other_references = (
             self.unsettled
         ) = 0
+        self.unsent = 0
         self.raced = self.races_won_once = self.told_too_much = 0
         self.raced_within_5_ms = 0
         self.apart_ms_max = 0.0
@@ -83,7 +84,7 @@ class Replayer:
         votes = [self._own.seal(code, paper) for paper in self._papers]
         lines = await self._two_lines(number)
         if lines is None:
-            self.unsettled += 1
+            self.unsent += 1
             return
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -121,16 +122,21 @@ class Replayer:
         return True
 
     async def _two_lines(self, number: int) -> list[Line] | None:
-        """Two open connections from two addresses."""
-        lines: list[Line] = []
-        for source in self._sources[2 * number : 2 * number + 2]:
-            try:
-                lines.append(await Line.open(self._target, source=source))
-            except (OSError, TimeoutError):
-                for line in lines:
-                    line.close()
-                return None
-        return lines
+        """Two open connections from two addresses; nobody may be there for as long as for any other vote."""
+        sources = self._sources[2 * number : 2 * number + 2]
+        for _ in range(TRIES_MAX):
+            opened = await asyncio.gather(
+                *(Line.open(self._target, source=source) for source in sources), return_exceptions=True
+            )
+            lines = [line for line in opened if isinstance(line, Line)]
+            if len(lines) == len(sources):
+                return lines
+            for line in lines:
+                line.close()
+            if strange := [each for each in opened if not isinstance(each, (Line, OSError, TimeoutError))]:
+                raise strange[0]
+            await asyncio.sleep(PAUSE_SECONDS)
+        return None
 
     def _keep(
         self, member: str, replies: Sequence[Reply], votes: Sequence[CastVote], marked: Sequence[Paper]
@@ -170,8 +176,9 @@ class Replayer:
     def told(self) -> dict[str, Any]:
         """All of it."""
         return self._own.told() | {
-            "codes": self.finished - self.closed,
+            "codes": self.finished - self.closed - self.unsent,
             "closed_before": self.closed,
+            "unsent": self.unsent,
             "cut_short": self.begun - self.finished,
             "raced": self.raced,
             "races_won_once": self.races_won_once,

@@ -73,7 +73,15 @@ def test_a_pause_of_ours_excuses_no_more_than_its_length() -> None:
 def test_a_vote_sent_again_that_nobody_settles_fails() -> None:
     """And where there is a crowd of which none was sent again, that is void, not left out."""
     good: dict[str, Any] = dict.fromkeys(
-        ("crowd_other_references", "crowd_unsettled", "votes_twice", "other_references", "unsettled"), 0
+        (
+            "crowd_other_references",
+            "crowd_unsettled",
+            "votes_twice",
+            "other_references",
+            "unsettled",
+            "unsent",
+        ),
+        0,
     )
     good |= dict.fromkeys(("untrue", "told_too_much", "cut_short"), 0)
     good |= dict.fromkeys(("codes", "receipts", "raced", "races_won_once", "raced_within_5_ms"), 1)

@@ -267,6 +267,7 @@ def test_one_vote_too_many_fails_the_replay() -> None:
         "receipts": 3,
         "raced": 1,
         "cut_short": 0,
+        "unsent": 0,
         "races_won_once": 1,
         "raced_within_5_ms": 1,
         "got": {"copy 201": 2, "copy 200": 6, "receipt 200": 2, "unknown receipt 404": 2}
@@ -281,6 +282,7 @@ def test_one_vote_too_many_fails_the_replay() -> None:
         "told_too_much",
         "races_won_once",
         "cut_short",
+        "unsent",
         "crowd_other_references",
         "crowd_unsettled",
     ):
