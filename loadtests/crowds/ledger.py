@@ -43,6 +43,10 @@ BODY_SHOWN = 200
 ACCEPTING = frozenset({OK, CREATED})
 WORDS = {CREATED: "accepted", 0: "none", HUNG_UP: "hung up"}
 ASKING = frozenset({Kind.ACCESS})
+REFUSED_MS_MAX = 2_250
+"""A deadline of two seconds, and 250 ms: a refusal that takes longer is told with the second it came in."""
+
+LAG_S_MIN = 0.005
 SAFE = b'"retry":true'
 """What a refusal must say: the same vote may be sent again."""
 
@@ -66,18 +70,27 @@ class Second:
     """What was planned for one second, and what became of it."""
 
     __slots__ = (
-        *("late_s", "latency", "outcomes", "planned", "refused", "refused_s", "sent", "service"),
-        "turned_away",
+        *("lag_s", "late_s", "latency", "outcomes", "over_ms", "planned", "refused", "refused_over"),
+        *("refused_s", "sent", "service", "turned_away"),
     )
 
     def __init__(self) -> None:
-        self.planned = self.sent = 0
-        self.late_s = self.refused_s = 0.0
+        self.planned = self.sent = self.refused_over = 0
+        self.lag_s = self.late_s = self.refused_s = 0.0
+        self.over_ms: dict[int, float] = {}
         self.outcomes: Counter[str] = Counter()
         self.latency: Counter[int] = Counter()
         self.service: Counter[int] = Counter()
         self.refused: Counter[int] = Counter()
         self.turned_away: Counter[int] = Counter()
+
+    def refuse(self, took_s: float, at_s: int) -> None:
+        """Count a refusal that came in unix second `at_s`."""
+        self.refused[bucket(took_s * 1000)] += 1
+        self.refused_s = max(self.refused_s, took_s)
+        if took_s * 1000 > REFUSED_MS_MAX:
+            self.refused_over += 1
+            self.over_ms[at_s] = max(self.over_ms.get(at_s, 0.0), round(took_s * 1000, 3))
 
     def as_line(self, unix_s: int, generator: int) -> str:
         """The line of the file."""
@@ -92,6 +105,9 @@ class Second:
             "service": as_json(self.service),
             "refused": as_json(self.refused),
             "refused_ms_max": round(self.refused_s * 1000, 3),
+            "refused_over": self.refused_over,
+            "over_ms": {str(at_s): self.over_ms[at_s] for at_s in sorted(self.over_ms)},
+            "lag_ms_max": round(self.lag_s * 1000, 3),
             "turned_away": as_json(self.turned_away),
         }
         return json.dumps(told) + "\n"
@@ -118,6 +134,12 @@ class Ledger:
     def plan(self, planned_s: float) -> None:
         """Count a request for the second in which it is to be sent, whether or not it will be."""
         self._second(planned_s).planned += 1
+
+    def lagged(self, now_s: float, lag_s: float) -> None:
+        """Note that this process came to itself so much later than it had asked to."""
+        if lag_s >= LAG_S_MIN:
+            second = self._second(now_s)
+            second.lag_s = max(second.lag_s, lag_s)
 
     def note(
         self,
@@ -157,8 +179,7 @@ class Ledger:
             second.outcomes["accepted" if status == CREATED else "repeated"] += 1
             return
         if status in {SLOW_DOWN, UNAVAILABLE}:
-            second.refused[bucket((done_s - sent_s) * 1000)] += 1
-            second.refused_s = max(second.refused_s, done_s - sent_s)
+            second.refuse(done_s - sent_s, int(self._start_s + done_s))
             if SAFE not in answer.body.replace(b" ", b""):
                 self._odd(row, answer)
         elif status > HUNG_UP and kind not in ASKING:

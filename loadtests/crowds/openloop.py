@@ -190,8 +190,9 @@ class OpenLoop:
                 self._nobody_free_s = now_s
             if job is None or not self._idle or job[0] > now_s:
                 # Within a tick a retry may have come to stand before the one that is waited for.
-                wait_s = TICK_S if job is None else job[0] - now_s
-                gevent.sleep(min(max(wait_s, 0.0005), TICK_S))
+                wait_s = min(max(TICK_S if job is None else job[0] - now_s, 0.0005), TICK_S)
+                gevent.sleep(wait_s)
+                self._lagged(now_s + wait_s)
                 continue
             if job is retry:
                 heapq.heappop(self._retries)
@@ -202,6 +203,12 @@ class OpenLoop:
         self.finished = True
         while self._idle:
             gevent.get_hub().loop.run_callback(self._idle.pop().switch, None)
+
+    def _lagged(self, due_s: float) -> None:
+        """Keep how much later than `due_s` the loop goes on: so late may any answer have been read."""
+        if self._ledger is not None:
+            now_s = time.monotonic() - self._start_s
+            self._ledger.lagged(now_s, now_s - due_s)
 
     def _never_sent(self, jobs: Iterable[Job]) -> None:
         """Count what was due, or would have been, when the run was broken off: it was not sent."""

@@ -1,14 +1,14 @@
-"""What must hold of a run's times: the generator's, the refusals', the queue's and the monitors'.
+"""What must hold of a run's times: the generator's, the queue's and the monitors'.
 
-Where the limits come from: the pass lines of the scenarios. How long voters waited: judged_voters.py.
+Where the limits come from: the pass lines of the scenarios. How long voters waited: judged_voters.py; how
+long they were refused for: judged_refusals.py.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadtests.crowds import buckets
+from loadtests.judging import judged_refusals
 from loadtests.judging.judged_voters import ON_THE_LINE, RECOVERY_S
 from loadtests.judging.verdict import Judgement, Weight, not_recorded
 from loadtests.outside.observers import UNANSWERED
@@ -16,8 +16,6 @@ from loadtests.report.reading import RunDirectory
 
 QUEUE_SECONDS_MAX: Final = 2.0
 SAMPLED_SHARE_MIN: Final = 0.5
-DEADLINE_MS: Final = 2_000
-REFUSED_MS_MAX: Final = DEADLINE_MS + 250
 UNANSWERED_BESIDE_MAX: Final = 0.01
 UNSEEN_SECONDS_MAX: Final = 3
 UP_BUT_SECONDS_MAX: Final = 30.0
@@ -41,8 +39,6 @@ class Second:
 
     at_s: int
     sent: int
-    refused: Counter[int]
-    refused_ms_max: float
     unanswered: int
 
 
@@ -54,7 +50,7 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     yield kept_to_schedule(summary)
     yield not_the_bottleneck(summary)
     yield from queue(list(run.lines("samples.jsonl")), told, marks)
-    yield refusals(told)
+    yield judged_refusals.refusals(run.lines("seconds.jsonl"))
     yield answered(told, marks)
     if (ballots := int(run.table("run.json").get("ballots", 1))) > 1:
         yield counted_soon(run.table("run.json").get("phases", []), ballots)
@@ -67,16 +63,10 @@ def seconds(lines: Iterable[Mapping[str, Any]]) -> Iterator[Second]:
     found: dict[int, Second] = {}
     for line in lines:
         at_s = int(line["s"])
-        before = found.get(at_s, Second(at_s, 0, Counter(), 0.0, 0))
-        refused = buckets.from_json(line.get("refused", {}))
-        slowest = line.get("refused_ms_max")
-        if slowest is None:
-            slowest = buckets.upper_ms(max(refused)) if refused else 0.0
+        before = found.get(at_s, Second(at_s, 0, 0))
         found[at_s] = Second(
             at_s,
             before.sent + int(line.get("sent", 0)),
-            before.refused + refused,
-            max(before.refused_ms_max, float(slowest)),
             before.unanswered + int(line.get("outcomes", {}).get(UNANSWERED, 0)),
         )
     return iter(found[at_s] for at_s in sorted(found))
@@ -160,19 +150,6 @@ def _looked(known: Sequence[Mapping[str, Any]], judged_s: set[int], marks: Marks
     return Judgement(
         "the queue was looked at", must, found, ok=not unseen, weight=Weight.VOIDS, references=when
     )
-
-
-def refusals(told: Sequence[Second]) -> Judgement:
-    """How long it took to be told to try again."""
-    what, must = "refusals come in time", f"every one within {REFUSED_MS_MAX:,} ms"
-    if not told:
-        return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
-    refused = buckets.added(each.refused for each in told)
-    if not refused:
-        return Judgement(what, must, "none was needed", ok=True, weight=Weight.FAILS_ON_TIME)
-    slowest = max(each.refused_ms_max for each in told)
-    found = f"{sum(refused.values()):,} refusals, the slowest within {slowest:,.0f} ms"
-    return Judgement(what, must, found, ok=slowest <= REFUSED_MS_MAX, weight=Weight.FAILS_ON_TIME)
 
 
 def answered(told: Sequence[Second], marks: Marks) -> Judgement:

@@ -67,7 +67,7 @@ def test_all_users_waiting_is_told_from_being_late(
     handed: list[tuple[Job, bool]] = []
     user = Sent(handed=handed)
     loop = object.__new__(OpenLoop)
-    ledger = SimpleNamespace(plan=lambda _at_s: None, flush=lambda now_s: now_s)  # what `run` asks of it
+    ledger = SimpleNamespace(plan=lambda _at_s: None, lagged=lambda _now_s, _lag_s: None)
     fields = {
         "_idle": [user],
         "_retries": [],
@@ -113,7 +113,7 @@ def test_a_run_that_is_broken_off_counts_what_was_due(monkeypatch: pytest.Monkey
     """From the loop itself: two votes were due, nobody was there to send them."""
     planned: list[float] = []
     loop = object.__new__(OpenLoop)
-    ledger = SimpleNamespace(plan=planned.append)
+    ledger = SimpleNamespace(plan=planned.append, lagged=lambda _now_s, _lag_s: None)
     fields = {"_idle": [], "_retries": [], "_going_on": 0, "_ledger": ledger, "_settled": bytearray(2)}
     for name, value in {**fields, "_start_s": 100.0, "_nobody_free_s": -1.0}.items():
         setattr(loop, name, value)
@@ -126,3 +126,23 @@ def test_a_run_that_is_broken_off_counts_what_was_due(monkeypatch: pytest.Monkey
     loop.run(goes_on=lambda: clock.now_s < 103)
 
     assert planned == [1.0, 2.0]
+
+
+def test_a_process_that_comes_late_to_itself_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is due and nobody is late; but an answer of that moment was read 300 ms after it came."""
+    lags: list[float] = []
+    loop = object.__new__(OpenLoop)
+    ledger = SimpleNamespace(lagged=lambda _now_s, lag_s: lags.append(lag_s))
+    fields = {"_idle": [], "_retries": [], "_going_on": 1, "_ledger": ledger}
+    for name, value in {**fields, "_start_s": 100.0, "_nobody_free_s": -1.0}.items():
+        setattr(loop, name, value)
+    monkeypatch.setattr(loop, "_planned", lambda: iter([]))
+    monkeypatch.setattr(loop, "_flush", lambda _now_s: None)
+    clock = Stepped(lambda now_s: setattr(clock, "now_s", clock.now_s + 0.3) if 1 < now_s < 1.3 else None)
+    monkeypatch.setattr(openloop, "gevent", clock)
+    monkeypatch.setattr(openloop, "time", clock)
+
+    loop.run(goes_on=lambda: clock.now_s < 102)
+
+    assert max(lags) == pytest.approx(0.3)
+    assert sum(lag > 0.01 for lag in lags) == 1
