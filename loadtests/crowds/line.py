@@ -36,15 +36,16 @@ class Broken(OSError):  # noqa: N818  # named for what became of it
 class Line:
     """A connection to the server at `url`, made when it is first needed and again when it has gone.
 
-    Not for two greenlets at once. `tls` verifies an https server.
+    Not for two greenlets at once. `tls` verifies an https server; `source` is the address it comes from.
     """
 
-    def __init__(self, url: str, *, tls: ssl.SSLContext, seconds: float) -> None:
+    def __init__(self, url: str, *, tls: ssl.SSLContext, seconds: float, source: str | None = None) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._tls = tls if parts.scheme == "https" else None
         self._port = parts.port or (80 if self._tls is None else 443)
         self._seconds = seconds
+        self.source = source
         self._socket: gevent.socket.socket | None = None
         self._used_s = 0.0
         self.connections = 0
@@ -78,7 +79,9 @@ class Line:
         if self._socket is not None and now_s - self._used_s > IDLE_S and _has_something(self._socket):
             self.close()  # nothing was asked: what is there to read is its end
         if self._socket is None:
-            connection = gevent.socket.create_connection((self._host, self._port), timeout=self._seconds)
+            local = None if self.source is None else (self.source, 0)
+            server = (self._host, self._port)
+            connection = gevent.socket.create_connection(server, self._seconds, source_address=local)
             try:
                 connection.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
                 if self._tls is not None:

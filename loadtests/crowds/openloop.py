@@ -17,21 +17,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import gevent
 from gevent.hub import Waiter
 
-from loadtests.crowds import ahead
+from loadtests.crowds import ahead, sources
 from loadtests.crowds.buckets import as_json
 from loadtests.crowds.ledger import HUNG_UP, Ledger
 from loadtests.crowds.line import Line
-from loadtests.crowds.timetable import AFTERWARDS, CASTS, RETRY_S, Kind
+from loadtests.crowds.timetable import AFTERWARDS, CASTS, REFUSED, RETRY_S, Kind
 from loadtests.voting.voter import CREATED, OK, TRANSIENT, Answer, send_and_hang_up
 
 ANSWER_SECONDS_MAX = 10.0
 """So long a device waits for an answer."""
 
 USERS_MAX = 8000
+
+WRONG_AMONG = 100
+"""Wrong codes go round so many devices: an edge takes 1,000 a minute from one, in all processes."""
 
 TICK_S = 0.25
 FLUSH_S = 1.0
@@ -72,6 +76,7 @@ class OpenLoop:
         self._told = ahead.description(folder)
         self._folder, self._out, self._generator = folder, out, generator
         self._url, self._tls, self._reported = url, tls, reported
+        self._host = urlsplit(url).hostname or ""
         self._rows = ahead.rows_of(folder, generator)
         self._bodies = os.open(ahead.bodies_file(folder, generator), os.O_RDONLY)
         self._heads = _heads(self._told["ballots"], url)
@@ -95,7 +100,9 @@ class OpenLoop:
 
     def serve(self) -> None:
         """Carry one request after the other, until there are no more; a user's whole life."""
-        line = Line(self._url, tls=self._tls, seconds=ANSWER_SECONDS_MAX)
+        number = len(self._lines) * int(self._told["generators"]) + self._generator
+        source = sources.of_device(number) if sources.are_possible(self._host) else None
+        line = Line(self._url, tls=self._tls, seconds=ANSWER_SECONDS_MAX, source=source)
         self._lines.append(line)
         waiter = Waiter()
         try:
@@ -120,7 +127,8 @@ class OpenLoop:
         start_s = self._start_s
         sent_s = time.monotonic()
         if kind == Kind.HUNG_UP:
-            send_and_hang_up(self._url, f"{self._paths[ballot]}/votes", body, tls=self._tls)
+            path = f"{self._paths[ballot]}/votes"
+            send_and_hang_up(self._url, path, body, tls=self._tls, source=line.source)
             answer = Answer(HUNG_UP)
         else:
             answer = line.exchange(self._heads[ballot][kind == Kind.ACCESS] + body, now_s=sent_s).as_counted()
@@ -230,7 +238,10 @@ class OpenLoop:
                 yield (at_s, begin + number, voter, ballot, kind, offset, length, 1)
 
     def _hand_over(self, job: Job) -> None:
-        """Give `job` to the user who was last busy: the connections that are kept warm are few."""
+        """Give `job` to the user who was last busy: the connections that are kept warm are few.
+
+        What is to be refused goes round a number of them: nobody mistakes that many codes on one device.
+        """
         ledger = self._ledger
         if ledger is None:
             raise RuntimeError("nothing is sent before the run has begun")
@@ -241,7 +252,9 @@ class OpenLoop:
         self._going_on += 1
         # With fewer users than all may need, it is they who were too few.
         waited = self._enough and self._nobody_free_s >= job[0]
-        gevent.get_hub().loop.run_callback(self._idle.pop().switch, (job, waited))
+        last = len(self._idle) - 1
+        user = self._idle.pop(max(last + 1 - WRONG_AMONG, 0) if job[4] in REFUSED else last)
+        gevent.get_hub().loop.run_callback(user.switch, (job, waited))
 
     def _flush(self, now_s: float) -> None:
         """Write what is kept, say how far we are, and look at what we cost."""

@@ -69,6 +69,8 @@ REPEATS = frozenset({Kind.CLICK, Kind.AGAIN, Kind.HUNG_UP, Kind.UNREAD})
 """The kinds that send the bytes of the voter's CAST row."""
 AFTERWARDS = frozenset({Kind.AGAIN, Kind.USED})
 """The kinds that make sense only when the voter has a receipt."""
+REFUSED = frozenset({Kind.FOREIGN, Kind.USED, Kind.REVOKED, Kind.DEVICE})
+"""The kinds with a code that is not good, or soon not any more: most of the refusals for a wrong code."""
 ADDED = {Kind.LATE, Kind.AT_CLOSE}
 """The kinds sent by people who are not among the voters."""
 

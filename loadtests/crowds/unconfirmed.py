@@ -17,6 +17,9 @@ from loadtests.voting.voter import TRANSIENT
 SENT = [int(kind) for kind in (*CASTS, Kind.HUNG_UP)]
 DIGEST = np.dtype("V32")
 FILE = "attempts.jsonl"
+BESIDE = "attempts-beside.jsonl"
+"""Such votes of others than the crowd, put there by who let them loose: line by line as they are told here."""
+
 MAY_COUNT = [*TRANSIENT, *ACCEPTING, HUNG_UP]
 
 
@@ -37,6 +40,10 @@ def write(voters: Path) -> int:
             for ballot, digest in zip(sent["ballot"][left].tolist(), digests[left], strict=True):
                 line = {"ballot": ballots[ballot], "sealed_sha256": bytes(digest).hex()}
                 lines.write(json.dumps(line) + "\n")
+                count += 1
+        if (voters / BESIDE).exists():
+            for line in (voters / BESIDE).read_text(encoding="utf-8").splitlines():
+                lines.write(line + "\n")
                 count += 1
     return count
 

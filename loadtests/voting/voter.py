@@ -219,8 +219,13 @@ def cast(door: Door, booth: Booth, vote: CastVote, *, patience: Patience) -> tup
     return receipt_of(answer, vote, booth), again
 
 
-def send_and_hang_up(url: str, path: str, body: bytes, *, tls: ssl.SSLContext | None = None) -> None:
-    """Send a whole request and break the connection without waiting: the answer, if any, is lost."""
+def send_and_hang_up(
+    url: str, path: str, body: bytes, *, tls: ssl.SSLContext | None = None, source: str | None = None
+) -> None:
+    """Send a whole request and break the connection without waiting: the answer, if any, is lost.
+
+    `source` is the address it comes from.
+    """
     parts = urlsplit(url)
     secure = parts.scheme == "https" and tls is not None
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
@@ -229,7 +234,8 @@ def send_and_hang_up(url: str, path: str, body: bytes, *, tls: ssl.SSLContext | 
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     try:
-        with socket.create_connection((host, port), timeout=HANG_UP_SECONDS_MAX) as plain:
+        local = None if source is None else (source, 0)
+        with socket.create_connection((host, port), HANG_UP_SECONDS_MAX, local) as plain:
             if tls is None or not secure:
                 plain.sendall(head.encode("ascii") + body)
                 return

@@ -146,3 +146,34 @@ def test_a_process_that_comes_late_to_itself_says_so(monkeypatch: pytest.MonkeyP
 
     assert max(lags) == pytest.approx(0.3)
     assert sum(lag > 0.01 for lag in lags) == 1
+
+
+def test_wrong_codes_go_round_the_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each address has few of them, while votes go to whoever was last busy."""
+    devices = openloop.WRONG_AMONG + 20
+    counts = [[0, 0] for _ in range(devices)]
+    loop = object.__new__(OpenLoop)
+    fields = {"_ledger": SimpleNamespace(plan=lambda _at_s: None), "_settled": bytearray(4), "_idle": []}
+    for name, value in {**fields, "_going_on": 0, "_enough": True, "_nobody_free_s": -1.0}.items():
+        setattr(loop, name, value)
+
+    class Device:
+        """Counts votes and wrong codes, and is idle again at once."""
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def switch(self, handed: tuple[Job, bool]) -> None:
+            """Here it is."""
+            counts[self.number][handed[0][4] == Kind.FOREIGN] += 1
+            loop._idle.append(self)
+
+    loop._idle = [Device(number) for number in range(devices)]
+    monkeypatch.setattr(openloop, "gevent", Stepped(lambda _now_s: None))
+    wrong: Job = (1.0, 1, 1, 0, int(Kind.FOREIGN), 0, 10, 1)
+    for _ in range(10 * openloop.WRONG_AMONG):
+        loop._hand_over(wrong)
+    assert max(of_wrong for _, of_wrong in counts) <= 10
+    for _ in range(50):
+        loop._hand_over(job(2.0, 2))
+    assert max(votes for votes, _ in counts) == 50
