@@ -8,7 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+from loadtests.crowds import unconfirmed
 from loadtests.lifetime.poll import Marks, added
+from loadtests.overlays import attempts
 from loadtests.overlays.catalogue import OVERLAYS, Context, Running
 from loadtests.published.scenario import OverlayCall
 from loadtests.staging.kept import US, Kept, now_us
@@ -68,7 +70,9 @@ class Beside:
         self.calls = [call for call in calls if call.name in OVERLAYS]
         self._kept = kept
         self._running: dict[str, Running] = {}
-        self.beyond: dict[str, dict[str, int]] = {}
+        self.beyond: Marks = {}
+        self.unconfirmed: Marks = {}
+        self._open: list[dict[str, str]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +120,9 @@ class Beside:
         for name, running in self._running.items():
             told = running.stop()
             judgements = [each.as_json() for each in OVERLAYS[name].judge(told)]
-            judged.append({"name": name, "told": told, "judgements": judgements})
+            sent = attempts.read(self._kept.overlays, name)
+            more = {"unconfirmed": len(sent.open)} if sent is not None else {}
+            judged.append({"name": name, "told": told, "judgements": judgements, **more})
             if "from_us" in told and "impossible" not in told:
                 shown = {key: told[key] for key in ("did", "got") if key in told}
                 self._kept.mark("overlay", name, int(told["from_us"]), int(told["to_us"]), **shown)
@@ -124,7 +130,10 @@ class Beside:
                 self._kept.mark(
                     str(mark["kind"]), str(mark["name"]), int(mark["from_us"]), int(mark["to_us"])
                 )
-            self.beyond = added(self.beyond, _counted(told))
+            if sent is not None:  # by its files: what was cut short told of nothing
+                self.beyond = added(self.beyond, sent.counted)
+                self.unconfirmed = added(self.unconfirmed, sent.unconfirmed)
+                self._open += sent.open
         if judged:
             self._kept.write("overlays.json", judged)
 
@@ -135,6 +144,14 @@ class Beside:
                 for part in sorted(self._kept.overlays.glob(f"*.{kind}")):
                     with part.open("rb") as lines:
                         into.writelines(lines)
+        with (voters / unconfirmed.BESIDE).open("w", encoding="utf-8") as into_attempts:
+            into_attempts.writelines(json.dumps(line) + "\n" for line in self._open)
+
+    def papers(self, crowds: Mapping[str, Any], ballot: str) -> dict[str, Any]:
+        """The papers of the crowd, with what may have been counted of the overlays' own votes in `ballot`."""
+        votes = dict(crowds.get("unconfirmed", {}))
+        votes[ballot] = added(votes.get(ballot, {}), self.unconfirmed)
+        return {**crowds, "unconfirmed": votes}
 
 
 def codes_for(name: str, ground: Ground) -> int:
@@ -178,8 +195,3 @@ def marks(path: Path) -> Iterator[dict[str, Any]]:
 def _whole(told: Iterable[Any]) -> Iterator[dict[str, Any]]:
     wanted = {"kind", "name", "from_us", "to_us"}
     return (mark for mark in told if isinstance(mark, dict) and wanted <= mark.keys())
-
-
-def _counted(told: Mapping[str, Any]) -> Marks:
-    counted: Marks = told.get("counted", {})
-    return counted

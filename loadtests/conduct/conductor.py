@@ -241,13 +241,15 @@ class Conductor:
 
     def _count(self) -> None:
         """Count, check and compare; a step that fails is noted, and the next ones are done all the same."""
-        after, more = self.after, beyond(self.summary, self.beside.beyond, self.polls[0].ballot)
+        after, first = self.after, self.polls[0].ballot
+        more = beyond(self.summary, self.beside.beyond, first)
+        papers = self.beside.papers(self.summary.get("papers", {}), first)
         steps = (
             ("ballot tally: exported, opened with 2 shares, counted, signed", after.tally),
             ("ballot verify: the signature of the result", after.verify),
             (
                 "the result beside the published figures",
-                lambda: after.compare(more, self.summary.get("papers", {})),
+                lambda: after.compare(more, papers),
             ),
             ("ballot check: books, signatures, receipts", lambda: after.check(self.voters)),
             ("the availability record", self._available),

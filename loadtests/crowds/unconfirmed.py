@@ -18,7 +18,7 @@ SENT = [int(kind) for kind in (*CASTS, Kind.HUNG_UP)]
 DIGEST = np.dtype("V32")
 FILE = "attempts.jsonl"
 BESIDE = "attempts-beside.jsonl"
-"""Such votes of others than the crowd, put there by who let them loose: line by line as they are told here."""
+"""Such votes of others than the crowd, put there by who let them loose: a line each, as it is told here."""
 
 MAY_COUNT = [*TRANSIENT, *ACCEPTING, HUNG_UP]
 
@@ -42,8 +42,8 @@ def write(voters: Path) -> int:
                 lines.write(json.dumps(line) + "\n")
                 count += 1
         if (voters / BESIDE).exists():
-            for line in (voters / BESIDE).read_text(encoding="utf-8").splitlines():
-                lines.write(line + "\n")
+            for beside in (voters / BESIDE).read_text(encoding="utf-8").splitlines():
+                lines.write(beside + "\n")
                 count += 1
     return count
 

@@ -64,9 +64,7 @@ def unknown(run: RunDirectory) -> int:
     """How many votes may have been accepted of which nobody holds a receipt."""
     count = int(run.table("summary.json").get("gave_up", 0))
     for overlay in run.rows("overlays.json"):
-        told = overlay.get("told", {})
-        voted = int(told.get("did", {}).get("victim votes", 0))
-        count += int(told.get("unsettled", 0)) + max(0, voted - int(told.get("receipts", voted)))
+        count += int(overlay.get("unconfirmed", 0))
     return count
 
 

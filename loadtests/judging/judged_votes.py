@@ -18,7 +18,10 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     yield done(told.get("wrong"))
     if told.get("only") != "burst":  # more than can be taken is offered: not every vote will be cast
         given_up = int(run.table("summary.json").get("gave_up", 0)) if told.get("overlays") else 0
-        yield published(run.rows("figures.json"), scaled=told.get("scale", 1) != 1, given_up=given_up)
+        rows = run.rows("overlays.json") if told.get("overlays") else []
+        more = sum(int(row.get("unconfirmed", 0)) for row in rows)
+        scaled = told.get("scale", 1) != 1
+        yield published(run.rows("figures.json"), scaled=scaled, given_up=given_up, more=more)
     yield chosen(run.rows("chosen.json"))
     yield from books(run.table("check.json"))
     yield outcomes(run.table("summary.json"))
@@ -59,23 +62,26 @@ def chosen(rows: list[dict[str, Any]]) -> Judgement:
     return Judgement(what, must, found, ok=not wrong, references=wrong)
 
 
-def published(figures: list[dict[str, Any]], *, scaled: bool, given_up: int = 0) -> Judgement:
+def published(figures: list[dict[str, Any]], *, scaled: bool, given_up: int = 0, more: int = 0) -> Judgement:
     """The signed result beside the published figures, option by option.
 
-    Where an overlay kept voters from voting, as many votes as gave up may be missing, and none may be added.
+    Where an overlay kept voters from voting, as many votes as gave up may be missing; added may be only votes
+    of overlays' own voters that got no answer (`more`).
     """
     what = "the result is the published one"
     figures_told = "published figure, scaled," if scaled else "published figure"
     must = f"every {figures_told} reached, to the last vote"
     if given_up:
         must = f"no {figures_told} exceeded, and none missed by more than the {given_up:,} who gave up"
+    if more:
+        must += f", but for the {more:,} of overlays that got no answer"
     if not figures:
         return not_recorded(what, must)
     wrong = [
         f"{row.get('question')} {row.get('option')}: {row.get('published')} published,"
         f" {row.get('counted')} counted"
         for row in figures
-        if not -given_up <= row["difference"] <= 0
+        if not -given_up <= row["difference"] <= more
     ]
     right = len(figures) - len(wrong)
     found = f"{right} of {len(figures)} figures {'equal' if not given_up else 'within that'}"

@@ -5,6 +5,7 @@ There must be no hit, and that voter must be able to vote from home all the whil
 
 import asyncio
 import os
+from dataclasses import replace
 from typing import Any, Final
 
 from ballot.alphabet import SYMBOLS
@@ -112,15 +113,17 @@ class Guesser:
         if not self._work.knob("victim_votes", 1):
             return
         vote = own.seal(self._code, self._paper)
+        own.sends(member, vote, self._paper)
         request = self._request("votes", vote.to_json())
         self._voted = True
         reply = Reply(0, b"", 0.0)
         for tried in range(VICTIM_TRIES_MAX):
-            reply = await once(self._target, request, source=self._home)
+            reply = replace(await once(self._target, request, source=self._home), unsure=tried > 0)
             if reply.settles:
                 break
             self.waited_s = tried + 1
             await asyncio.sleep(1)
+        own.came(vote, [reply])
         receipt = own.receipt(reply, vote)
         if receipt is not None and reply.status in {OK, CREATED}:
             own.keep(member, receipt, vote, self._paper)

@@ -1,18 +1,21 @@
 """The overlay's own voters: real votes with spare codes, each receipt verified and kept, each choice counted.
 
-What they vote comes on top of the crowd's votes, so it is told by question and option.
+What they vote comes on top of the crowd's votes, so it is told by question and option. What is sent is
+written down before it is sent: see `attempts`.
 """
 
 import json
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from ballot.code import Code
 from ballot.receipt import Receipt
 from ballot.vote import CastVote
+from loadtests.overlays.attempts import ATTEMPTS, SEALED
 from loadtests.overlays.terms import Context
 from loadtests.overlays.wire import Reply
 from loadtests.overlays.work import Impossible, now_us
@@ -64,12 +67,30 @@ class OwnVoters:
         self.counted: dict[str, Counter[str]] = {}
         self.untrue = 0
         self.receipts = 0
-        self._receipts = (context.out / f"{name}.receipts.jsonl").open("w", encoding="utf-8", buffering=1)
-        self._sealed = (context.out / f"{name}.sealed.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._receipts, self._sealed, self._attempts = (
+            (context.out / f"{name}.{kind}").open("w", encoding="utf-8", buffering=1)
+            for kind in ("receipts.jsonl", SEALED, ATTEMPTS)
+        )
 
     def seal(self, code: Code, paper: Paper) -> CastVote:
         """A sealed and signed vote, once."""
         return seal(self.booth, code, paper)
+
+    def sends(self, member_id: str, vote: CastVote, paper: Paper) -> None:
+        """Write down a vote that is about to be sent for the first time: from here on it may be counted."""
+        line = {
+            "ballot": self.booth.document.definition.id,
+            "sealed_sha256": vote.sealed_sha256.hex(),
+            "member_id": member_id,
+            "marks": {question: list(marks) for question, marks in paper.answers},
+        }
+        self._attempts.write(json.dumps(line) + "\n")
+
+    def came(self, vote: CastVote, replies: Sequence[Reply]) -> None:
+        """Write down that a vote cannot be counted, if that is what all answers to it say."""
+        if replies and all(reply.refuses for reply in replies):
+            line = {"sealed_sha256": vote.sealed_sha256.hex(), "refused": replies[-1].status}
+            self._attempts.write(json.dumps(line) + "\n")
 
     def receipt(self, reply: Reply, vote: CastVote) -> Receipt | None:
         """The receipt in `reply`, verified; None when there is none, and counted when it is untrue."""
@@ -97,7 +118,7 @@ class OwnVoters:
 
     def told(self) -> dict[str, Any]:
         """What they voted in all, which comes on top of the crowd's votes."""
-        for kept in (self._receipts, self._sealed):
+        for kept in (self._receipts, self._sealed, self._attempts):
             with suppress(OSError):
                 kept.flush()
         return {

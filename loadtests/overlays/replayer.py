@@ -5,6 +5,7 @@ import json
 import os
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from ballot.alphabet import SYMBOLS, grouped
@@ -62,10 +63,12 @@ class Replayer:
         """One vote, and at once and afterwards the identical request from other addresses."""
         paper = self._papers[number % 2]
         vote = self._own.seal(code, paper)
+        self._own.sends(member, vote, paper)
         request = self._request(vote)
         sources = self._sources[2 * number : 2 * number + 2]
         replies = await asyncio.gather(*(self.settled(request, source) for source in sources))
         replies += [await self.settled(request, sources[-1]) for _ in range(COPIES - 1)]
+        self._own.came(vote, replies)
         if self._closed(replies):
             return
         for reply in replies:
@@ -86,6 +89,8 @@ class Replayer:
         if lines is None:
             self.unsent += 1
             return
+        for vote, paper in zip(votes, self._papers, strict=True):
+            self._own.sends(member, vote, paper)
         loop = asyncio.get_running_loop()
         began = loop.time()
         asked = [
@@ -101,7 +106,10 @@ class Replayer:
             line.close()
         for place, reply in enumerate(replies):
             if not reply.settles:
-                replies[place] = await self.settled(self._request(votes[place]), self._sources[2 * number])
+                again = await self.settled(self._request(votes[place]), self._sources[2 * number])
+                replies[place] = replace(again, unsure=True)
+        for vote, reply in zip(votes, replies, strict=True):
+            self._own.came(vote, [reply])
         if self._closed(replies):
             return
         for reply in replies:
@@ -152,8 +160,8 @@ class Replayer:
     async def settled(self, request: bytes, source: str) -> Reply:
         """The first answer that settles it; the last one when none did."""
         reply = Reply(0, b"", 0.0)
-        for _ in range(TRIES_MAX):
-            reply = await once(self._target, request, source=source)
+        for tried in range(TRIES_MAX):
+            reply = replace(await once(self._target, request, source=source), unsure=tried > 0)
             if reply.settles:
                 break
             await asyncio.sleep(PAUSE_SECONDS)

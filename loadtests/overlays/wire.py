@@ -12,7 +12,16 @@ from urllib.parse import urlsplit
 
 from loadtests.overlays.terms import Context
 from loadtests.voting.door import verifying
-from loadtests.voting.voter import MALFORMED, SLOW_DOWN, TRANSIENT, UNAVAILABLE, Answer
+from loadtests.voting.voter import (
+    CREATED,
+    FORBIDDEN,
+    MALFORMED,
+    OK,
+    SLOW_DOWN,
+    TRANSIENT,
+    UNAVAILABLE,
+    Answer,
+)
 
 NO_ANSWER: Final = 0
 HEAD_BYTES_MAX: Final = 32_768
@@ -31,13 +40,15 @@ OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.
 class Reply:
     """One answer: status 0 when none came; how long it took, from the first byte sent or the connecting.
 
-    `sent` is False when it was this side that had no file handle, port or memory for it.
+    `sent` is False when it was this side that had no file handle, port or memory for it; `unsure` is True
+    when the same request had been sent before and nobody knows what came of that.
     """
 
     status: int
     body: bytes
     ms: float
     sent: bool = True
+    unsure: bool = False
 
     @property
     def came(self) -> str:
@@ -54,6 +65,15 @@ class Reply:
     def settles(self) -> bool:
         """Whether it is final: what else came is to be asked again, with the identical request."""
         return Answer(self.status, self.body).as_counted().status not in TRANSIENT
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a vote that was answered so is certainly not counted.
+
+        A code that is used up keeps its vote's own answer; a ballot that has closed may have taken it before.
+        """
+        accepted = self.status in {OK, CREATED}
+        return self.settles and not accepted and not (self.unsure and self.status != FORBIDDEN)
 
 
 @dataclass(frozen=True, slots=True)
