@@ -172,6 +172,7 @@ def _describe(
 ) -> None:
     """Write what generators and reckoning have to know, but no code."""
     rows = [ahead.rows_of(booking.ahead, number) for number in range(booking.generators)]
+    first_s = min((float(part["at_s"][0]) for part in rows if len(part)), default=0.0)
     last_s = max((float(part["at_s"][-1]) for part in rows if len(part)), default=0.0)
     moments = np.concatenate([part["at_s"] for part in rows])
     worst = int(np.bincount(moments.astype(np.int64)).max()) if len(moments) else 0
@@ -183,6 +184,7 @@ def _describe(
             "generators": booking.generators,
             "requests": sum(len(part) for part in rows),
             "worst_second": worst,
+            "first_s": first_s,
             "last_s": last_s,
             "voters": played.votes,
             "people": len(coming.table),

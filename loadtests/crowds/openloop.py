@@ -9,6 +9,7 @@ import gc
 import heapq
 import itertools
 import json
+import math
 import os
 import random
 import resource
@@ -95,6 +96,8 @@ class OpenLoop:
         self._retried = self._given_up = 0
         self._nobody_free_s = -1.0
         self._enough = False
+        self._users = 0
+        self._all_there_s = math.inf
 
     # What the users do.
 
@@ -163,7 +166,7 @@ class OpenLoop:
     def wait_for_start(self, *, users: int, seconds: float, goes_on: Callable[[], bool]) -> bool:
         """Say that we are ready once `users` are, return when the start is known; False if it never is."""
         needed = min(int(self._told["worst_second"] * ANSWER_SECONDS_MAX), USERS_MAX)
-        self._enough = users >= needed // self._told["generators"]
+        self._enough, self._users = users >= needed // self._told["generators"], users
         until_s = time.monotonic() + seconds
         start = self._out / START_FILE
         ready = ready_file(self._out, self._generator)
@@ -194,6 +197,8 @@ class OpenLoop:
                 self._flush(now_s)
             retry = self._retries[0] if self._retries else None
             job = retry if following is None or (retry is not None and retry < following) else following
+            if self._all_there_s > now_s and len(self._lines) >= self._users:
+                self._all_there_s = now_s
             if job is not None and job[0] <= now_s and not self._idle:
                 self._nobody_free_s = now_s
             if job is None or not self._idle or job[0] > now_s:
@@ -250,8 +255,8 @@ class OpenLoop:
             return
         ledger.plan(job[0])
         self._going_on += 1
-        # With fewer users than all may need, it is they who were too few.
-        waited = self._enough and self._nobody_free_s >= job[0]
+        # With fewer users than all may need, or before they were all there, it is they who were too few.
+        waited = self._enough and self._all_there_s <= job[0] <= self._nobody_free_s
         last = len(self._idle) - 1
         user = self._idle.pop(max(last + 1 - WRONG_AMONG, 0) if job[4] in REFUSED else last)
         gevent.get_hub().loop.run_callback(user.switch, (job, waited))
@@ -302,6 +307,7 @@ class OpenLoop:
             "connections": sum(line.connections for line in self._lines),
             "odd": ledger.odd,
             "odd_count": ledger.odd_count,
+            "all_there_s": round(self._all_there_s, 3) if self._all_there_s < math.inf else None,
             "waited": ledger.waited,
             "waited_ms_max": round(ledger.waited_s_max * 1000, 3),
         }

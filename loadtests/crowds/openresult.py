@@ -143,6 +143,9 @@ def _kept_time(told: Mapping[str, Any], generators: Sequence[Mapping[str, Any]])
         reasons.append(f"One request in a hundred was sent {p99_ms:,.0f} ms late or later.")
     if max_ms > LATE_MS_MAX:
         reasons.append(f"A request was sent {max_ms:,.0f} ms late.")
+    there = [each["all_there_s"] for each in generators if each["rows"]]
+    if any(there_s is None or there_s > told["first_s"] for there_s in there):
+        reasons.append("The first request was due before all users of a generator were there.")
     shares = [each["cpu_share"] for each in generators]
     highest = max((each["cpu_share_max"] for each in generators), default=0.0)
     return {

@@ -54,6 +54,7 @@ class Ground:
         late_s: float = 0.001,
         skip: int = 0,
         waited: bool = False,
+        all_there_s: float | None = -1.0,
     ) -> None:
         """Send every row but the last `skip` in their order, as a generator does, and keep what came."""
         booking = self.booking
@@ -80,6 +81,7 @@ class Ground:
             told |= {"late": {str(k): n for k, n in ledger.late.items()}, "cpu_share": 0.1}
             told |= {"late_ms_max": ledger.late_s_max * 1000, "cpu_share_max": 0.2, "memory_bytes": 1}
             told |= {"odd_count": ledger.odd_count, "waited": ledger.waited, "waited_ms_max": 0.0}
+            told |= {"all_there_s": all_there_s}
             generator_file(booking.out, generator).write_text(json.dumps(told), encoding="utf-8")
 
 

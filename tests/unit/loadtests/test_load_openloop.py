@@ -1,11 +1,13 @@
 """The clock of the open loop: late because nobody was there is one thing, late because all waited another."""
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 
 from loadtests.crowds import openloop
+from loadtests.crowds.line import Line
 from loadtests.crowds.openloop import Job, OpenLoop
 from loadtests.crowds.timetable import Kind
 
@@ -53,28 +55,37 @@ def job(at_s: float, row: int) -> Job:
 
 
 @pytest.mark.parametrize(
-    ("free_again_s", "enough", "waited"),
-    [(0.0, True, [False, False]), (8.0, True, [False, True]), (8.0, False, [False, False])],
-    ids=["at once", "hangs", "too few users"],
+    ("free_again_s", "enough", "there_s", "waited"),
+    [
+        (0.0, True, 0.0, [False, False]),
+        (8.0, True, 0.0, [False, True]),
+        (8.0, False, 0.0, [False, False]),
+        (0.0, True, 16.0, [False, False]),
+        (8.0, True, 16.0, [False, False]),
+    ],
+    ids=["at once", "hangs", "too few users", "not there yet", "not there yet, then hangs"],
 )
 def test_all_users_waiting_is_told_from_being_late(
-    monkeypatch: pytest.MonkeyPatch, free_again_s: float, enough: bool, waited: list[bool]
+    monkeypatch: pytest.MonkeyPatch, free_again_s: float, enough: bool, there_s: float, waited: list[bool]
 ) -> None:
     """One user, two votes: the second finds nobody free only if the first has no answer yet.
 
-    With fewer users than were asked for, that they all waited excuses nothing.
+    With fewer users than were asked for, or while they are not there yet, nothing is excused.
     """
     handed: list[tuple[Job, bool]] = []
     user = Sent(handed=handed)
     loop = object.__new__(OpenLoop)
     ledger = SimpleNamespace(plan=lambda _at_s: None, lagged=lambda _now_s, _lag_s: None)
     fields = {
-        "_idle": [user],
+        "_idle": [],
         "_retries": [],
         "_going_on": 0,
         "_ledger": ledger,
         "_nobody_free_s": -1.0,
         "_enough": enough,
+        "_lines": [],
+        "_users": 1,
+        "_all_there_s": math.inf,
     }
     for name, value in {**fields, "_start_s": 100.0, "_rows": [], "_settled": bytearray(2)}.items():
         setattr(loop, name, value)
@@ -82,7 +93,10 @@ def test_all_users_waiting_is_told_from_being_late(
     monkeypatch.setattr(loop, "_flush", lambda _now_s: None)
 
     def answered(now_s: float) -> None:
-        if handed and not loop._idle and now_s >= handed[-1][0][0] + free_again_s:
+        if now_s >= there_s and not loop._lines:
+            loop._lines.append(object.__new__(Line))
+            loop._idle.append(user)
+        if handed and not loop._idle and now_s >= max(there_s, handed[-1][0][0]) + free_again_s:
             loop._going_on -= 1
             loop._idle.append(user)
 
@@ -90,6 +104,7 @@ def test_all_users_waiting_is_told_from_being_late(
     monkeypatch.setattr(openloop, "gevent", clock)
     monkeypatch.setattr(openloop, "time", clock)
 
+    answered(0.0)
     loop.run(goes_on=lambda: clock.now_s < 200)
 
     assert [late for _, late in handed] == waited
@@ -115,6 +130,7 @@ def test_a_run_that_is_broken_off_counts_what_was_due(monkeypatch: pytest.Monkey
     loop = object.__new__(OpenLoop)
     ledger = SimpleNamespace(plan=planned.append, lagged=lambda _now_s, _lag_s: None)
     fields = {"_idle": [], "_retries": [], "_going_on": 0, "_ledger": ledger, "_settled": bytearray(2)}
+    fields |= {"_lines": [], "_users": 1, "_all_there_s": math.inf}
     for name, value in {**fields, "_start_s": 100.0, "_nobody_free_s": -1.0}.items():
         setattr(loop, name, value)
     monkeypatch.setattr(loop, "_planned", lambda: iter([job(1.0, 0), job(2.0, 1)]))
@@ -134,6 +150,7 @@ def test_a_process_that_comes_late_to_itself_says_so(monkeypatch: pytest.MonkeyP
     loop = object.__new__(OpenLoop)
     ledger = SimpleNamespace(lagged=lambda _now_s, lag_s: lags.append(lag_s))
     fields = {"_idle": [], "_retries": [], "_going_on": 1, "_ledger": ledger}
+    fields |= {"_lines": [], "_users": 1, "_all_there_s": math.inf}
     for name, value in {**fields, "_start_s": 100.0, "_nobody_free_s": -1.0}.items():
         setattr(loop, name, value)
     monkeypatch.setattr(loop, "_planned", lambda: iter([]))
@@ -153,7 +170,11 @@ def test_wrong_codes_go_round_the_devices(monkeypatch: pytest.MonkeyPatch) -> No
     devices = openloop.WRONG_AMONG + 20
     counts = [[0, 0] for _ in range(devices)]
     loop = object.__new__(OpenLoop)
-    fields = {"_ledger": SimpleNamespace(plan=lambda _at_s: None), "_settled": bytearray(4), "_idle": []}
+    fields = {
+        "_ledger": SimpleNamespace(plan=lambda _at_s: None),
+        "_settled": bytearray(4),
+        "_all_there_s": 0.0,
+    }
     for name, value in {**fields, "_going_on": 0, "_enough": True, "_nobody_free_s": -1.0}.items():
         setattr(loop, name, value)
 

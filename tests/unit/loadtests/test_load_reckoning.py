@@ -276,6 +276,23 @@ def test_late_because_every_user_waited_is_not_the_generators_fault(
     assert votes["waited_s"].min() > 5
 
 
+@pytest.mark.parametrize("there_s", [None, 1.0, -0.5])
+def test_users_who_are_not_there_when_they_are_needed_void(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    there_s: float | None,
+) -> None:
+    """What was then sent was not what a full crowd would have sent, however long each waited."""
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(all_there_s=there_s)
+
+    told = reckon(played)
+
+    assert told["void"] is (there_s != -0.5)
+    assert ["users" in reason for reason in told["void_reasons"]] == [True] * told["void"]
+
+
 def test_what_is_sent_after_the_close_and_accepted_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
 ) -> None:
