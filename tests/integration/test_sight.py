@@ -236,6 +236,8 @@ async def _unconstrained(owner: asyncpg.Connection) -> AsyncIterator[None]:
     finally:
         await owner.execute(counted)
         for row in found:
+            # Rows of other tests may break one, as only a database administrator can: they stay as they are.
+            unread = " NOT VALID" if row["said"].startswith("FOREIGN KEY") else ""
             await owner.execute(
-                f"ALTER TABLE {row['on_table']} ADD CONSTRAINT {row['conname']} {row['said']}"
+                f"ALTER TABLE {row['on_table']} ADD CONSTRAINT {row['conname']} {row['said']}{unread}"
             )
