@@ -26,6 +26,10 @@ READY_SECONDS_MAX = 20.0
 END_SECONDS_MAX = 5.0
 LINE_CHARS_MAX = 4_096
 TOLERANCE = 1.1
+BINDS_MIN = 0.8
+"""Of what the cap lets through so much must have come in: a line that is wider than what comes holds nobody
+back, and is not to excuse anybody."""
+
 CPU_SHARE_MAX = 0.9
 NARROWED = "narrowed"
 WAYS: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
@@ -241,11 +245,12 @@ async def _tell(work: Work, line: NarrowLine) -> None:
 
 
 def judge(told: Told) -> list[Judgement]:
-    """While it was capped the line carried something, and no more than the cap."""
+    """While it was capped the line carried as much as it could, and no more than the cap."""
     if "capped_bytes_in" not in told:
         return [Judgement(WHAT, "was done", "the run ended before", ok=False, void=True)]
     seconds = (told["capped_to_us"] - told["capped_from_us"]) / 1e6
-    most = told["bits_a_second"] / 8 * seconds * TOLERANCE + BURST_BYTES
+    lets_through = told["bits_a_second"] / 8 * seconds
+    most, least = lets_through * TOLERANCE + BURST_BYTES, lets_through * BINDS_MIN
     found, turned_away, share = (
         int(told["capped_bytes_in"]),
         int(told["turned_away"]),
@@ -254,10 +259,16 @@ def judge(told: Told) -> list[Judgement]:
     return [
         Judgement(
             f"bytes that came in while capped for {seconds:,.0f} s ({told['how']})",
-            f"some, and at most {most:,.0f}",
+            f"at most {most:,.0f}",
             f"{found:,}",
-            ok=0 < found <= most,
-            void=found == 0,
+            ok=found <= most,
+        ),
+        Judgement(
+            f"bytes that the cap was in the way of: {BINDS_MIN:.0%} of what it lets through came in",
+            f"at least {least:,.0f}",
+            f"{found:,}",
+            ok=found >= least > 0,
+            void=not found >= least > 0,
         ),
         Judgement(
             "connections that the lab's own relay turned away",

@@ -107,7 +107,7 @@ def test_a_clock_that_cannot_be_stepped_is_said() -> None:
 def test_a_relay_that_turned_somebody_away_voids() -> None:
     """So does one that was as busy as a process can be."""
     told: dict[str, Any] = {"how": "relay", "capped_from_us": 0, "capped_to_us": 10_000_000}
-    told |= {"bits_a_second": 2e5, "capped_bytes_in": 9, "turned_away": 0, "cpu_share": 0.2}
+    told |= {"bits_a_second": 2e5, "capped_bytes_in": 250_000, "turned_away": 0, "cpu_share": 0.2}
     assert all(judgement.ok for judgement in OVERLAYS["cap"].judge(told))
     for bad in ({"turned_away": 1}, {"cpu_share": 0.95}):
         (void,) = [each for each in OVERLAYS["cap"].judge(told | bad) if not each.ok]
