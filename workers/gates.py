@@ -16,13 +16,17 @@ Shard = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class GateKept:
-    """A shard's window, and how many it revoked and released; no `revoked` from one that did not count."""
+    """A shard's window, and how many it revoked and released; no `revoked` from one that did not count.
+
+    `epoch` is the number of the last recovery that put it back together; 0 if there was none.
+    """
 
     opens_us: int
     closes_us: int
     closed: bool
     revoked: int | None
     released: int
+    epoch: int = 0
 
 
 class Gates(Link):
@@ -45,7 +49,7 @@ class Gates(Link):
 
     async def kept(self, shards: Collection[Shard]) -> dict[Shard, GateKept | None]:
         """What each shard's gate has of what a worker compares; None if it was never armed."""
-        names = ("opens_us", "closes_us", "state", "revoked", "released")
+        names = ("opens_us", "closes_us", "state", "revoked", "released", "epoch")
         found = await self._gates(shards, names)
         return {shard: _kept(*values) for shard, values in found.items()}
 
@@ -55,13 +59,8 @@ class Gates(Link):
         return {shard: found[key] for shard, key in keys.items()}
 
 
-def _kept(
-    opens: bytes | None,
-    closes: bytes | None,
-    state: bytes | None,
-    revoked: bytes | None,
-    released: bytes | None,
-) -> GateKept | None:
+def _kept(*values: bytes | None) -> GateKept | None:
+    opens, closes, state, revoked, released, epoch = values
     if opens is None or closes is None:
         return None
     return GateKept(
@@ -70,6 +69,7 @@ def _kept(
         closed=state == b"closed",
         revoked=None if revoked is None else _number(revoked),
         released=0 if released is None else _number(released),
+        epoch=handoff.epoch(epoch),
     )
 
 

@@ -79,7 +79,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a shard's gate must still have: the window on record, and how many were revoked and released."""
+    """What a shard's gate must still have: the window on record, and how many were revoked and released.
+
+    And the number of the last recovery that the ballot was in.
+    """
 
     ballot: str
     shard: int
@@ -87,6 +90,7 @@ class Kept:
     closes_us: int | None
     revoked: int
     released: int
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +229,12 @@ class Store:
             records = await connection.fetch(
                 "SELECT * FROM ballot.worker_kept()", timeout=STATEMENT_TIMEOUT_S
             )
-            return [Kept(*record) for record in records]
+            epochs = dict(
+                await connection.fetch(
+                    "SELECT * FROM ballot.worker_gate_epochs()", timeout=STATEMENT_TIMEOUT_S
+                )
+            )
+            return [Kept(*(*record, epochs.get(record[0], 0))) for record in records]
 
         return await self._with_connection(work)
 

@@ -13,7 +13,7 @@ function ballot.electorate_keeps_register/0 is b41f51fecb790d90
 function ballot.entry_order/1 is 57db25d86dca9fa3
 function ballot.event_writer/0 is fb7ce0ec68558b10
 function ballot.queue_epoch_most/1 is e389006dbd3c338d
-function ballot.recovery_epoch/1 is e7130f4c8932e109
+function ballot.recovery_epoch/1 is 79e19c16dfd2977d
 function ballot.recovery_turnout/9 is 1139c400214a298e
 function ballot.register_is_of_electorate/0 is b91bfeb8caaac027
 function ballot.register_keeps_votes/0 is e9e845dd2e7f2608
@@ -41,6 +41,7 @@ function ballot.votes_are_in_register/0 is aaad82305fbb3050
 function ballot.worker_epoch/1 is 09dbc477faeff05e
 function ballot.worker_event/3 is 872d410748c4fc94
 function ballot.worker_fuse_state/0 is 63286383d34f63b6
+function ballot.worker_gate_epochs/0 is 5586f704ba7368e9
 function ballot.worker_kept/0 is deb9be83c6d2e7a0
 function ballot.worker_marks/0 is e58be79090468460
 function ballot.worker_stored_references/2 is 93bdd4f8a91bf6d3

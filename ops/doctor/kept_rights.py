@@ -107,6 +107,7 @@ ballot_recovery may select ballot.attempts.shard
 ballot_recovery may select ballot.ballots
 ballot_recovery may select ballot.events
 ballot_recovery may select ballot.lifecycle
+ballot_recovery may select ballot.gate_epochs
 ballot_recovery may select ballot.marks
 ballot_recovery may select ballot.quarantine
 ballot_recovery may select ballot.queue_epoch
@@ -137,6 +138,7 @@ ballot_worker may execute ballot.turnout_add/9
 ballot_worker may execute ballot.worker_epoch/1
 ballot_worker may execute ballot.worker_event/3
 ballot_worker may execute ballot.worker_fuse_state/0
+ballot_worker may execute ballot.worker_gate_epochs/0
 ballot_worker may execute ballot.worker_kept/0
 ballot_worker may execute ballot.worker_marks/0
 ballot_worker may execute ballot.worker_stored_references/2

@@ -65,7 +65,7 @@ async def merge_in_place(
         await _shut(client)  # (2)
         keeper = asyncio.create_task(_keep_shut(client))
         await desk.hold(database, meanwhile="intake stays closed until then")  # (3)
-        async with fence.raised(client, database):
+        async with fence.raised(client, database) as epoch:
             with progress.bar(length=await merge.size(database), label="mending the gate") as shown:
                 made.ballots = await merge.merge(
                     client, database, sources=sources, advance=shown.update
@@ -79,7 +79,7 @@ async def merge_in_place(
         with suppress(asyncio.CancelledError):
             await keeper
         for shard in await _shards(client, database):  # (7)
-            await shard.finish()
+            await shard.finish(epoch)
         await _on_replicas(nodes, await record.ballots(database), replicas)
         await client.delete(handoff.TRUST_KEY)
         await client.delete(handoff.RECOVERING_KEY)

@@ -84,13 +84,15 @@ async def _merge(
     database = await record.connect(running)
     client: Any = private(address, ADMIN, password)
     try:
-        async with fence.raised(client, database):
+        async with fence.raised(client, database) as epoch:
             with progress.bar(length=await merge.size(database), label="rebuilding the gate") as shown:
                 made.ballots = await merge.merge(client, database, sources=sources, advance=shown.update)
         made.journal_lines_unreadable = sources.journals.unreadable
         for ballot in await record.ballots(database):
             for number in range(ballot.shards):
-                await Shard(client, ballot.id, number).finish()  # in a copy that was taken during a recovery
+                await Shard(client, ballot.id, number).finish(
+                    epoch
+                )  # it may be a copy taken during a recovery
         await client.delete(handoff.RECOVERING_KEY, handoff.TRUST_KEY)
     finally:
         await client.aclose()

@@ -82,6 +82,7 @@ class Known:
     closes_us: int
     closed: bool
     recovering: bool
+    epoch: int
 
 
 class Shard:
@@ -104,9 +105,9 @@ class Shard:
         """Whether this recovery, or one that was not finished, found that it has lost something."""
         return bool(await self._client.hexists(self.keys[0], LOST_FIELD))
 
-    async def finish(self) -> None:
-        """Open it again."""
-        await self._call("ballot_recover_finish", [])
+    async def finish(self, epoch: int = 0) -> None:
+        """Open it again, with the number of this recovery."""
+        await self._call("ballot_recover_finish", [(epoch,)])
 
     async def credentials(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> tuple[int, int, list[int]]:
         """Put back (digest, uin, flag and channel); how many came, how many are revoked now, conflicts."""
@@ -147,8 +148,10 @@ class Shard:
 
     async def known(self) -> Known:
         """Count what is here."""
-        names = ("opens_us", "closes_us", "state", "accepted", "released", "recovering")
-        opens_us, closes_us, state, accepted, released, begun = await self._client.hmget(self.keys[0], *names)
+        names = ("opens_us", "closes_us", "state", "accepted", "released", "recovering", "epoch")
+        opens_us, closes_us, state, accepted, released, begun, epoch = await self._client.hmget(
+            self.keys[0], *names
+        )
         return Known(
             armed=opens_us is not None,
             codes=await self._client.hlen(self.keys[1]),
@@ -159,6 +162,7 @@ class Shard:
             closes_us=whole(closes_us),
             closed=state == b"closed",
             recovering=begun is not None,
+            epoch=whole(epoch),
         )
 
     async def current(self, digests: Sequence[bytes]) -> int:

@@ -45,6 +45,7 @@ RELEASED: Final = """
 SELECT shard, count(*) AS votes FROM ballot.releases JOIN ballot.quarantine q USING (ballot, shard, entry)
  WHERE ballot = $1 AND q.reference IS NOT NULL AND q.uin IS NOT NULL GROUP BY shard
 """
+EPOCH: Final = "SELECT number FROM ballot.gate_epochs WHERE ballot = $1"
 LATCHED: Final = "a recovery or a restore of the queue was begun and is not finished"
 
 
@@ -83,6 +84,7 @@ async def _ballot(
     counts = {row["shard"]: row for row in await database.fetch(COUNTS, ballot.id, [*issuing])}
     revoked = {row["shard"]: row["digests"] for row in await database.fetch(REVOKED, ballot.id)}
     released = {row["shard"]: row["votes"] for row in await database.fetch(RELEASED, ballot.id)}
+    wanted = int(await database.fetchval(EPOCH, ballot.id) or 0)
     if ballot.opens_us and not published:
         found.append(f"ballot {ballot.id}: it was opened, and the queue does not know of it")
     for number in range(ballot.shards):
@@ -90,6 +92,10 @@ async def _ballot(
         known = await shard.known()
         if known.recovering:
             found.append(f"{where}: {LATCHED}")
+        if known.armed and known.epoch < wanted:
+            found.append(
+                f"{where}: the gate is from before a recovery (epoch {known.epoch}, on record is {wanted})"
+            )
         if ballot.opens_us and not known.armed:
             found.append(f"{where}: it was opened, and the gate was never armed")
         found += [f"{where}: {told}" for told in _window(known, ballot)]

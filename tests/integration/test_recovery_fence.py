@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from ballot import document, handoff
 from ops.recovery import fence, in_place, merge, wrong
+from ops.recovery.shard import Shard
 from runtime import postgres, valkey
 from runtime.lifecycle import Retry
 from tests.integration.intake_rig import pinned_desk_key
@@ -136,6 +137,55 @@ async def test_a_late_call_of_an_edge_meets_a_shard_that_takes_nothing(
         assert await wrong.compare(own.servers, own.home.desk / "roots") == []
 
 
+async def test_a_late_word_of_a_worker_is_taken_back_as_long_as_a_recovery_lasts(
+    own: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of the merge, and after the last look for such words; the latch goes only after that."""
+    monkeypatch.setattr(in_place, "EDGES_NOTICE_S", 0.1)
+    monkeypatch.setattr(in_place, "KEEP_SHUT_S", 0.05)
+    sources = merge.Sources(desk_public=pinned_desk_key(own.home).public)
+    original, finish, connect = merge.merge, Shard.finish, valkey.connect
+    at_the_latch: list[tuple[int, int]] = []
+
+    async with ground(own, "late-word") as made:
+        await _open(made)
+
+        async def vouches() -> None:
+            await made.admin.hset(handoff.TRUST_KEY, "a-run-of-before", "1")
+
+        async def merging(*args: Any, **named: Any) -> Any:
+            await vouches()
+            async with asyncio.timeout(GIVEN_S):
+                while await made.admin.exists(handoff.TRUST_KEY):  # noqa: ASYNC110  # the keeper does it
+                    await asyncio.sleep(0.01)
+            return await original(*args, **named)
+
+        async def finishing(self: Shard, epoch: int = 0) -> None:
+            await finish(self, epoch)
+            await vouches()
+
+        def connecting(*args: Any, **named: Any) -> Any:
+            client: Any = connect(*args, **named)
+            delete = client.delete
+
+            async def deleting(*keys: str) -> Any:
+                if handoff.RECOVERING_KEY in keys:
+                    at_the_latch.append(
+                        (await client.exists(handoff.TRUST_KEY), await client.exists(handoff.RECOVERING_KEY))
+                    )
+                return await delete(*keys)
+
+            client.delete = deleting
+            return client
+
+        monkeypatch.setattr(merge, "merge", merging)
+        monkeypatch.setattr(Shard, "finish", finishing)
+        monkeypatch.setattr(valkey, "connect", connecting)
+        await in_place.merge_in_place(own.home, own.servers, sources, ["asked for"])
+        assert at_the_latch == [(0, 1)]
+        assert not await made.admin.exists(handoff.TRUST_KEY, handoff.RECOVERING_KEY)
+
+
 async def test_an_older_copy_of_a_gate_is_not_vouched_for(own: Stack) -> None:
     """From before a revocation, or with another closing time; nothing that is stored is missing in it."""
     verifier = Verifier(0)
@@ -171,6 +221,47 @@ async def test_an_older_copy_of_a_gate_is_not_vouched_for(own: Stack) -> None:
         assert not await vouched(older)
         assert not await vouched(newer, closes_us=made.definition.closes_us + 1)
         assert await vouched(newer)
+    verifier.close()
+
+
+async def test_a_gate_from_before_a_recovery_is_known_by_itself(
+    own: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a Cluster of which one node came back older, nothing missing: another has the queue's number."""
+    monkeypatch.setattr(in_place, "EDGES_NOTICE_S", 0.1)
+    sources = merge.Sources(desk_public=pinned_desk_key(own.home).public)
+    verifier = Verifier(0)
+    async with ground(own, "older-node") as made:
+        await _open(made)
+        (voter,) = await made.voters(1)
+        key = handoff.gate_key(made.ballot, 0)
+        older = await made.admin.dump(key)
+        await in_place.merge_in_place(own.home, own.servers, sources, ["asked for"])
+        newer = await made.admin.dump(key)
+        number = int(await made.admin.get(handoff.EPOCH_KEY))
+        assert int(await made.admin.hget(key, "epoch")) == number
+
+        async def vouched(copy: Any) -> bool:
+            await made.admin.delete(handoff.TRUST_KEY, key)
+            await made.admin.restore(key, 0, copy)
+            async with made.worker(verifier) as rig:
+                trust = Trust(queue=rig.queue, store=rig.store, metrics=rig.metrics)
+                with suppress(Retry):
+                    return await trust.check()
+            return False
+
+        assert await vouched(newer)
+        assert not await vouched(older)
+        told = await wrong.compare(own.servers, own.home.desk / "roots")
+        said = f"the gate is from before a recovery (epoch 0, on record is {number})"
+        assert told == [f"ballot older-node shard 0: {said}"]
+        await made.owner.execute("DELETE FROM ballot.gate_epochs")  # a voterdb of before that recovery
+        assert await vouched(newer)
+        assert await vouched(older)
+
+        await in_place.merge_in_place(own.home, own.servers, sources, ["asked for"])
+        assert await vouched(await made.admin.dump(key))
+        await made.cast(voter)
     verifier.close()
 
 

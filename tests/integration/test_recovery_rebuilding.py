@@ -68,6 +68,7 @@ def killed(self, address, password):
 PrivateQueue._spawn = killed
 command.recover({options})
 """
+TABLES = ("votes", "revocations", "lifecycle", "register", "electorate", "gate_epochs", "ballots")
 BETWEEN = 'Rebuilding, "_move_in", True'
 STEPS = (
     'Rebuilding, "prepare", False',
@@ -110,7 +111,7 @@ async def voted(own: Stack, *, waiting: int = 1) -> AsyncIterator[list[Cast]]:
         verifier.close()
         yield [*casts, *[await made.cast(voter) for voter in voters[2:]]]
         await made.owner.execute("SET session_replication_role = replica")
-        for table in ("votes", "revocations", "lifecycle", "register", "electorate", "ballots"):
+        for table in TABLES:
             await made.owner.execute(f"DELETE FROM ballot.{table} WHERE ballot = $1", BALLOT)  # noqa: S608  # ours
         await made.admin.aclose()
         made.admin = valkey.connect(own.servers, "admin")  # its port may be another one now

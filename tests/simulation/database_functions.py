@@ -359,6 +359,11 @@ def worker_kept(tables: Tables) -> list[tuple[str, int, None, None, int, int]]:
     return [(*place, None, None, counts[place], 0) for place in sorted(counts)]
 
 
+def worker_gate_epochs(tables: Tables) -> list[tuple[str, int]]:
+    """The number that the last recovery gave each ballot's gates."""
+    return sorted(tables["gate_epochs"].items())
+
+
 def trimmer_marks(tables: Tables) -> list[tuple[str, int, str, str]]:
     """The same, for the trimmer."""
     return [(*place, entry) for place, (entry, _) in sorted(tables["marks"].items())]
@@ -400,5 +405,8 @@ WRITES: Final = {
 }
 READS: Final = {
     each.__name__: each
-    for each in (worker_kept, worker_marks, trimmer_marks, worker_fuse_state, worker_stored_references)
+    for each in (
+        *(worker_kept, worker_gate_epochs, worker_marks, trimmer_marks, worker_fuse_state),
+        worker_stored_references,
+    )
 }

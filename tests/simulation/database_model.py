@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 CALL: Final = re.compile(r"SELECT (?:\* FROM )?ballot\.(\w+)\(")
 PLACE: Final = "worker_turnout_place"
 TABLE_FUNCTIONS: Final = frozenset(
-    {"store_batch", "worker_kept", "worker_marks", "trimmer_marks", "worker_stored_references"}
+    {
+        *("store_batch", "worker_kept", "worker_gate_epochs", "worker_marks", "trimmer_marks"),
+        "worker_stored_references",
+    }
 )
 NOT_DONE: Final = object()
 

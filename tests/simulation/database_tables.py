@@ -21,6 +21,7 @@ TABLES: Final = (
         "turnout",
         "marks",
         "queue_epoch",
+        "gate_epochs",
         "vote_references",
         "vote_events",
         "sealed_digests",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHARDS = 16
 HALF = 8_191
-AS_RECORDED = GateKept(5, 9, closed=False, revoked=2, released=1)
+AS_RECORDED = GateKept(5, 9, closed=False, revoked=2, released=1, epoch=7)
 LOW, HIGH = ((0, HALF),), ((HALF + 1, 16_383),)
 
 
@@ -87,7 +87,7 @@ class Store:
         self.looks = 0
         self.rebuilt = 0
         self.ballots = ["b"]
-        self.record = [Kept("b", shard, 5, 9, 2, 1) for shard in range(SHARDS)]
+        self.record = [Kept("b", shard, 5, 9, 2, 1, 7) for shard in range(SHARDS)]
 
     async def epoch(self, _queue: int) -> int:
         """How often the queue was rebuilt."""
@@ -309,12 +309,19 @@ async def test_a_silent_primary_keeps_nobody_elses_place_and_its_own_mark(queue:
 @pytest.mark.parametrize(
     ("gate", "said"),
     [
-        (GateKept(5, 9, closed=False, revoked=1, released=1), "has revoked 1 codes, 2 are on record"),
-        (GateKept(5, 9, closed=False, revoked=2, released=0), "has released 0 votes, 1 are on record"),
-        (GateKept(5, 10, closed=False, revoked=2, released=1), "opens and closes at 5 and 10 us"),
-        (GateKept(5, 8, closed=False, revoked=2, released=1), "opens and closes at 5 and 8 us"),
-        (GateKept(5, 10, closed=True, revoked=2, released=1), ""),
-        (GateKept(5, 9, closed=False, revoked=None, released=2), ""),
+        (
+            GateKept(5, 9, closed=False, revoked=1, released=1, epoch=7),
+            "has revoked 1 codes, 2 are on record",
+        ),
+        (
+            GateKept(5, 9, closed=False, revoked=2, released=0, epoch=7),
+            "has released 0 votes, 1 are on record",
+        ),
+        (GateKept(5, 10, closed=False, revoked=2, released=1, epoch=7), "opens and closes at 5 and 10 us"),
+        (GateKept(5, 8, closed=False, revoked=2, released=1, epoch=7), "opens and closes at 5 and 8 us"),
+        (GateKept(5, 9, closed=False, revoked=2, released=1, epoch=6), "is from before a recovery (6, 7 is"),
+        (GateKept(5, 10, closed=True, revoked=2, released=1, epoch=7), ""),
+        (GateKept(5, 9, closed=False, revoked=None, released=2, epoch=8), ""),
         (None, ""),
     ],
 )
