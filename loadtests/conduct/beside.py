@@ -127,9 +127,8 @@ class Beside:
                 shown = {key: told[key] for key in ("did", "got") if key in told}
                 self._kept.mark("overlay", name, int(told["from_us"]), int(told["to_us"]), **shown)
             for mark in marks(running.path):
-                self._kept.mark(
-                    str(mark["kind"]), str(mark["name"]), int(mark["from_us"]), int(mark["to_us"])
-                )
+                when = int(mark["from_us"]), int(mark["to_us"])
+                self._kept.mark(str(mark["kind"]), str(mark["name"]), *when, **_bounded(mark.get("told")))
             if sent is not None:  # by its files: what was cut short told of nothing
                 self.beyond = added(self.beyond, sent.counted)
                 self.unconfirmed = added(self.unconfirmed, sent.unconfirmed)
@@ -190,6 +189,11 @@ def marks(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError:
                 continue
             yield from _whole(told.get("marks", ()) if isinstance(told, dict) else ())
+
+
+def _bounded(told: Any) -> dict[str, bool]:
+    """What an overlay says of its mark, as for a fault whether it is to stop votes: yes or no, by name."""
+    return {name: value for name, value in told.items() if value is True} if isinstance(told, dict) else {}
 
 
 def _whole(told: Iterable[Any]) -> Iterator[dict[str, Any]]:

@@ -5,15 +5,15 @@ got no receipt waits for ever. What else goes on excuses only who came meanwhile
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loadtests.crowds import casts
 from loadtests.crowds.casts import Casts
 from loadtests.crowds.timetable import Kind
+from loadtests.judging.stretches import ON_THE_LINE, RECOVERY_S, Ground, Some, Stretch, busiest, quantile
 from loadtests.judging.verdict import Judgement, Weight, not_recorded
 from loadtests.report.reading import RunDirectory
 from loadtests.voting.voter import TRANSIENT
@@ -22,25 +22,15 @@ CAST_S_MAX: Final = 1.0
 CAST_BESIDE_S_MAX: Final = 5.0
 LATE_S_MAX: Final = 0.1
 SHARE: Final = 0.99
-MINUTE_S: Final = 60
-US: Final = 1_000_000
-
-RECOVERY_S: Final = 30.0
-"""So long after a fault or a capped line voters may still not get through."""
 
 BESIDE_SHARE_MIN: Final = 0.99
 STOPPED_SHARE_MIN: Final = 0.5
-"""How many must hold a receipt of those who came under an overlay, and of those who came while a part was
-killed or the line capped, its recovery included: they come again for as long as people do."""
+"""How many must hold a receipt of those who came under an overlay or while something was broken, and of those
+who came while votes were stopped on purpose, the recovery included: they come again as long as people do."""
 
-ON_THE_LINE: Final = frozenset({"cap"})
-STOPPING: Final = "a fault or a capped line"
 BURST: Final = "burst"
 WAIT: Final = "p99 of a cast at the peak minute"
 HOLD: Final = "voters who sent a vote hold a receipt"
-
-Marks = Sequence[Mapping[str, Any]]
-Some = NDArray[np.bool_]
 
 
 def judged(run: RunDirectory) -> Iterator[Judgement]:
@@ -62,45 +52,30 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     yield in_time(ground)
 
 
-class Ground:
-    """The votes of a run, and which of them were sent for the first time while what else went on."""
-
-    def __init__(self, votes: Casts, marks: Marks, start_us: int) -> None:
-        self.votes = votes
-        self._start_us = start_us
-        overlays = [mark for mark in marks if mark.get("kind") == "overlay"]
-        faults = [mark for mark in marks if mark.get("kind") == "fault"]
-        lines = [mark for mark in overlays if mark["name"] in ON_THE_LINE]
-        real = [mark for mark in marks if mark.get("kind") == "window" and mark["told"].get("factor") == 1]
-        self.names = {str(mark["name"]) for mark in overlays}
-        self.stopped = self._within([*faults, *lines], after_s=RECOVERY_S)
-        self.beside = self._within([*overlays, *faults]) | self.stopped
-        self.real = self._within(real) if real else np.ones(len(votes), np.bool_)
-        self.windows = [self._within([mark]) for mark in real]
-
-    def _within(self, marks: Marks, *, after_s: float = 0.0) -> Some:
-        """Which votes' first attempt met one of these stretches of time."""
-        from_s, to_s = self.votes["at_s"], np.maximum(self.votes["answered_s"], self.votes["at_s"])
-        met = np.zeros(len(from_s), np.bool_)
-        for mark in marks:
-            begins_s = (mark["from_us"] - self._start_us) / US
-            ends_s = (mark["to_us"] - self._start_us) / US + after_s
-            met |= (from_s <= ends_s) & (to_s >= begins_s)
-        return met
+def during(name: str) -> str:
+    """How the time of a fault or a capped line is called."""
+    return f"during {name} and {RECOVERY_S:g} s after"
 
 
 def hold(ground: Ground) -> Iterator[Judgement]:
-    """Who sent a vote holds a receipt: everybody, or by what went on when they came, so many of them."""
+    """Who sent a vote holds a receipt: everybody, or by what went on when they came, so many of them.
+
+    Each fault and each capped line by itself: none makes up for what was lost in another.
+    """
     voters = ground.votes["kind"] == Kind.CAST
-    overlay = ground.beside & ~ground.stopped
+    overlay = ground.beside & ~ground.stopped & ~ground.shaken
     for what, some, share_min in (
         (HOLD, ~ground.beside, 1.0),
         (f"{HOLD}, under an overlay", overlay, BESIDE_SHARE_MIN),
-        (f"{HOLD}, during {STOPPING} and {RECOVERY_S:g} s after", ground.stopped, STOPPED_SHARE_MIN),
     ):
         came = ground.votes["held"][voters & some]
         if len(came):
-            yield _share(what, came, share_min)
+            yield _share(what, [came], share_min)
+    for stretches, share_min in ((ground.stopping, STOPPED_SHARE_MIN), (ground.shaking, BESIDE_SHARE_MIN)):
+        for name in sorted({stretch.name for stretch in stretches}):
+            each = [ground.votes["held"][voters & one.some] for one in stretches if one.name == name]
+            if came := [one for one in each if len(one)]:
+                yield _share(f"{HOLD}, {during(name)}", came, share_min)
 
 
 def goodput(votes: Casts, times: Any) -> Judgement:
@@ -108,14 +83,18 @@ def goodput(votes: Casts, times: Any) -> Judgement:
     what = f"{HOLD}, of more than can be taken"
     if not isinstance(times, int | float) or times <= 0:
         return not_recorded(what, "as many as in the worst second")
-    return _share(what, votes["held"][votes["kind"] == Kind.CAST], min(1.0, 1 / times))
+    return _share(what, [votes["held"][votes["kind"] == Kind.CAST]], min(1.0, 1 / times))
 
 
-def _share(what: str, held: Some, share_min: float) -> Judgement:
-    got = int(held.sum())
+def _share(what: str, times: Sequence[Some], share_min: float) -> Judgement:
+    """So many of those who came each time; the worst is what is told."""
+    worst = min(times, key=lambda held: float(held.mean()) if len(held) else 0.0)
+    got = int(worst.sum())
     must = "every one" if share_min == 1 else f"at least {share_min:.0%}"
-    found = f"{got:,} of {len(held):,}" + (f", {got / len(held):.2%}" if len(held) else "")
-    return Judgement(what, must, found, ok=bool(len(held)) and got >= share_min * len(held))
+    must += "" if len(times) == 1 else ", each time"
+    found = f"{got:,} of {len(worst):,}" + (f", {got / len(worst):.2%}" if len(worst) else "")
+    found += "" if len(times) == 1 else f" the worst of {len(times):,} times"
+    return Judgement(what, must, found, ok=bool(len(worst)) and got >= share_min * len(worst))
 
 
 def at_once(votes: Casts) -> Judgement:
@@ -131,29 +110,66 @@ def at_once(votes: Casts) -> Judgement:
 
 
 def waits(ground: Ground) -> Iterator[Judgement]:
-    """How long the slowest in a hundred waited in the busiest minute of real time, and under one overlay."""
+    """How long the slowest in a hundred waited in the busiest minute of real time.
+
+    Also under one overlay alone, and while something was broken that must not stop votes.
+    """
     calm = ground.votes[ground.real & ~ground.beside]
     if len(calm) or not ground.beside.any():
         yield _wait(WAIT, calm, CAST_S_MAX)
-    name = next(iter(ground.names), "") if len(ground.names) == 1 else ""
-    if name:
-        some = ground.beside if name in ON_THE_LINE else ground.beside & ~ground.stopped
-        under = ground.votes[some]
-        if name in ON_THE_LINE:  # who did not get through is judged by how many they are
-            under = under[under["held"]]
-        yield _wait(f"{WAIT} under {name}", under, CAST_BESIDE_S_MAX)
+    if len(ground.names) == 1:
+        yield from _under(ground, next(iter(ground.names)))
+    for name in sorted({stretch.name for stretch in ground.shaking}):
+        yield from _shaken(ground, name, [stretch for stretch in ground.shaking if stretch.name == name])
+
+
+def _under(ground: Ground, name: str) -> Iterator[Judgement]:
+    """Under the only overlay of a run; whom it stopped on purpose is judged by how many got through."""
+    what = f"{WAIT} under {name}"
+    some = ground.beside if name in ON_THE_LINE else ground.beside & ~ground.stopped
+    under = ground.votes[some]
+    if name in ON_THE_LINE:
+        under = under[under["held"]]
+    if len(under):
+        yield _wait(what, under, CAST_BESIDE_S_MAX)
+    elif not ground.stopped.any():
+        found = "nobody came under it"
+        yield Judgement(what, _limit(CAST_BESIDE_S_MAX), found, ok=False, weight=Weight.VOIDS)
+
+
+def _shaken(ground: Ground, name: str, stretches: Sequence[Stretch]) -> Iterator[Judgement]:
+    """During each fault of that name by itself; the worst is what is told."""
+    each = [ground.votes[stretch.some] for stretch in stretches]
+    waited = [one["waited_s"][~np.isnan(one["waited_s"])] for one in each]
+    if waited := [one for one in waited if len(one)]:
+        worst_s = max(quantile(one, SHARE) for one in waited)
+        found = _told(worst_s) + (f" the worst of {len(waited):,} times" if len(waited) > 1 else "")
+        yield Judgement(
+            f"p99 of a cast {during(name)}",
+            _limit(CAST_BESIDE_S_MAX),
+            found,
+            ok=worst_s <= CAST_BESIDE_S_MAX,
+            weight=Weight.FAILS_ON_TIME,
+        )
 
 
 def _wait(what: str, votes: Casts, s_max: float) -> Judgement:
-    must = f"<= {s_max * 1000:,.0f} ms"
     some = busiest(votes[~np.isnan(votes["waited_s"])])
     if not len(some):
-        return not_recorded(what, must, weight=Weight.FAILS_ON_TIME)
+        return not_recorded(what, _limit(s_max), weight=Weight.FAILS_ON_TIME)
     found_s = quantile(some["waited_s"], SHARE)
     none = int(np.isinf(some["waited_s"]).sum())
-    found = f"{found_s * 1000:,.0f} ms" if math.isfinite(found_s) else "no receipt at all"
-    found += f", {len(some):,} votes planned in it" + (f", {none:,} without a receipt" if none else "")
-    return Judgement(what, must, found, ok=found_s <= s_max, weight=Weight.FAILS_ON_TIME)
+    found = f"{_told(found_s)}, {len(some):,} votes planned in it"
+    found += f", {none:,} without a receipt" if none else ""
+    return Judgement(what, _limit(s_max), found, ok=found_s <= s_max, weight=Weight.FAILS_ON_TIME)
+
+
+def _limit(s_max: float) -> str:
+    return f"<= {s_max * 1000:,.0f} ms"
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f} ms" if math.isfinite(seconds) else "no receipt at all"
 
 
 def in_time(ground: Ground) -> Judgement:
@@ -167,17 +183,3 @@ def in_time(ground: Ground) -> Judgement:
     late_s = max(quantile(part["late_s"], SHARE) for part in parts if len(part))
     found = f"p99 {late_s * 1000:,.0f} ms at most, {len(some):,} votes planned in that minute"
     return Judgement(what, must, found, ok=late_s <= LATE_S_MAX, weight=Weight.VOIDS)
-
-
-def busiest(votes: Casts) -> Casts:
-    """Those of the minute with most votes; votes are in the order of their moments."""
-    if not len(votes):
-        return votes
-    ends = np.searchsorted(votes["at_s"], votes["at_s"] + MINUTE_S)
-    begins = int(np.argmax(ends - np.arange(len(votes))))
-    return votes[begins : ends[begins]]
-
-
-def quantile(values: NDArray[np.float64], share: float) -> float:
-    """The value within which `share` of them lie, exactly."""
-    return float(np.sort(values)[max(1, math.ceil(share * len(values) - 1e-9)) - 1])

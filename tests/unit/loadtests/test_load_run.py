@@ -1,11 +1,13 @@
 """What a load run is asked to be is what it plays, and what it types to have it again."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from loadtests.conduct.beside import UnknownOverlay, chosen, spare_codes
+from loadtests.conduct.beside import Beside, UnknownOverlay, chosen, spare_codes
 from loadtests.conduct.beside import quickened as faster
 from loadtests.conduct.wanted import Wanted, quickened
 from loadtests.lifetime.poll import added
@@ -116,3 +118,25 @@ def test_votes_are_added_option_by_option() -> None:
         "a": {"yes": 3, "no": -1},
         "b": {"no": 4},
     }
+
+
+def test_what_a_fault_was_to_stop_is_kept(tmp_path: Path) -> None:
+    """Whether votes may stop meanwhile is judged from the run's directory alone, so it must stand there."""
+    kept = Kept(tmp_path / "run")
+    beside = Beside([], kept)
+    kept.overlays.mkdir(exist_ok=True)
+    lines = kept.overlays / "fault.jsonl"
+    at = {"kind": "fault", "from_us": 1, "to_us": 2}
+    told = [
+        {"name": "kill-valkey", "told": {"expects_down": True}},
+        {"name": "kill-worker", "told": {"expects_down": False}},
+    ]
+    lines.write_text(json.dumps({"marks": [at | each for each in told]}) + "\n", encoding="utf-8")
+    ended = {"planned": 2, "hits": [], "from_us": 0, "to_us": 3}
+    beside._running["fault"] = SimpleNamespace(path=lines, stop=lambda: ended)  # type: ignore[assignment]
+    beside.finish()
+    marks = [json.loads(line) for line in (kept.folder / "marks.jsonl").read_text().splitlines()]
+    assert [(each["name"], each["told"]) for each in marks if each["kind"] == "fault"] == [
+        ("kill-valkey", {"expects_down": True}),
+        ("kill-worker", {}),
+    ]

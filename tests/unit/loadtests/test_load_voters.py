@@ -98,7 +98,7 @@ def test_without_overlays_nobody_may_go_without(tmp_path: Path) -> None:
             1.0,
             [mark("overlay", "cap", 0, 300)],
             "fail",
-            f"{HOLD}, during a fault or a capped line and 30 s after",
+            f"{HOLD}, during cap and 30 s after",
         ),
         (0.4, [mark("overlay", "cap", 0, 300)], "pass", ""),
     ],
@@ -114,13 +114,85 @@ def test_overlays_excuse_some_and_never_all(
     assert what in found[1] or not what
 
 
-@pytest.mark.parametrize(("to_s", "word"), [(125, "pass"), (160, "fail")])
-def test_a_fault_excuses_its_time_and_its_recovery(to_s: int, word: str, tmp_path: Path) -> None:
-    """A service that never recovers from a fault fails, though the fault was the run's own doing."""
+@pytest.mark.parametrize(
+    ("share", "to_s", "stops", "word"),
+    [
+        (0.4, 125, True, "pass"),
+        (0.4, 160, True, "fail"),
+        (1.0, 125, True, "fail"),
+        (0.4, 125, False, "fail"),
+        (0.005, 125, False, "pass"),
+    ],
+    ids=["stopped", "never again", "most", "must not stop", "hardly any"],
+)
+def test_a_fault_excuses_its_time_and_its_recovery(
+    share: float, to_s: int, stops: bool, word: str, tmp_path: Path
+) -> None:
+    """A service that never recovers fails, and so does one that a fault stops which must not stop votes."""
     files = good()
-    gave_up = change(files, 100, to_s, share=0.4)
-    beside(files, mark("overlay", "fault", 0, 300), mark("fault", "kill-voterdb", 100, 105), gave_up=gave_up)
-    assert wrong(files, tmp_path)[0] == word
+    gave_up = change(files, 100, to_s, share=share)
+    told = {"expects_down": True} if stops else {}
+    fault = mark("fault", "kill-valkey" if stops else "kill-voterdb", 100, 105, **told)
+    beside(files, mark("overlay", "fault", 0, 300), fault, gave_up=gave_up)
+    found = wrong(files, tmp_path)
+    assert found[0] == word
+    what = f"{HOLD}, during {fault['name']} and 30 s after"
+    assert (what in found[1]) == (word == "fail" and to_s == 125)
+
+
+def test_no_fault_makes_up_for_another(tmp_path: Path) -> None:
+    """Three in a row, the last one never got over: who came during it is not counted with the others."""
+    files = good()
+    stop = {"expects_down": True}
+    kills = [mark("fault", f"kill-{part}", at, at + 1) for part, at in (("worker", 233), ("voterdb", 263))]
+    edge = mark("fault", "kill-edge", 218, 220, **stop)
+    beside(files, mark("overlay", "fault", 210, 270), edge, *kills, gave_up=change(files, 266, 294))
+    word, what = wrong(files, tmp_path)
+    assert word == "fail"
+    assert what == {
+        f"{HOLD}, during kill-voterdb and 30 s after",
+        "p99 of a cast during kill-voterdb and 30 s after",
+        "p99 of a cast at the peak minute under fault",
+    }
+
+
+def test_the_second_time_is_judged_as_the_first(tmp_path: Path) -> None:
+    """Of two capped lines or two kills of one kind, one that nobody got through is not made up for."""
+    files = good()
+    gave_up = change(files, 200, 231)
+    stop = {"expects_down": True}
+    kills = [mark("fault", "kill-valkey", at, at + 1, **stop) for at in (20, 60, 200)]
+    beside(files, *kills, gave_up=gave_up)
+    files["run.json"]["overlays"] = ["fault"]
+    files["overlays.json"] = [{"name": "fault", "judgements": []}]
+    assert wrong(files, tmp_path) == ("fail", {f"{HOLD}, during kill-valkey and 30 s after"})
+
+
+def test_an_overlay_that_nobody_came_under_shows_nothing(tmp_path: Path) -> None:
+    """In a small run: nobody was slow, and nobody was fast; the run is void and no failure of the service."""
+    files = good()
+    beside(files, mark("overlay", "guessing", 290, 295))
+    files[casts.FILE] = [vote for vote in files[casts.FILE] if vote[0] < 285]
+    assert wrong(files, tmp_path) == ("void", {"p99 of a cast at the peak minute under guessing"})
+
+
+def test_whom_only_a_fault_stopped_is_judged_by_how_many_they_are(tmp_path: Path) -> None:
+    """All who came under the only overlay came while it had stopped votes: how long it took is no matter."""
+    files = good()
+    stop = mark("fault", "kill-valkey", 100, 120, expects_down=True)
+    beside(files, mark("overlay", "fault", 100, 130), stop)
+    change(files, 100, 120, waited_s=12.0, first=0)
+    assert wrong(files, tmp_path) == ("pass", set())
+
+
+def test_what_is_broken_slows_nobody_much(tmp_path: Path) -> None:
+    """A database that is killed makes no vote wait for six seconds."""
+    files = good()
+    beside(files, mark("fault", "kill-voterdb", 230, 235))
+    change(files, 232, 234, waited_s=6.0)
+    files["run.json"]["overlays"] = ["fault"]
+    files["overlays.json"] = [{"name": "fault", "judgements": []}]
+    assert wrong(files, tmp_path) == ("fail", {"p99 of a cast during kill-voterdb and 30 s after"})
 
 
 @pytest.mark.parametrize(
@@ -140,8 +212,10 @@ def test_a_burst_is_served_as_the_worst_second_would_be(
     ("none", "marks", "word"),
     [
         (1, [], "fail"),
-        (1, [mark("fault", "kill-edge", 90, 95)], "pass"),
-        (1, [mark("fault", "kill-edge", 10, 15)], "fail"),
+        (9, [mark("fault", "kill-edge", 90, 95, expects_down=True)], "pass"),
+        (9, [mark("fault", "kill-edge", 90, 95)], "fail"),
+        (1, [mark("fault", "kill-edge", 90, 95)], "pass"),  # what was under way in the one of several
+        (1, [mark("fault", "kill-edge", 10, 15, expects_down=True)], "fail"),
         (1, [mark("overlay", "guessing", 0, 300), mark("overlay", "replay", 0, 300)], "pass"),
         (9, [mark("overlay", "guessing", 0, 300), mark("overlay", "replay", 0, 300)], "fail"),
     ],
