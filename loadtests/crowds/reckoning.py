@@ -6,7 +6,7 @@ right outcome (timetable.Kind says which); what is not right is named, at most 5
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from ballot.suite import SignatureInvalid, verify_signature
 from loadtests.crowds import ahead, casts
 from loadtests.crowds.ledger import ACCEPTING, ANSWER, HUNG_UP, LEFT_OUT, answers_file, receipts_file
 from loadtests.crowds.timetable import ADDED, CASTS, REPEATS, Kind
+from loadtests.crowds.unconfirmed import LastAnswers
 from loadtests.voting.voter import FORBIDDEN, OK, TRANSIENT
 
 UNEXPECTED_MAX = 50
@@ -96,6 +97,7 @@ class Part:
         self._sent_other = np.zeros(len(self._people), np.bool_)
         self._held = np.zeros(len(self._people), np.int64)
         self._declined: list[Came] = []
+        self._last = LastAnswers(self._rows)
         self.found = Found()
 
     def reckon(self) -> Found:
@@ -152,6 +154,8 @@ class Part:
         counts["sent again"] += answer.attempt > 1
         self._sent[answer.voter] |= kind in CASTS or kind is Kind.HUNG_UP
         self._sent_other[answer.voter] |= kind is Kind.DEVICE
+        if kind in CASTS or kind is Kind.HUNG_UP:
+            self._last.note(answer.row, status)
         if status in TRANSIENT:
             counts[f"answered {status}" if status else "no answer"] += 1
             told = {"at_us": self._unix_us(answer.done_s), "status": status, "what": kind.name.lower()}
@@ -226,8 +230,9 @@ class Part:
 
     def _without_receipts(self) -> None:
         """Who sent a vote and holds no receipt is unconfirmed; who was refused must have voted otherwise."""
+        unsettled = self._last.unsettled()
         for answer in self._declined:
-            if after := self._refused_rightly(answer):
+            if after := self._refused_rightly(answer, unsettled.get(answer.voter, ())):
                 self.found.counts[after] += 1
             else:
                 self._wrong(answer, f"answered {FORBIDDEN}")
@@ -242,15 +247,17 @@ class Part:
                 if len(self.found.gave_up) < UNEXPECTED_MAX:
                     self.found.gave_up.append(person["member_id"].decode())
 
-    def _refused_rightly(self, answer: Came) -> str:
+    def _refused_rightly(self, answer: Came, unsettled: Sequence[int]) -> str:
         """What a 403 to a good code is called; nothing when it is wrong.
 
         Right is only that the code is used up by then, and for a vote that it was by another one: the very
-        vote that the voter holds the receipt for must get that receipt again.
+        vote that the voter holds the receipt for must get that receipt again. Where nobody holds one, another
+        vote of theirs that was sent and never settled may have been taken.
         """
         voter, rows = answer.voter, self._rows
         if not self._references[voter]:
-            return ""
+            own = None if answer.kind is Kind.ACCESS else int(rows["of"][answer.row])
+            return "refused, another vote unconfirmed" if any(row != own for row in unsettled) else ""
         if answer.kind is Kind.ACCESS:
             used = self._unix_us(answer.done_s) >= self._accepted_us[voter]
             return "asked for the paper after voting" if used else ""

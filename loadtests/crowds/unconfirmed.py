@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.crowds import ahead
-from loadtests.crowds.ledger import ACCEPTING, ANSWER, HUNG_UP, answers_file
+from loadtests.crowds.ledger import ACCEPTING, ANSWER, HUNG_UP, LEFT_OUT, answers_file
 from loadtests.crowds.timetable import CASTS, Kind, Rows
 from loadtests.voting.voter import TRANSIENT
 
@@ -20,7 +20,29 @@ FILE = "attempts.jsonl"
 BESIDE = "attempts-beside.jsonl"
 """Such votes of others than the crowd, put there by who let them loose: a line each, as it is told here."""
 
-MAY_COUNT = [*TRANSIENT, *ACCEPTING, HUNG_UP]
+UNSETTLED = [*TRANSIENT, HUNG_UP]
+MAY_COUNT = [*UNSETTLED, *ACCEPTING]
+
+
+class LastAnswers:
+    """What the latest answer to each sealed vote was, of the answers in the order in which they came."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._last = np.full(len(rows), LEFT_OUT, np.uint16)
+
+    def note(self, row: int, status: int) -> None:
+        """The vote of row `row` was answered."""
+        self._last[int(self._rows["of"][row])] = status
+
+    def unsettled(self) -> dict[int, list[int]]:
+        """Of each voter who has any: the votes, by the row they were sealed for, that nothing settled."""
+        found: dict[int, list[int]] = {}
+        own = np.isin(self._rows["kind"], SENT) & np.isin(self._last, UNSETTLED)
+        for row in np.flatnonzero(own).tolist():
+            if int(self._rows["of"][row]) == row:
+                found.setdefault(int(self._rows["voter"][row]), []).append(row)
+        return found
 
 
 def write(voters: Path) -> int:

@@ -85,10 +85,21 @@ class Ground:
             generator_file(booking.out, generator).write_text(json.dumps(told), encoding="utf-8")
 
 
-def ground(folder: Path, patch: pytest.MonkeyPatch, *, generators: int = 1, habits: float = 0.1) -> Ground:
-    """Thirty voters with every habit over two seconds, sealed into `folder`; nothing is sent yet."""
+def ground(
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    *,
+    generators: int = 1,
+    habits: float = 0.1,
+    twice: float | None = None,
+) -> Ground:
+    """Thirty voters with every habit over two seconds, sealed into `folder`; nothing is sent yet.
+
+    `twice` is the share of those with two devices, if it is another.
+    """
     tube = scenario.scaled(scenario.load("tube-two-questions"), SCALE)
-    behaviour = replace(tube.behaviour, **dict.fromkeys(HABITS, habits), late=0.05, at_close=3)
+    shares = dict.fromkeys(HABITS, habits) | {"two_devices": habits if twice is None else twice}
+    behaviour = replace(tube.behaviour, **shares, late=0.05, at_close=3)
     tube = replace(tube, behaviour=behaviour)
     definition = parse_toml(tube.definition_open_at(ACCEPTED_US))
     drawn = plan.draw(tube)

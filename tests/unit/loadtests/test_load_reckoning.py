@@ -190,6 +190,33 @@ def test_either_vote_of_two_devices_may_count(
     assert people < sum(papers["strike"].values()) <= people + twice
 
 
+@pytest.mark.parametrize(
+    ("cast", "device", "right"),
+    [(0, 403, True), (503, 403, True), (403, 0, True), (403, 503, True), (403, 403, False)],
+)
+def test_who_is_refused_for_their_other_device_may_hold_no_receipt(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    cast: int,
+    device: int,
+    right: bool,
+) -> None:
+    """The vote that was taken may have got no answer: the other one is then refused, rightly."""
+    played = ground(tmp_path, monkeypatch, habits=0.0, twice=0.2)
+    twice = sum(voter.two_devices for voter in played.plan.voters)
+    refused = {Kind.CAST: len(played.plan.voters), Kind.DEVICE: twice}
+    statuses = {Kind.CAST: cast, Kind.DEVICE: device}
+
+    played.play(lambda kind, answer: Answer(statuses[kind]) if kind in statuses else answer)
+    told = reckon(played)
+
+    found = sum(count for kind, count in refused.items() if statuses[kind] == 403)
+    assert told["counts"].get("refused, another vote unconfirmed", 0) == (twice if right else 0)
+    assert told["unexpected_count"] == found - (twice if right else 0)
+    assert twice > 0
+
+
 @pytest.mark.parametrize(("status", "may_count"), [(503, 1), (0, 1), (403, 0), (409, 0)])
 def test_a_vote_that_was_refused_for_good_explains_none_in_the_books(
     tmp_path: Path,
