@@ -19,7 +19,7 @@ SAMPLED_SHARE_MIN: Final = 0.5
 UNANSWERED_BESIDE_MAX: Final = 0.01
 UNSEEN_SECONDS_MAX: Final = 3
 UP_BUT_SECONDS_MAX: Final = 30.0
-"""How long in all votes may not be taken under what must not stop them: a flood."""
+"""How long in all votes may not be taken under what must not stop them: a flood, most faults."""
 
 COUNTED_SECONDS_MAX: Final = 300
 COUNTING: Final = ("ballot close", "ballot tally", "ballot verify")
@@ -217,8 +217,9 @@ def agreement(availability: Mapping[str, Any]) -> Judgement:
 
 
 def up(availability: Mapping[str, Any]) -> Judgement:
-    """How long anybody saw that no votes were taken, but for a fault, a capped line or a burst."""
-    what, must = "votes are taken all the time", f"at most {UP_BUT_SECONDS_MAX:g} s without, faults apart"
+    """How long anybody saw that no votes were taken, but for what was to stop them, or a burst."""
+    what = "votes are taken all the time"
+    must = f"at most {UP_BUT_SECONDS_MAX:g} s without, but for what was to stop them"
     down_s = availability.get("unplanned_s")
     if not isinstance(down_s, int | float):
         return not_recorded(what, must)

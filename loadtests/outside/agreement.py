@@ -183,9 +183,15 @@ def _mark(fields: Mapping[str, Any]) -> Mark:
     to_us = from_us if fields.get("to_us") is None else max(from_us, int(fields["to_us"]))
     expects_down = isinstance(told, dict) and told.get("expects_down") is True
     name = str(fields["name"])[:80]
-    flood = name in FLOODS
-    on_the_line = name in ON_THE_LINE
-    return Mark(name, from_us, to_us, expects_down=expects_down, on_the_line=on_the_line, flood=flood)
+    return Mark(
+        name,
+        from_us,
+        to_us,
+        expects_down=expects_down,
+        on_the_line=name in ON_THE_LINE,
+        flood=name in FLOODS,
+        overload=name == BURST,
+    )
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

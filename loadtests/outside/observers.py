@@ -42,8 +42,8 @@ class Observer:
 class Mark:
     """Something the run did that may have kept voters from voting; or must have, with `expects_down`.
 
-    What was done `on_the_line` to the deployment stops voters and no monitor; a `flood` presses, but voters
-    are to get through it.
+    What was done `on_the_line` to the deployment stops voters and no monitor. A `flood` presses, but voters
+    are to get through it; an `overload` is more than can be taken.
     """
 
     name: str
@@ -52,6 +52,12 @@ class Mark:
     expects_down: bool = False
     on_the_line: bool = False
     flood: bool = False
+    overload: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether votes need not be taken meanwhile; else it may explain that they were not, no more."""
+        return self.expects_down or self.on_the_line or self.overload
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +223,8 @@ def _beyond(start_us: int, end_us: int, excused: Sequence[Mark], blind_us: int) 
 
 
 def unplanned_us(found: Sequence[Outage], marks: Sequence[Mark]) -> int:
-    """How long no votes were taken, all in all, beyond faults, what narrows the line, and their recovery."""
-    planned = [mark for mark in marks if not mark.flood]
+    """How long no votes were taken, all in all, beyond what the run did to stop them, and its recovery."""
+    planned = [mark for mark in marks if mark.stops]
     return sum(_beyond(each.from_us, each.to_us, planned, RECOVERY_US) for each in found)
 
 

@@ -79,6 +79,7 @@ def test_an_overload_contradicts_nobody(tmp_path: Path) -> None:
     marks = [{"kind": "window", "name": "burst", "from_us": 20 * S, "to_us": 40 * S}]
     told = compared(tmp_path, inside=down((20, 40)), outside=down((20, 40)), seconds=seconds, marks=marks)
     assert told["agree"], told["differences"]
+    assert told["unplanned_s"] == 0.0
     assert told["available"]["voters"] == 0.0
 
 
@@ -161,7 +162,8 @@ def test_what_stops_no_votes_is_no_cause(tmp_path: Path, name: str) -> None:
 def test_an_outage_must_end_with_what_caused_it(tmp_path: Path) -> None:
     """A service that never comes back after a fault is out by itself, half a minute later."""
     seconds = [{"s": second, "outcomes": {"none": 2}} for second in range(10, 100)]
-    fault = {"kind": "fault", "name": "kill", "from_us": 9 * S, "to_us": 12 * S}
+    stops = {"told": {"expects_down": True}}
+    fault = {"kind": "fault", "name": "kill", "from_us": 9 * S, "to_us": 12 * S} | stops
     told = compared(tmp_path, inside=down((10, 100)), outside=down((10, 100)), seconds=seconds, marks=[fault])
     assert told["differences"] == [
         "The outage from 10.0 s to 100.0 s was for 58.0 s not what kill and its recovery explain."
@@ -170,6 +172,16 @@ def test_an_outage_must_end_with_what_caused_it(tmp_path: Path) -> None:
     seconds = seconds[:30]
     told = compared(tmp_path, inside=down((10, 40)), outside=down((10, 40)), seconds=seconds, marks=[fault])
     assert told["agree"], told["differences"]
+    assert told["unplanned_s"] == 0.0
+    told = compared(
+        tmp_path,
+        inside=down((10, 40)),
+        outside=down((10, 40)),
+        seconds=seconds,
+        marks=[fault | {"told": {"expects_down": False}}],
+    )
+    assert told["agree"], told["differences"]
+    assert told["unplanned_s"] == 30.0  # explained, and yet it was not to stop votes
 
 
 def test_an_outage_under_a_flood_is_counted(tmp_path: Path) -> None:
