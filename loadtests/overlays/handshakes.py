@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import Any, Final
 
-from loadtests.overlays import addresses
+from loadtests.overlays import addresses, bare_tls
 from loadtests.overlays.judging import at_most, did, got, only
 from loadtests.overlays.spread import Spread
 from loadtests.overlays.terms import Judgement, Told
@@ -21,7 +21,6 @@ from loadtests.overlays.wire import (
     NOT_SENT,
     Line,
     Target,
-    once,
     ours,
 )
 from loadtests.overlays.work import Impossible, Work, handles_raised, python_module
@@ -53,6 +52,7 @@ class Flood:
         self._target = target
         self._sources = addresses.drawn(work.context.seed, int(work.knob("addresses", addresses.ADDRESSES)))
         self._hello = client_hello(tls, target.host)
+        self._careless = bare_tls.careless()
         self._hold_s = work.knob("hold_seconds", HOLD_SECONDS)
         self._page = target.request("GET", f"/api/v1/ballots/{work.context.ballot}")
         self._slow_head = target.request(
@@ -66,33 +66,33 @@ class Flood:
         """A connection that stops after its first words, or after one request."""
         source = self._sources[number % len(self._sources)]
         if number % 2:
-            reply = await once(self._target, self._page, source=source)
+            reply = await bare_tls.once(self._target, self._page, source=source, tls=self._careless)
             self._work.note(REQUEST, f"{REQUEST} {reply.came}", reply.ms)
         else:
             self._work.note(HELLO, f"{HELLO} {await self._stop_after_hello(source)}")
 
     async def _stop_after_hello(self, source: str) -> str:
         """Say hello, take whatever comes, and leave the server waiting for a while."""
-        connecting = asyncio.open_connection(self._target.host, self._target.port, local_addr=(source, 0))
+        loop = asyncio.get_running_loop()
         try:
-            reader, writer = await asyncio.wait_for(connecting, CONNECT_SECONDS_MAX)
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                line = await bare_tls.connected(self._target, source)
         except (OSError, TimeoutError) as error:
             return NOT_SENT if ours(error) else "no connection"
-        try:
-            writer.write(self._hello)
-            async with asyncio.timeout(self._hold_s):
-                if not await reader.read(1):
-                    return "closed"
-                while await reader.read(4_096):
-                    continue
-        except TimeoutError:
-            return "answered, left"
-        except OSError:
-            return "closed"
-        else:
+        came = b""
+        with line:
+            try:
+                await loop.sock_sendall(line, self._hello)
+                async with asyncio.timeout(self._hold_s):
+                    if not (came := await loop.sock_recv(line, bare_tls.READ_BYTES)):
+                        return "closed"
+                    while await loop.sock_recv(line, bare_tls.READ_BYTES):
+                        continue
+            except TimeoutError:
+                return "answered, left" if came else "none"
+            except OSError:
+                return "closed"
             return "answered, closed"
-        finally:
-            writer.close()
 
     async def slow_bodies(self, count: int) -> None:
         """So many at any time, until it is over."""
