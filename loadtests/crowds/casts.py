@@ -5,6 +5,7 @@ never got a receipt waits for ever. `casts.npz` of a run's directory; it says no
 """
 
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtests.crowds.buckets import BUCKETS_MAX, bucket_of_each
 from loadtests.crowds.ledger import ACCEPTING, LEFT_OUT
 from loadtests.crowds.timetable import Kind, Rows
 from loadtests.voting.voter import FORBIDDEN
@@ -23,6 +25,7 @@ CAST: Final = np.dtype(
         ("at_s", "<f8"),
         ("waited_s", "<f8"),
         ("late_s", "<f8"),
+        ("sent_s", "<f8"),
         ("answered_s", "<f8"),
         ("first", "<u2"),
         ("kind", "u1"),
@@ -30,8 +33,8 @@ CAST: Final = np.dtype(
     ]
 )
 """Run seconds of the planned moment; seconds to the receipt (infinite without, no number for a vote that lost
-to the voter's other device); how late its first attempt was sent by the generator's fault, when that was
-answered and with what; whether the voter holds a receipt in the end."""
+to the voter's other device); how late its first attempt was sent by the generator's fault, when it was sent,
+by whosever fault, when that was answered and with what; whether the voter holds a receipt in the end."""
 
 Casts = NDArray[np.void]
 JUDGED: Final = [int(kind) for kind in (Kind.CAST, Kind.CLICK, Kind.AGAIN, Kind.UNREAD)]
@@ -50,6 +53,7 @@ def of_part(rows: Rows, answers: NDArray[np.void], held: NDArray[np.bool_]) -> C
     np.minimum.at(found["waited_s"], accepted["row"], waited_s)
     found["first"][first["row"]] = first["status"]
     found["answered_s"][first["row"]] = first["done_s"]
+    found["sent_s"][first["row"]] = first["sent_s"]
     # What waited for a device to be free waited for answers: that is no lateness of the generator's.
     found["late_s"][first["row"]] = np.where(first["waited"], 0.0, first["sent_s"] - first["planned_s"])
     last = np.zeros(len(rows), np.uint16)
@@ -58,6 +62,24 @@ def of_part(rows: Rows, answers: NDArray[np.void], held: NDArray[np.bool_]) -> C
     sent = np.zeros(len(rows), np.bool_)
     sent[first["row"]] = True
     return found[sent & np.isin(rows["kind"], JUDGED)]
+
+
+def waits(votes: Casts, start_s: float) -> dict[int, tuple[Counter[int], int]]:
+    """By the unix second in which each vote was first due: buckets of the waits, and who waited for ever.
+
+    Run second 0 is at unix time `start_s`. Who lost to their other device is in neither.
+    """
+    found: dict[int, tuple[Counter[int], int]] = {}
+    seconds = (start_s + votes["at_s"]).astype(np.int64)
+    came = np.isfinite(votes["waited_s"])
+    places = seconds[came] * BUCKETS_MAX + bucket_of_each(votes["waited_s"][came] * 1000)
+    for place, count in zip(*(each.tolist() for each in np.unique(places, return_counts=True)), strict=True):
+        second, index = divmod(place, BUCKETS_MAX)
+        found.setdefault(second, (Counter(), 0))[0][index] += count
+    never = np.unique(seconds[np.isinf(votes["waited_s"])], return_counts=True)
+    for second, count in zip(*(each.tolist() for each in never), strict=True):
+        found[second] = (found[second][0] if second in found else Counter(), count)
+    return found
 
 
 def save(folder: Path, parts: Sequence[Casts]) -> None:

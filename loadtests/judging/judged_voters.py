@@ -6,13 +6,14 @@ got no receipt waits for ever. What else goes on excuses only who came meanwhile
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from loadtests.crowds import casts
 from loadtests.crowds.casts import Casts
 from loadtests.crowds.timetable import Kind
+from loadtests.judging import judged_burst
 from loadtests.judging.stretches import ON_THE_LINE, RECOVERY_S, Ground, Some, Stretch, busiest, quantile
 from loadtests.judging.verdict import Judgement, Weight, not_recorded
 from loadtests.report.reading import RunDirectory
@@ -43,7 +44,7 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
         return
     ground = Ground(votes, list(run.lines("marks.jsonl")), told["start_us"])
     if told.get("only") == BURST:
-        yield goodput(votes, told.get(BURST))
+        yield from judged_burst.judged(votes, told.get(BURST))
     else:
         yield from hold(ground)
         if not ground.names and not told.get("overlays"):
@@ -76,14 +77,6 @@ def hold(ground: Ground) -> Iterator[Judgement]:
             each = [ground.votes["held"][voters & one.some] for one in stretches if one.name == name]
             if came := [one for one in each if len(one)]:
                 yield _share(f"{HOLD}, {during(name)}", came, share_min)
-
-
-def goodput(votes: Casts, times: Any) -> Judgement:
-    """Of so many times the worst second, at least what the worst second itself would be gets through."""
-    what = f"{HOLD}, of more than can be taken"
-    if not isinstance(times, int | float) or times <= 0:
-        return not_recorded(what, "as many as in the worst second")
-    return _share(what, [votes["held"][votes["kind"] == Kind.CAST]], min(1.0, 1 / times))
 
 
 def _share(what: str, times: Sequence[Some], share_min: float) -> Judgement:

@@ -106,6 +106,7 @@ def cast(at_s: float, waited_s: float, **told: float) -> tuple[float, ...]:
         at_s,
         waited_s,
         told.get("late_s", 0.0),
+        at_s + told.get("delayed_s", told.get("late_s", 0.0)),
         at_s + told.get("answered_s", 0.03),
         told.get("first", 201),
         0,

@@ -195,6 +195,12 @@ def test_what_is_broken_slows_nobody_much(tmp_path: Path) -> None:
     assert wrong(files, tmp_path) == ("fail", {"p99 of a cast during kill-voterdb and 30 s after"})
 
 
+def burst(files: Files, times: float | None) -> None:
+    """The run is a minute of forty votes a second, so many times the worst second."""
+    files["run.json"] |= {"only": "burst", "burst": times}
+    files[casts.FILE] = [cast(100 + number / 40, 0.03) for number in range(2_400)]
+
+
 @pytest.mark.parametrize(
     ("share", "times", "word"), [(0.85, 10, "pass"), (0.95, 10, "fail"), (0.0, None, "fail")]
 )
@@ -203,9 +209,30 @@ def test_a_burst_is_served_as_the_worst_second_would_be(
 ) -> None:
     """Of ten times too many a tenth must get in; how many times it was must be known."""
     files = good()
-    files["run.json"] |= {"only": "burst", "burst": times}
+    burst(files, times)
     change(files, 0, 300, share=share)
     assert wrong(files, tmp_path)[0] == word
+
+
+@pytest.mark.parametrize(("waited_s", "word"), [(40.0, "pass"), (100.0, "fail")])
+def test_what_gets_in_after_the_burst_is_no_figure_of_it(waited_s: float, word: str, tmp_path: Path) -> None:
+    """A fifth hold a receipt in the end; when nothing presses any more that is nothing to boast of."""
+    files = good()
+    burst(files, 10)
+    change(files, 100, 160, share=0.95, first=503)
+    change(files, 100, 121, waited_s=waited_s, first=503)
+    found = wrong(files, tmp_path)
+    assert found == (word, set() if word == "pass" else {"voters hold a receipt within the burst's minute"})
+
+
+@pytest.mark.parametrize(("share", "word"), [(0.009, "pass"), (0.02, "void")])
+def test_a_burst_that_was_not_offered_shows_nothing(share: float, word: str, tmp_path: Path) -> None:
+    """All devices wait for answers, so that votes go out when others are through: it was no burst."""
+    files = good()
+    burst(files, 10)
+    change(files, 100, 160, share=share, waited_s=9.0, delayed_s=1.1)
+    found = wrong(files, tmp_path)
+    assert found == (word, set() if word == "pass" else {"so many votes were sent as the burst is to be"})
 
 
 @pytest.mark.parametrize(
@@ -348,5 +375,6 @@ def test_a_wait_goes_on_from_the_first_planned_moment() -> None:
     assert found["waited_s"].tolist()[:2] == [12.5, NEVER]
     assert np.isnan(found["waited_s"][2])
     assert found["late_s"].tolist() == pytest.approx([0.1, 0.0, 0.0])  # who found no device free was not late
+    assert found["sent_s"].tolist() == [0.1, 1.5, 2.0]  # and yet it was sent when it was
     assert found["first"].tolist() == [503, 0, 403]
     assert found["held"].tolist() == [True, False, True]
