@@ -77,7 +77,7 @@ def turnout(
 ) -> Iterator[Judgement]:
     """How far it was behind at each sample while people voted; and exactness where nobody had for a while."""
     limit = f"99 in 100 readings at most {LAG_S_MAX:g} s behind, none ahead"
-    exactly = f"what was accepted and stored, {QUIET_S:g} s after a vote"
+    exactly = f"what was accepted and stored, {QUIET_S:g} s after a vote and {RECOVERS_S:g} s after a fault"
     during = [each for each in samples if accepted and accepted[0] <= each["at_us"] <= accepted[-1] + US]
     lasted_s = (accepted[-1] - accepted[0]) / US if accepted else 0.0
     if len(during) < min(SAMPLES_MIN, lasted_s / GAP_S_MAX) or not samples or not accepted:
@@ -99,7 +99,7 @@ def turnout(
         weight=Weight.FAILS if ahead else Weight.FAILS_ON_TIME,
         references=ahead[:WORST_LISTED],
     )
-    quiet = [each for each in samples if nobody_voted(each, accepted)]
+    quiet = [each for each in samples if nobody_voted(each, accepted) and not broken(each, faults)]
     wrong = tuple(
         f"at {each['at_us']}: {each['accepted']:,} and {each['stored']:,} in the turnout, {there:,} accepted"
         for each in quiet
