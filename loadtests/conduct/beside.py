@@ -25,6 +25,7 @@ REPLAYED_SHARE, REPLAYED_MIN = 0.015, 30
 ASKS_SHARE, ASKS_MIN = 0.05, 20
 LINE_BYTES_MAX = 1 << 20
 NONE, ALL = "none", "all"
+FAULT = "fault"
 
 
 class UnknownOverlay(ValueError):  # noqa: N818  # a fault in what was typed
@@ -117,9 +118,11 @@ class Beside:
     def finish(self) -> None:
         """Stop what has not ended, judge each, and mark what they did on the run's time axis."""
         judged = []
-        for name, running in self._running.items():
-            told = running.stop()
-            judgements = [each.as_json() for each in OVERLAYS[name].judge(told)]
+        ended = [(name, running, running.stop()) for name, running in self._running.items()]
+        faults = [mark for _, running, _ in ended for mark in marks(running.path) if mark["kind"] == FAULT]
+        for name, running, told in ended:
+            # A fault of the run's own may be why one of the others failed.
+            judgements = [each.as_json() for each in OVERLAYS[name].judge(told | {"faults": faults})]
             sent = attempts.read(self._kept.overlays, name)
             more = {"unconfirmed": len(sent.open)} if sent is not None else {}
             judged.append({"name": name, "told": told, "judgements": judgements, **more})

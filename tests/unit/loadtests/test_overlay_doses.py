@@ -150,3 +150,29 @@ def test_a_torn_last_line_is_no_word(tmp_path: Path) -> None:
     running._errors.write_text("")
     running.path.write_text(json.dumps({"at_us": 1}) + '\n{"told": {"fr')
     assert "ended with 0 and no word" in running._last_word("told")["impossible"]
+
+
+def test_overlays_are_judged_knowing_the_runs_own_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one overlay killed is told to those who judge the others, whichever was started first."""
+    kill = {"kind": "fault", "name": "kill-voterdb", "from_us": 1, "to_us": 2}
+
+    class Marked(Running):
+        def __init__(self, name: str, context: Context) -> None:
+            self.path, self.url = context.out / f"{name}.jsonl", None
+            self.path.parent.mkdir(exist_ok=True)
+            self.path.write_text(json.dumps({"marks": [kill] if name == "fault" else []}) + "\n")
+
+        def stop(self) -> dict[str, Any]:
+            return {"impossible": "no"}
+
+    judged: dict[str, Any] = {}
+    monkeypatch.setattr(catalogue, "Running", Marked)
+    monkeypatch.setattr(catalogue, "impossible", lambda what, told: judged.setdefault(what, told) and [])
+    kept = Kept(tmp_path / "run")
+    context = Context("http://127.0.0.1:1", "b", tmp_path, kept.overlays, 1, 0.0)
+    with Beside([OverlayCall(name, from_s=0, seconds=1) for name in ("reissue", "fault")], kept) as beside:
+        beside.start(Ground(context, codes=[("M", "C")] * 99), start_us=0, close_run_s=1.0)
+        beside.finish()
+    assert judged[OVERLAYS["reissue"].what]["faults"] == [kill]

@@ -309,6 +309,22 @@ def test_an_old_code_that_still_works_fails_the_reissue() -> None:
         assert not all(judgement.ok for judgement in reissue.judge(good | bad))
 
 
+def test_a_command_that_a_fault_of_the_run_hit_voids_the_reissue() -> None:
+    """And so does who waits for it; one that failed before the fault, or somebody more who waits, fails."""
+    told: dict[str, Any] = {"asked": 9, "in_hand": 4, "still_waiting": 5, "commands_failed": 1}
+    told |= {"wait_s": {"max": 4.0}, "got": {"new code 200": 4, "old code 403": 4}}
+    told |= {"failures": [{"from_us": 10, "to_us": 20, "members": 5}]}
+    killed = {"kind": "fault", "name": "kill-voterdb", "from_us": 15, "to_us": 90}
+
+    def found(more: dict[str, Any]) -> list[bool]:
+        return [each.void for each in OVERLAYS["reissue"].expects(told | more) if not each.ok]
+
+    assert found({"faults": [killed]}) == [True, True]
+    assert found({"faults": []}) == found({"faults": [killed | {"from_us": 21}]}) == [False, False]
+    assert found({"faults": [killed], "still_waiting": 6}) == [True, False]
+    assert found({"faults": [killed], "commands_failed": 2}) == [False, True]
+
+
 def test_faults_come_evenly_and_only_known_ones() -> None:
     """Each kind in its turn, in the middle of its share of the time."""
     knobs = {"kinds": "kill-edge, kill-worker"}
