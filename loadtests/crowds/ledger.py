@@ -70,7 +70,7 @@ class Second:
     """What was planned for one second, and what became of it."""
 
     __slots__ = (
-        *("lag_s", "late_s", "latency", "outcomes", "over_ms", "planned", "refused", "refused_over"),
+        *("lag_s", "late_s", "outcomes", "over_ms", "planned", "refused", "refused_over"),
         *("refused_s", "sent", "service", "turned_away"),
     )
 
@@ -79,7 +79,6 @@ class Second:
         self.lag_s = self.late_s = self.refused_s = 0.0
         self.over_ms: dict[int, float] = {}
         self.outcomes: Counter[str] = Counter()
-        self.latency: Counter[int] = Counter()
         self.service: Counter[int] = Counter()
         self.refused: Counter[int] = Counter()
         self.turned_away: Counter[int] = Counter()
@@ -101,7 +100,6 @@ class Second:
             "sent": self.sent,
             "late_ms_max": round(self.late_s * 1000, 3),
             "outcomes": dict(sorted(self.outcomes.items())),
-            "latency": as_json(self.latency),
             "service": as_json(self.service),
             "refused": as_json(self.refused),
             "refused_ms_max": round(self.refused_s * 1000, 3),
@@ -173,7 +171,6 @@ class Ledger:
         second.late_s = max(second.late_s, late_s)
         if status in ACCEPTING and kind in CASTS:
             self._came(answer.body, row)
-            second.latency[bucket((done_s - planned_s) * 1000)] += 1
             second.service[bucket((done_s - sent_s) * 1000)] += 1
             self.accepted += status == CREATED
             second.outcomes["accepted" if status == CREATED else "repeated"] += 1

@@ -325,9 +325,9 @@ class OpenCrowd:
         - `planned`, `sent`, `unsent` (requests, retries aside), `late_ms` {p50, p99, max}, `void` (bool),
           `void_reasons` (sentences); `waited` {count, max_ms}: what found every user waiting for an answer
           was not the generator's to send in time; `odd`, `odd_count`: answers of a form that none should have
-        - `latency_ms` {p50, p99, max} from the planned moment, `service_ms` the same from the sending, both
-          of votes with a receipt; `refused_ms` for 429 and 503, `turned_away_ms` for 403 and 409, from the
-          sending
+        - `latency_ms` {p50, p99, max, never}: of votes, from the moment they were first due to the receipt,
+          null what falls among the `never` many without one; `service_ms` of each attempt with a receipt,
+          `refused_ms` of 429 and 503, `turned_away_ms` of 403 and 409, all three from the sending
         - `generator_cpu`: [share of one core per process], `generator_cpu_max` the worst ten seconds of any,
           `generator_cpu_us` microseconds a request per process, `client_was_bottleneck` (bool)
         - `papers`: {name: {ballot id: {question: {option or "spoilt": n}}}} for `receipted` (what holders of

@@ -253,7 +253,8 @@ class OpenLoop:
         if job[4] in AFTERWARDS and not self._settled[job[2]]:
             ledger.left_out(job[1], job[0])
             return
-        ledger.plan(job[0])
+        if job[-1] == 1:  # what goes again was not planned
+            ledger.plan(job[0])
         self._going_on += 1
         # With fewer users than all may need, or before they were all there, it is they who were too few.
         waited = self._enough and self._all_there_s <= job[0] <= self._nobody_free_s

@@ -7,6 +7,7 @@ missing: what voters saw is for the reader of `summary.json` to judge.
 """
 
 import json
+import math
 import multiprocessing
 import shutil
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from loadtests.crowds import ahead, casts, comers
-from loadtests.crowds.buckets import added, from_json, quantile, upper_ms
+from loadtests.crowds.buckets import added, as_json, from_json, quantile, upper_ms
 from loadtests.crowds.lateness import LATE_MS_MAX, MANY, VERY_LATE_MS_MAX, allowed
 from loadtests.crowds.ledger import answers_file, receipts_file, seconds_file
 from loadtests.crowds.openloop import START_FILE, generator_file, progress_file, ready_file
@@ -52,13 +53,13 @@ def make(folder: Path, out: Path) -> dict[str, Any]:
         for number in there
         if generator_file(out, number).exists()
     ]
-    seconds = _merge(out, there)
+    seconds, never = _merge(out, there, [casts.waits(each.votes, start_us / 1e6) for each in found])
     casts.save(out, [each.votes for each in found])
     summary = {
         **_voters(told, found),
         "seconds": max((each["seconds"] for each in generators), default=0.0),
         **_kept_time(told, generators),
-        **_latencies(seconds),
+        **_latencies(seconds, never),
         "papers": _papers(told, found),
     }
     if len(generators) < count:
@@ -68,8 +69,14 @@ def make(folder: Path, out: Path) -> dict[str, Any]:
     return summary
 
 
-def _merge(out: Path, there: Sequence[int]) -> dict[str, Counter[int]]:
-    """Make one file of each kind out of the generators'; the histograms of all seconds."""
+def _merge(
+    out: Path, there: Sequence[int], waits: Sequence[Mapping[int, tuple[Counter[int], int]]]
+) -> tuple[dict[str, Counter[int]], int]:
+    """Make one file of each kind out of the generators'; the histograms of all seconds, and who had nothing.
+
+    How long voters waited stands at the second in which their votes were first due.
+    """
+    waited, nobody, never = dict(zip(there, waits, strict=True)), (Counter[int](), 0), 0
     for name in MERGED:
         with (out / f"{name}.jsonl").open("wb") as whole:
             for number in there:
@@ -82,6 +89,9 @@ def _merge(out: Path, there: Sequence[int]) -> dict[str, Counter[int]]:
     }
     with (out / "seconds.jsonl").open("w", encoding="utf-8") as whole_text:
         for line in _in_order(out, there):
+            latency, without = waited[line["generator"]].get(line["s"], nobody)
+            line |= {"latency": as_json(latency), "never": without}
+            never += without
             whole_text.write(json.dumps(line) + "\n")
             for name, total in sums.items():
                 total.update(from_json(line[name]))
@@ -89,7 +99,7 @@ def _merge(out: Path, there: Sequence[int]) -> dict[str, Counter[int]]:
         receipts_file(out, number).unlink()
         for file in (ready_file(out, number), progress_file(out, number)):
             file.unlink(missing_ok=True)
-    return sums
+    return sums, never
 
 
 def _in_order(out: Path, there: Sequence[int]) -> list[dict[str, Any]]:
@@ -172,21 +182,23 @@ def _kept_time(told: Mapping[str, Any], generators: Sequence[Mapping[str, Any]])
     }
 
 
-def _latencies(histograms: Mapping[str, Counter[int]]) -> dict[str, Any]:
-    """Quantiles of the whole run; of the votes, receipts only."""
+def _latencies(histograms: Mapping[str, Counter[int]], never: int) -> dict[str, Any]:
+    """Quantiles of the whole run: of votes from first due to the receipt; of answers since they were sent."""
     names = {
-        "latency_ms": "latency",
-        "service_ms": "service",
-        "refused_ms": "refused",
-        "turned_away_ms": "turned_away",
+        "latency_ms": ("latency", never),
+        "service_ms": ("service", 0),
+        "refused_ms": ("refused", 0),
+        "turned_away_ms": ("turned_away", 0),
     }
-    return {
-        name: {
-            title: _ms(quantile(histograms[which], share))
+    told: dict[str, Any] = {}
+    for name, (which, more) in names.items():
+        found = {
+            title: quantile(histograms[which], share, never=more)
             for title, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
         }
-        for name, which in names.items()
-    }
+        told[name] = {title: _ms(each) if math.isfinite(each) else None for title, each in found.items()}
+    told["latency_ms"]["never"] = never
+    return told
 
 
 def _papers(told: Mapping[str, Any], found: Sequence[Found]) -> dict[str, dict[str, comers.Counts]]:

@@ -106,13 +106,18 @@ def _measured(files: RunDirectory, axis: Axis, seconds: Span | None) -> dict[str
             else {
                 "from_s": minute[0] - axis.origin_s,
                 "planned": minute[1],
-                "latency_ms": quantiles(read.busiest),
+                "latency_ms": quantiles(read.busiest, read.busiest_never),
             },
+            "never": read.nothing,
             "late_ms_max": max((late for late in read.late_ms if late is not None), default=None),
-        } | {f"{name}_ms": quantiles(read.whole_run[name]) for name in HISTOGRAMS}
+        } | {
+            f"{name}_ms": quantiles(read.whole_run[name], read.nothing if name == "latency" else 0)
+            for name in HISTOGRAMS
+        }
         curves = {
             "rates": read.rates(),
             "latency_ms": _rounded(read.latencies()),
+            "never": read.never if read.nothing else [],
             "refused_ms": _rounded(read.latencies("refused")),
             "refusals": read.refusals(),
             "late_ms": read.late_ms,

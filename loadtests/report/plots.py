@@ -31,7 +31,7 @@ def arrivals(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
     rates = told["curves"].get("rates", {})
     lines = (
         Line("due by the plan", rates.get("planned", []), mean, thick=6, soft=True),
-        Line("sent", rates.get("sent", []), mean, thick=2.2),
+        Line("sent, second tries too", rates.get("sent", []), mean, thick=2.2),
         Line("accepted", rates.get("accepted", []), mean, thick=1, style=0),
     )
     busiest = told["measures"].get("busiest_second", {})
@@ -53,8 +53,8 @@ def answers(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
     measured = told["measures"].get("latency_ms") or {}
     label = (
         "How long voters waited for their receipt, over the run, on a scale where each line is ten times"
-        f" the one below. Over the whole run half waited {saying.milliseconds(measured.get('p50'))} or less"
-        f" and 99 of 100 {saying.milliseconds(measured.get('p99'))} or less."
+        f" the one below. Over the whole run half had it {saying.wait(measured.get('p50'))}"
+        f" and 99 of 100 {saying.wait(measured.get('p99'))}."
     )
     panels = [
         Panel(
@@ -67,6 +67,12 @@ def answers(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
             height=240,
         )
     ]
+    never = told["curves"].get("never", [])
+    if any(never):
+        title = f"votes that never brought a receipt: {saying.count(told['measures'].get('never'))} in all"
+        panels.append(
+            Panel(title, (Line("by when they were due", never, filled=True),), saying.rate, height=64)
+        )
     refused = told["curves"].get("refused_ms", {})
     if refused:
         refusals = (

@@ -1,5 +1,6 @@
 """What is told of two runs side by side, row by row, and what forbids to compare them."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -164,8 +165,11 @@ def _waiting(first: Told, second: Told) -> Iterator[Row]:
     quantiles = {"p50": "half within", "p99": "99 of 100 within", "max": "the slowest"}
     for kind, which in kinds.items():
         for quantile, words in quantiles.items():
-            pair = ((one.get(kind) or {}).get(quantile), (other.get(kind) or {}).get(quantile))
+            pair = (_within(one.get(kind), quantile), _within(other.get(kind), quantile))
             yield from _row("Waiting", words + which, pair, saying.milliseconds)
+    yield from _row(
+        "Waiting", "votes without a receipt", (one.get("never"), other.get("never")), saying.count
+    )
     minute = (_minute(one), _minute(other))
     yield from _row("Waiting", "99 of 100 within, busiest minute", minute, saying.milliseconds)
     late = (one.get("late_ms_max"), other.get("late_ms_max"))
@@ -173,7 +177,14 @@ def _waiting(first: Told, second: Told) -> Iterator[Row]:
 
 
 def _minute(measures: Mapping[str, Any]) -> Any:
-    return ((measures.get("busiest_minute") or {}).get("latency_ms") or {}).get("p99")
+    return _within((measures.get("busiest_minute") or {}).get("latency_ms"), "p99")
+
+
+def _within(times: Mapping[str, Any] | None, quantile: str) -> Any:
+    """Milliseconds; for ever, where so many had no receipt."""
+    if not times or quantile not in times:
+        return None
+    return math.inf if times[quantile] is None else times[quantile]
 
 
 def _queue(first: Told, second: Told) -> Iterator[Row]:
@@ -226,7 +237,7 @@ def _row(group: str, what: str, pair: Pair, say: Say, *, ratio: bool = True) -> 
         change = ""
     elif first == second:
         change = "the same"
-    elif first and ratio:
+    elif first and ratio and math.isfinite(first + second):
         change = f"{(second - first) / first * 100:+.0f} %"
     else:
         change = "more" if second > first else "less"

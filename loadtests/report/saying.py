@@ -1,5 +1,6 @@
 """Numbers as a person reads them, the same in the page, in the plots and in a comparison."""
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -23,11 +24,18 @@ def milliseconds(value: Any) -> str:
     """A time in milliseconds, or in seconds from one second on."""
     if not _numeric(value):
         return NOTHING
+    if value == math.inf:
+        return "never"
     if value >= 1000:  # noqa: PLR2004  # a second
         return f"{value / 1000:.3g} s"
     if value == 0:
         return "0"
     return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"  # noqa: PLR2004
+
+
+def wait(value: Any) -> str:
+    """Within how many milliseconds a receipt came, or that it never did."""
+    return f"within {milliseconds(value)}" if _numeric(value) else "never"
 
 
 def seconds(value: Any) -> str:

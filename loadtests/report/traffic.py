@@ -1,8 +1,10 @@
 """The votes of a run by second: planned, sent, answered how and how fast, and the busiest minute among them.
 
-A latency counts from the moment a vote was due, so a generator or a server that stalls cannot hide the wait.
+A latency counts from the moment a vote was first due to the receipt, and who got none waits for ever: neither
+a generator nor a server that stalls, nor a second try that is answered at once, can hide the wait.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -79,11 +81,13 @@ class Traffic:
     planned: Values
     sent: Values
     late_ms: Values
+    never: Values
     outcomes: dict[str, Values] = field(default_factory=dict)
     totals: Counter[str] = field(default_factory=Counter)
     histograms: dict[str, list[Histogram]] = field(default_factory=dict)
     whole_run: dict[str, Histogram] = field(default_factory=lambda: {name: Counter() for name in HISTOGRAMS})
     busiest: Histogram = field(default_factory=Counter)
+    busiest_never: int = 0
     busiest_from_s: int | None = None
 
     def take(self, line: Mapping[str, Any]) -> None:
@@ -95,6 +99,7 @@ class Traffic:
         add(self.planned, step, number(line.get("planned")))
         add(self.sent, step, number(line.get("sent")))
         keep_most(self.late_ms, step, number(line.get("late_ms_max")))
+        add(self.never, step, number(line.get("never")))
         for cause, times in _counts(line.get("outcomes")).items():
             name = cause if cause in self.outcomes or len(self.outcomes) < CAUSES_MAX else "other"
             add(self.outcomes.setdefault(name, self.axis.empty()), step, times)
@@ -108,6 +113,7 @@ class Traffic:
                 self.whole_run[name].update(counts)
         if self.busiest_from_s is not None and 0 <= second - self.busiest_from_s < MINUTE_S:
             self.busiest.update(_histogram(line.get("latency")))
+            self.busiest_never += whole(line.get("never")) or 0
 
     def rates(self) -> dict[str, Values]:
         """Votes a second: planned, sent and accepted."""
@@ -125,11 +131,20 @@ class Traffic:
         steps = self.histograms.get(name)
         if steps is None:
             return {}
+        told = [quantiles(counts, self._without(step, name)) for step, counts in enumerate(steps)]
         return {
-            label: [buckets.quantile(counts, share) if counts else None for counts in steps]
-            for label, share in QUANTILES.items()
+            label: [None if each is None else each[label] for each in told]
+            for label in QUANTILES
             if label != "p999"
         }
+
+    @property
+    def nothing(self) -> int:
+        """How many votes brought no receipt, ever."""
+        return round(sum(value or 0 for value in self.never))
+
+    def _without(self, step: int, name: str) -> int:
+        return round(self.never[step] or 0) if name == "latency" else 0
 
     def _a_second(self, values: Values) -> Values:
         # No line for a second is no vote due in it: between first and last vote that is a rate of 0.
@@ -143,18 +158,22 @@ class Traffic:
 def traffic(files: RunDirectory, axis: Axis, seconds: Span) -> Traffic:
     """The second reading, on the axis that the first one gave."""
     minute = seconds.busiest_minute()
-    read = Traffic(axis, axis.empty(), axis.empty(), axis.empty())
+    read = Traffic(axis, axis.empty(), axis.empty(), axis.empty(), axis.empty())
     read.busiest_from_s = None if minute is None else minute[0]
     for line in files.lines(FILE):
         read.take(line)
     return read
 
 
-def quantiles(counts: Histogram) -> dict[str, float] | None:
-    """The milliseconds by which half, 95, 99 and 99.9 of 100 were answered, and the slowest."""
-    if not counts:
+def quantiles(counts: Histogram, never: int = 0) -> dict[str, float | None] | None:
+    """The milliseconds by which half, 95, 99 and 99.9 of 100 were answered, and the slowest.
+
+    None for what lies among the `never` many who were not.
+    """
+    if not counts and not never:
         return None
-    return {name: round(buckets.quantile(counts, share), 1) for name, share in QUANTILES.items()}
+    found = {name: buckets.quantile(counts, share, never=never) for name, share in QUANTILES.items()}
+    return {name: round(each, 1) if math.isfinite(each) else None for name, each in found.items()}
 
 
 def _counts(value: Any) -> dict[str, int]:

@@ -88,8 +88,14 @@ def _votes(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         text = f"{saying.plural(measured['accepted'], 'vote was', 'votes were')} accepted."
     due = saying.count(measured["planned"])
-    text += f" With double clicks, wrong codes and second tries {due} requests were due"
-    unsent = measured["planned"] - measured["sent"]
+    text += f" With double clicks and wrong codes {due} requests were due"
+    unsent = voters.get("unsent")
+    again = measured["sent"] + (unsent if isinstance(unsent, int) else 0) - measured["planned"]
+    text += (
+        f"; {saying.plural(again, 'was', 'were')} sent again because nothing settled them"
+        if again > 0
+        else ""
+    )
     yield "How many voted?", text + (f"; {saying.count(unsent)} were never sent." if unsent else ".")
 
 
@@ -122,13 +128,15 @@ def _waited(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     measured = told["measures"].get("latency_ms")
     if not measured:
         return
-    half, most, slowest = (saying.milliseconds(measured[name]) for name in ("p50", "p99", "max"))
-    text = f"Half had their receipt within {half}, 99 of 100 within {most}, the slowest within {slowest}."
+    half, most, slowest = (saying.wait(measured[name]) for name in ("p50", "p99", "max"))
+    text = f"Half had their receipt {half}, 99 of 100 {most}, the slowest {slowest}."
+    if never := told["measures"].get("never"):
+        text += f" {saying.plural(never, 'vote')} brought no receipt however often sent."
     minute = told["measures"].get("busiest_minute")
     if minute and minute["latency_ms"]:
         text += (
             f" In the busiest minute ({saying.count(minute['planned'])} votes due)"
-            f" 99 of 100 had it within {saying.milliseconds(minute['latency_ms']['p99'])}."
+            f" 99 of 100 had it {saying.wait(minute['latency_ms']['p99'])}."
         )
     yield "How long did voters wait?", text
 

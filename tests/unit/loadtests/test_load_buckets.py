@@ -1,5 +1,8 @@
 """Quantiles read from buckets are never below the truth and at most 5 % above it; histograms add up."""
 
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,3 +43,19 @@ def test_histograms_survive_json_and_add_up() -> None:
     whole = buckets.added(buckets.from_json(buckets.as_json(each)) for each in (one, other))
 
     assert whole == {3: 2, 5: 5}
+
+
+def test_many_at_once_are_where_each_is() -> None:
+    """To the last, in every bucket."""
+    some = [*(buckets.upper_ms(index) for index in range(0, buckets.BUCKETS_MAX, 7)), 0.0, 0.1051, 37.2, 1e12]
+
+    assert buckets.bucket_of_each(np.array(some)).tolist() == [buckets.bucket(each) for each in some]
+
+
+def test_who_waits_for_ever_counts_as_the_slowest() -> None:
+    """What lies among them has no end; what lies before is as long as it is."""
+    told = {3: 97}
+
+    assert buckets.quantile(told, 0.5, never=3) == buckets.upper_ms(3)
+    assert buckets.quantile(told, 0.99, never=3) == math.inf
+    assert buckets.quantile({}, 0.5, never=1) == math.inf

@@ -198,3 +198,21 @@ def test_wrong_codes_go_round_the_devices(monkeypatch: pytest.MonkeyPatch) -> No
     for _ in range(50):
         loop._hand_over(job(2.0, 2))
     assert max(votes for votes, _ in counts) == 50
+
+
+def test_what_goes_again_was_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second try is sent, but nobody foresaw it: it is no arrival."""
+    planned: list[float] = []
+    loop = object.__new__(OpenLoop)
+    user = Sent(handed=[])
+    fields = {"_ledger": SimpleNamespace(plan=planned.append), "_all_there_s": 0.0, "_nobody_free_s": -1.0}
+    fields |= {"_going_on": 0, "_enough": True, "_idle": [user, user]}
+    for name, value in fields.items():
+        setattr(loop, name, value)
+    monkeypatch.setattr(openloop, "gevent", Stepped(lambda _now_s: None))
+
+    loop._hand_over(job(1.0, 0))
+    loop._hand_over((9.0, *job(1.0, 0)[1:7], 2))
+
+    assert planned == [1.0]
+    assert len(user.handed) == 2

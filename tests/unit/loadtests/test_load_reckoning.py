@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ballot.receipt import Receipt
@@ -77,9 +78,11 @@ def test_an_honest_run_adds_up(
     assert {line["member_id"] for line in sealed} > {voter.member_id for voter in voters}
     seconds = [json.loads(line) for line in (tmp_path / "seconds.jsonl").open(encoding="utf-8")]
     assert sum(line["sent"] for line in seconds) == told["sent"]
-    assert sum(sum(line["latency"].values()) for line in seconds) == sum(
-        line["outcomes"].get("accepted", 0) + line["outcomes"].get("repeated", 0) for line in seconds
-    )
+    votes = casts.load(tmp_path / casts.FILE)
+    assert votes is not None
+    lost = int(np.isnan(votes["waited_s"]).sum())
+    assert sum(sum(line["latency"].values()) for line in seconds) == len(votes) - lost
+    assert sum(line["never"] for line in seconds) == told["latency_ms"]["never"] == 0
 
 
 @pytest.mark.parametrize(
@@ -360,10 +363,14 @@ def test_every_vote_is_kept_with_its_wait(
     played = ground(tmp_path, monkeypatch, generators=2, habits=0.0)
     played.play(first_cast(lambda _: Answer(503)))
 
-    reckon(played)
+    told = reckon(played)
 
     votes = casts.load(tmp_path / casts.FILE)
     assert votes is not None
+    assert (told["latency_ms"]["max"], told["latency_ms"]["never"]) == (None, 1)
+    lines = [json.loads(line) for line in (tmp_path / "seconds.jsonl").open(encoding="utf-8")]
+    assert sum(line["never"] for line in lines) == 1
+    assert sum(sum(line["latency"].values()) for line in lines) == len(votes) - 1
     assert len(votes) == len(played.plan.voters)
     assert sorted(votes["at_s"].tolist()) == votes["at_s"].tolist()
     assert (votes["held"].sum(), int((votes["waited_s"] < 1).sum())) == (len(votes) - 1, len(votes) - 1)

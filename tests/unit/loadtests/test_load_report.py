@@ -295,6 +295,28 @@ def test_other_verdicts(made: Made, says: str, tmp_path: Path) -> None:
     assert ("0K3M-0007-QX7T-9ZBD" in words) == (made.verdict == "fail")
 
 
+def test_who_never_had_a_receipt_is_told_with_the_waits(tmp_path: Path) -> None:
+    """Two votes of a hundred: 99 of 100 were never answered, whatever the other 98 waited."""
+    with (tmp_path / "seconds.jsonl").open("w") as lines:
+        for second in range(70):
+            line = {"s": BEGAN + second, "planned": 100, "sent": 103, "outcomes": {"accepted": 98}}
+            line |= {"latency": {str(bucket(7.0)): 98}, "never": 2}
+            lines.write(json.dumps(line) + "\n")
+    (tmp_path / "run.json").write_text(json.dumps({"scale": 1}))
+    (tmp_path / "summary.json").write_text(json.dumps({"unsent": 0}))
+
+    told = read(tmp_path)
+    found = words_of(told).text
+
+    assert (told["measures"]["never"], told["measures"]["latency_ms"]["p99"]) == (140, None)
+    assert told["measures"]["latency_ms"]["p50"] == pytest.approx(7.0, rel=0.05)
+    assert told["curves"]["latency_ms"]["p99"] == [None] * len(told["curves"]["latency_ms"]["p99"])
+    assert "99 of 100 never" in found
+    assert "140 votes brought no receipt" in found
+    assert "210 were sent again" in found
+    assert told["curves"]["never"][:70] == [2] * 70
+
+
 def test_a_long_run_stays_small(tmp_path: Path) -> None:
     """Six hours are at most 1,500 points a curve, and nothing is lost of them."""
     seconds = 6 * 3600
