@@ -12,7 +12,7 @@ from loadtests.crowds.lateness import FEW, LATE_MS_MAX
 from loadtests.judging import judged_refusals
 from loadtests.judging.stretches import RECOVERY_S, stops
 from loadtests.judging.verdict import Judgement, Weight, not_recorded
-from loadtests.outside.observers import UNANSWERED
+from loadtests.outside.voters import UNANSWERED
 from loadtests.report.reading import RunDirectory
 
 QUEUE_SECONDS_MAX: Final = 2.0

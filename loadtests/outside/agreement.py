@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from loadtests.outside.observed import Interval, fewer, shares, within
-from loadtests.outside.observers import Mark, Observer, differences, outages, unplanned_us, voters_saw
+from loadtests.outside.observers import Mark, Observer, differences, outages, unplanned_us
+from loadtests.outside.voters import voters_saw
 from loadtests.outside.watch import DEADLINE_SECONDS, LOOKS_FILE, pace_of, seen
 from loadtests.staging.stage import Stage, StageFault
 
@@ -112,8 +113,8 @@ def compared(
 ) -> dict[str, Any]:
     """Everything that goes to `availability.json`; voters and marks are read from `run`."""
     from_us, to_us = window_us
-    voters = voters_saw(_seconds(run))
     marks = list(_marks(run))
+    voters = voters_saw(_seconds(run), [mark for mark in marks if mark.presses])
     blind_s = {
         INSIDE: INSIDE_PERIOD_SECONDS + INSIDE_DEADLINE_SECONDS,
         OUTSIDE: outside_period_s + DEADLINE_SECONDS,

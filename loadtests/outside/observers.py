@@ -6,18 +6,13 @@ outage that any of them saw must have begun with something the run did, and what
 must have been seen. `unknown` contradicts nobody, and a monitor that looked too little is told by name.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
-from loadtests.outside.observed import DOWN, PARTLY, UP, Interval, merged, shares
+from loadtests.outside.observed import DOWN, Interval, shares
 
-#: What the generator calls an attempt that nobody answered, and one that it did not wait for.
-UNANSWERED, HUNG_UP = "none", "hung up"
-SERVER_FAULTS = 500
-PARTLY_SHARE_MIN = 0.2
 LOOKED_SHARE_MIN = 0.9
 US = 1_000_000
 #: So long after the end of what stopped votes they must be taken again.
@@ -59,6 +54,11 @@ class Mark:
         """Whether votes need not be taken meanwhile; else it may explain that they were not, no more."""
         return self.expects_down or self.on_the_line or self.overload
 
+    @property
+    def presses(self) -> bool:
+        """Whether it asks so much that some may be let in and others asked to come again."""
+        return self.flood or self.overload
+
 
 @dataclass(frozen=True, slots=True)
 class Outage:
@@ -77,36 +77,6 @@ class Outage:
             "seen_by": list(self.seen_by),
             "cause": self.cause,
         }
-
-
-def voters_saw(lines: Iterable[Mapping[str, Any]]) -> list[Interval]:
-    """What voters met, by whole seconds, all generators together: down is a second without any answer.
-
-    A refusal is an answer: the service was there. A second in which nobody tried tells nothing, and one in
-    which a fifth or more failed, but not all, nothing certain.
-    """
-    answered, failed = Counter[int](), Counter[int]()
-    for line in lines:
-        for outcome, count in line["outcomes"].items():
-            if outcome != HUNG_UP:
-                (failed if is_failure(outcome) else answered)[int(line["s"])] += int(count)
-    found = []
-    for second in sorted(answered.keys() | failed.keys()):
-        tried = answered[second] + failed[second]
-        if tried == 0:
-            continue
-        state, reason = UP, ""
-        if not answered[second]:
-            state, reason = DOWN, "no attempt was answered"
-        elif failed[second] >= tried * PARTLY_SHARE_MIN:
-            state, reason = PARTLY, "some attempts were answered, others not"
-        found.append(Interval(second * US, (second + 1) * US, state, reason))
-    return merged(found)
-
-
-def is_failure(outcome: str) -> bool:
-    """Whether the service did not do its part: no answer, or one of its own faults, as `not_confirmed`."""
-    return outcome == UNANSWERED or (outcome.isdecimal() and int(outcome) >= SERVER_FAULTS)
 
 
 def contested(one: Sequence[Interval], other: Sequence[Interval]) -> Iterator[tuple[int, int, bool]]:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from loadtests.crowds.buckets import bucket
 from loadtests.outside import agreement, watch
 from loadtests.outside.observed import DOWN, PARTLY, UNKNOWN, UP, Interval
-from loadtests.outside.observers import Mark, Observer, Outage, contested, differences, outages, voters_saw
+from loadtests.outside.observers import Mark, Observer, Outage, contested, differences, outages
+from loadtests.outside.voters import voters_saw
 from loadtests.staging.stage import StageFault
 
 S = 1_000_000
@@ -124,11 +126,38 @@ def test_a_monitor_that_missed_a_long_outage_is_told(tmp_path: Path) -> None:
 
 def test_voters_are_an_observer_too(tmp_path: Path) -> None:
     """What both monitors call up, and no voter was answered in, is a difference with each of them."""
-    seconds = [{"s": second, "outcomes": {"503": 2}} for second in range(20, 32)]
+    seconds = [{"s": second, "outcomes": {"none": 2}} for second in range(20, 32)]
     marks = [{"kind": "overlay", "name": "botnet", "from_us": 20 * S, "to_us": 32 * S}]
     told = compared(tmp_path, seconds=seconds, marks=marks)
     assert len(told["differences"]) == 2
     assert all("voters saw" in sentence for sentence in told["differences"])
+
+
+@pytest.mark.parametrize(
+    ("name", "from_s", "agree"),
+    [("botnet", 20, True), ("burst", 20, True), ("guessing", 20, False), ("botnet", 60, False)],
+)
+def test_where_all_are_asked_to_come_again_somebody_else_may_get_in(
+    tmp_path: Path, name: str, from_s: int, agree: bool
+) -> None:
+    """So it is under a flood and in a burst; where nothing presses, all voters refused is an outage."""
+    seconds = [{"s": second, "outcomes": {"503": 2}} for second in range(20, 32)]
+    kind = "window" if name == "burst" else "overlay"
+    marks = [{"kind": kind, "name": name, "from_us": from_s * S, "to_us": (from_s + 12) * S}]
+    assert compared(tmp_path, seconds=seconds, marks=marks)["agree"] is agree
+
+
+@pytest.mark.parametrize(("slow", "agree"), [(2, True), (1, False)])
+def test_who_waits_longer_than_a_monitor_does_not_contradict_it(
+    tmp_path: Path, slow: int, agree: bool
+) -> None:
+    """Voters wait ten seconds, a monitor three: of ten answers two took four, and it had none in time."""
+    service = {str(bucket(20.0)): 10 - slow, str(bucket(4_000.0)): slow}
+    line = {"outcomes": {"accepted": 10}, "service": service}
+    seconds = [{"s": second} | line for second in range(20, 32)]
+    marks = [{"kind": "overlay", "name": "botnet", "from_us": 15 * S, "to_us": 35 * S}]
+    told = compared(tmp_path, outside=down((20, 32)), inside=down((20, 32)), seconds=seconds, marks=marks)
+    assert told["agree"] is agree
 
 
 def test_a_narrow_line_is_no_outage_of_the_deployment(tmp_path: Path) -> None:
