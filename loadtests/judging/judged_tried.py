@@ -44,6 +44,7 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     )
     least = sum(int(counts.get(name, 0)) for name in REFUSED_AFTER)
     most = least + gave_up + sum(int(counts.get(name, 0)) for name in UNCERTAIN)
+    most += sum(too_late(each) for each in run.rows("overlays.json"))
     found = int(never["why"]["after"])
     must = f"{least:,}" if most == least else f"{least:,} to {most:,}"
     yield Judgement(AFTER, must, f"{found:,} on the list", ok=least <= found <= most)
@@ -61,5 +62,19 @@ def tried(overlay: Mapping[str, Any]) -> int:
             return max(0, begun - receipts)
         case "guessing":
             return 1 - min(1, receipts)
+        case _:
+            return 0
+
+
+def too_late(overlay: Mapping[str, Any]) -> int:
+    """With the codes of how many people an overlay may have tried only after the close."""
+    told = overlay.get("told", {})
+    match overlay.get("name"):
+        case "reissue":
+            return int(told.get("got", {}).get("new code 409", 0))
+        case "replay":
+            return sum(int(told.get(name, 0)) for name in ("closed_before", "cut_short"))
+        case "guessing":
+            return 1 - min(1, int(told.get("receipts", 0)))
         case _:
             return 0

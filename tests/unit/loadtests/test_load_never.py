@@ -33,6 +33,21 @@ def test_the_list_is_compared(tmp_path: Path, while_open: int, after: int, wrong
     assert {each.what for each in judged(RunDirectory(tmp_path)) if not each.ok} == wrong
 
 
+@pytest.mark.parametrize(("after", "wrong"), [(12, set()), (13, {AFTER})], ids=["they", "somebody else"])
+def test_overlays_that_came_too_late_are_on_it_too(tmp_path: Path, after: int, wrong: set[str]) -> None:
+    """Two codes of a replay whose turn came after the close, two new codes, and the victim of the guesses."""
+    overlays = [
+        {"name": "reissue", "told": {"asked": 10, "got": {"new code 200": 8, "new code 409": 2}}},
+        {"name": "replay", "told": {"codes": 9, "receipts": 9, "cut_short": 1, "closed_before": 1}},
+        {"name": "guessing", "told": {"receipts": 0}},
+    ]
+    files = FILES | {"overlays.json": overlays, "summary.json": FILES["summary.json"] | {"gave_up": 0}}
+    never = {"while_open": 0, "why": {"after": after}}
+    for name, value in (files | {"availability.json": {"attempts": {"never_succeeded": never}}}).items():
+        (tmp_path / name).write_text(json.dumps(value), encoding="utf-8")
+    assert {each.what for each in judged(RunDirectory(tmp_path)) if not each.ok} == wrong
+
+
 def test_a_list_that_was_never_made_is_missed(tmp_path: Path) -> None:
     """Unless there are several ballots, of which it is asked for one alone."""
     for name, value in FILES.items():
