@@ -71,12 +71,12 @@ class Second:
 
     __slots__ = (
         *("lag_s", "late_s", "outcomes", "over_ms", "planned", "refused", "refused_over"),
-        *("refused_s", "sent", "service", "turned_away"),
+        *("refused_s", "sent", "service", "turned_away", "waited_s"),
     )
 
     def __init__(self) -> None:
         self.planned = self.sent = self.refused_over = 0
-        self.lag_s = self.late_s = self.refused_s = 0.0
+        self.lag_s = self.late_s = self.refused_s = self.waited_s = 0.0
         self.over_ms: dict[int, float] = {}
         self.outcomes: Counter[str] = Counter()
         self.service: Counter[int] = Counter()
@@ -99,6 +99,7 @@ class Second:
             "planned": self.planned,
             "sent": self.sent,
             "late_ms_max": round(self.late_s * 1000, 3),
+            "waited_ms_max": round(self.waited_s * 1000, 3),
             "outcomes": dict(sorted(self.outcomes.items())),
             "service": as_json(self.service),
             "refused": as_json(self.refused),
@@ -165,10 +166,11 @@ class Ledger:
         if waited:
             self.waited += 1
             self.waited_s_max = max(self.waited_s_max, late_s)
+            second.waited_s = max(second.waited_s, late_s)
         else:
             self.late[bucket(late_s * 1000)] += 1
             self.late_s_max = max(self.late_s_max, late_s)
-        second.late_s = max(second.late_s, late_s)
+            second.late_s = max(second.late_s, late_s)
         if status in ACCEPTING and kind in CASTS:
             self._came(answer.body, row)
             second.service[bucket((done_s - sent_s) * 1000)] += 1

@@ -89,11 +89,11 @@ def kept_to_schedule(summary: Mapping[str, Any]) -> Judgement:
 def not_the_bottleneck(summary: Mapping[str, Any]) -> Judgement:
     """The generator had CPU to spare."""
     what, must = "the client was not the bottleneck", "in time, with less than 0.9 of a core a process"
-    shares = summary.get("generator_cpu")
-    if "client_was_bottleneck" not in summary or not isinstance(shares, list):
+    shares, highest = summary.get("generator_cpu"), summary.get("generator_cpu_max")
+    if "client_was_bottleneck" not in summary or not isinstance(shares, list) or highest is None:
         return not_recorded(what, must, weight=Weight.VOIDS)
     late = ", and late" if summary.get("void") else ""
-    found = f"{max(shares, default=0):.2f} of a core, {len(shares)} generators{late}"
+    found = f"{highest:.2f} of a core in the worst 10 s, {len(shares)} generators{late}"
     return Judgement(what, must, found, ok=not summary["client_was_bottleneck"], weight=Weight.VOIDS)
 
 

@@ -25,7 +25,7 @@ LAST: Final = "conductor"
 OF_VOTERS: Final = (
     *("voters", "voted", "gave_up", "seconds", "counts", "unexpected_count", "planned", "sent", "unsent"),
     *("late_ms", "latency_ms", "service_ms", "refused_ms", "void", "void_reasons"),
-    *("generator_cpu", "generator_cpu_us", "client_was_bottleneck"),
+    *("generator_cpu", "generator_cpu_max", "generator_cpu_us", "client_was_bottleneck"),
 )
 VERDICTS: Final = ("pass", "fail", "void")
 
@@ -121,6 +121,7 @@ def _measured(files: RunDirectory, axis: Axis, seconds: Span | None) -> dict[str
             "refused_ms": _rounded(read.latencies("refused")),
             "refusals": read.refusals(),
             "late_ms": read.late_ms,
+            "waited_ms": read.waited_ms if any(read.waited_ms) else [],
         }
     sampled = system(files, axis)
     if sampled.samples:

@@ -169,10 +169,12 @@ def resources(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
 
 
 def lateness(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
-    """By how much the generator sent a vote later than it was due."""
+    """By how much a vote was sent later than it was due, by the generator or because all devices waited."""
+    waited = told["curves"].get("waited_ms", [])
+    kept = (Line("because every device was kept waiting", waited),) if waited else ()
     panel = Panel(
         "latest vote of each moment, sent after it was due",
-        (Line("late by", told["curves"].get("late_ms", [])),),
+        (Line("late by the generator", told["curves"].get("late_ms", [])), *kept),
         saying.milliseconds,
         limit=LATE_MS_MAX,
         limit_words="100 milliseconds, which 99 of 100 votes must not exceed, or the run is void",
@@ -180,7 +182,10 @@ def lateness(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
     )
     most = saying.milliseconds(told["measures"].get("late_ms_max"))
     return plotted(
-        "lateness", f"By how much votes were sent later than they were due: at most {most}.", (panel,), back
+        "lateness",
+        f"By how much the generator sent votes later than they were due: at most {most}.",
+        (panel,),
+        back,
     )
 
 

@@ -82,6 +82,7 @@ class Traffic:
     sent: Values
     late_ms: Values
     never: Values
+    waited_ms: Values
     outcomes: dict[str, Values] = field(default_factory=dict)
     totals: Counter[str] = field(default_factory=Counter)
     histograms: dict[str, list[Histogram]] = field(default_factory=dict)
@@ -99,6 +100,7 @@ class Traffic:
         add(self.planned, step, number(line.get("planned")))
         add(self.sent, step, number(line.get("sent")))
         keep_most(self.late_ms, step, number(line.get("late_ms_max")))
+        keep_most(self.waited_ms, step, number(line.get("waited_ms_max")))
         add(self.never, step, number(line.get("never")))
         for cause, times in _counts(line.get("outcomes")).items():
             name = cause if cause in self.outcomes or len(self.outcomes) < CAUSES_MAX else "other"
@@ -158,7 +160,8 @@ class Traffic:
 def traffic(files: RunDirectory, axis: Axis, seconds: Span) -> Traffic:
     """The second reading, on the axis that the first one gave."""
     minute = seconds.busiest_minute()
-    read = Traffic(axis, axis.empty(), axis.empty(), axis.empty(), axis.empty())
+    empty = axis.empty
+    read = Traffic(axis, empty(), empty(), empty(), empty(), empty())
     read.busiest_from_s = None if minute is None else minute[0]
     for line in files.lines(FILE):
         read.take(line)

@@ -1,6 +1,6 @@
 """The run in plain words: the verdict first, then what a scrutineer, a union or a court would ask next."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from loadtests.report import saying
@@ -209,7 +209,7 @@ def _done(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _load(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     late = told["voters"].get("late_ms")
-    cpu = told["voters"].get("generator_cpu")
+    cpu = told["voters"].get("generator_cpu_max")
     said: list[str] = []
     if isinstance(late, dict) and "p99" in late:
         worst = saying.milliseconds(late.get("max"))
@@ -217,7 +217,7 @@ def _load(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"99 of 100 were sent within {saying.milliseconds(late['p99'])} of being due, the latest {worst}"
             " after it."
         )
-    if isinstance(cpu, Sequence) and not isinstance(cpu, str) and cpu:
-        said.append(f"The busiest process that sent them used {saying.percent(max(cpu))} of one core.")
+    if isinstance(cpu, int | float):
+        said.append(f"The busiest process that sent them used {saying.percent(cpu)} of one core at most.")
     if said:
         yield "Was the load what the plan said?", " ".join(said)

@@ -276,6 +276,7 @@ def _books(folder: Path, made: Made, accepted: int) -> None:
         "counts": {"double clicks": 2591, "mistyped codes": 2590, "used codes tried": 864, "reissued": 1727},
         "late_ms": {"p50": 1.2, "p99": 14.8, "max": 1405.0 if made.verdict == "void" else 31.0},
         "generator_cpu": [0.31, 0.29],
+        "generator_cpu_max": 0.62,
         "client_was_bottleneck": False,
         "void": made.verdict == "void",
         "void_reasons": ["a vote was sent 1405 ms late"] if made.verdict == "void" else [],

@@ -1,14 +1,17 @@
 """How long voters waited, from the moment their vote was first due, whichever attempt brought the receipt."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from loadtests.crowds import casts
 from loadtests.crowds.buckets import quantile
-from loadtests.crowds.ledger import ANSWER
+from loadtests.crowds.ledger import ANSWER, Ledger
 from loadtests.crowds.timetable import ROW, Kind
+from loadtests.voting.voter import Answer
 
 START_S = 1_000.25
 
@@ -30,3 +33,14 @@ def test_a_wait_begins_when_the_vote_was_first_due() -> None:
     assert quantile(histogram, 1.0) == pytest.approx(19_005, rel=0.05)
     assert told[1002] == ({}, 1)
     assert quantile(told[1002][0], 0.5, never=1) == math.inf
+
+
+def test_the_generators_lateness_and_the_services_are_two(tmp_path: Path) -> None:
+    """What waited because every device did is no lateness of the generator, in the second's line either."""
+    ledger = Ledger(tmp_path, 0, start_s=START_S)
+    for row, (late_s, waited) in enumerate([(0.004, False), (6.0, True)]):
+        ledger.note(row, Kind.CAST, 1, 1.0, 1.0 + late_s, 8.0, Answer(409), waited=waited)
+    ledger.close()
+
+    (line,) = (json.loads(line) for line in (tmp_path / "seconds-0.jsonl").read_text().splitlines())
+    assert (line["late_ms_max"], line["waited_ms_max"]) == (4.0, 6_000.0)

@@ -53,6 +53,7 @@ def good() -> Files:
             "void": False,
             "void_reasons": [],
             "generator_cpu": [0.3],
+            "generator_cpu_max": 0.35,
             "client_was_bottleneck": False,
             "odd": [],
             "odd_count": 0,
@@ -231,7 +232,7 @@ def _late_generator(files: Files) -> None:
 
 
 def _busy_generator(files: Files) -> None:
-    files["summary.json"] |= {"client_was_bottleneck": True}
+    files["summary.json"] |= {"client_was_bottleneck": True, "generator_cpu_max": 0.95}
 
 
 def _late_and_slow(files: Files) -> None:
@@ -376,3 +377,12 @@ def test_references_are_named_and_bounded() -> None:
 def test_nothing_judged_is_no_pass() -> None:
     """A verdict without a judgement fails."""
     assert Verdict().word == "fail"
+
+
+def test_the_generators_worst_ten_seconds_are_shown(tmp_path: Path) -> None:
+    """A process that was full for a while is not hidden by a day of little to do."""
+    files = good()
+    _busy_generator(files)
+    told = judge(write(files, tmp_path)).judgements
+    (found,) = [each.found for each in told if each.what == "the client was not the bottleneck"]
+    assert "0.95 of a core" in found
