@@ -34,7 +34,9 @@ class UnknownOverlay(ValueError):  # noqa: N818  # a fault in what was typed
 
 def quickened(calls: Sequence[OverlayCall], speed: float) -> list[OverlayCall]:
     """Each at its moment of a run that is played `speed` times as fast, and for so much less time."""
-    return [replace(call, from_s=call.from_s / speed, seconds=call.seconds / speed) for call in calls]
+    return [
+        replace(call.among(speed), from_s=call.from_s / speed, seconds=call.seconds / speed) for call in calls
+    ]
 
 
 def chosen(calls: Sequence[OverlayCall], asked: Sequence[str], *, run_s: float) -> list[OverlayCall]:

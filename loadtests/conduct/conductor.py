@@ -22,7 +22,7 @@ from loadtests.judging.judge import judge
 from loadtests.judging.verdict import Verdict
 from loadtests.lifetime import many
 from loadtests.lifetime.aftermath import Aftermath, beyond
-from loadtests.lifetime.extension import Extension, extension_s
+from loadtests.lifetime.extension import BEFORE_S, Extension
 from loadtests.lifetime.poll import AFTER_US, Poll
 from loadtests.lifetime.turnouts import Turnouts
 from loadtests.outside import agreement, watch
@@ -96,8 +96,7 @@ class Conductor:
         calls = quickened(wanted.scenario.overlays, wanted.speed)
         self.beside = Beside(chosen(calls, wanted.overlays, run_s=self.length_s), kept)
         self.after = Aftermath(self.polls, kept)
-        minutes = wanted.scenario.extends_minutes if closes else 0.0
-        self._extends_s = extension_s(minutes, speed=wanted.speed, close_run_s=self.schedule.close_run_s)
+        self._extends_s = self.schedule.extends_s if closes else 0.0
         self.voters = stage.files / "voters" if len(self.polls) > 1 else self.polls[0].voters
         self.summary: dict[str, Any] = {}
         self.start_us = self._opens_us = self._watched_to_us = 0
@@ -204,8 +203,12 @@ class Conductor:
         with ExitStack() as open_:
             open_.enter_context(self.beside)
             if self._extends_s:
-                open_.enter_context(Extension(self.polls, *closes_us, write=self.kept.write))
-            url = self.beside.start(self._ground(open_), start_us=self.start_us, close_run_s=close_run_s)
+                before_s = BEFORE_S / self.wanted.speed
+                open_.enter_context(
+                    Extension(self.polls, *closes_us, write=self.kept.write, before_s=before_s)
+                )
+            # Who attacks knows of the first close only, and so does the scenario.
+            url = self.beside.start(self._ground(open_), start_us=self.start_us, close_run_s=first_close_s)
             try:
                 told = open_.enter_context(bar("voted"))
                 with OpenCrowd(self.booking(url), start_us=self.start_us, told=told) as crowd:
@@ -284,6 +287,7 @@ class Conductor:
                 "burst": wanted.burst,
                 "speed": wanted.speed,
                 "extends_s": self._extends_s,
+                "at_first_close": len(self.schedule.at_first_s),
                 "ballots": len(self.polls),
                 "entitled": sum(poll.scenario.entitled for poll in self.polls),
                 "votes": sum(poll.scenario.votes for poll in self.polls),

@@ -78,6 +78,8 @@ def quickened(planned: Schedule, speed: float) -> Schedule:
         run_s=planned.run_s / speed,
         late_s=close_run_s + (planned.late_s - planned.close_run_s) / speed,
         at_close_s=close_run_s + (planned.at_close_s - planned.close_run_s),
+        at_first_s=planned.first_close_run_s / speed + (planned.at_first_s - planned.first_close_run_s),
+        extends_s=planned.extends_s / speed,
         windows=tuple(
             replace(
                 window,

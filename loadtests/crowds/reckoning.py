@@ -45,6 +45,8 @@ RIGHT = {
 }
 """The right outcome of a request that brings no receipt, and its name in the counts."""
 
+AT_FIRST_ACCEPTED = "at the first close, accepted"
+
 REPEATED = {Kind.CLICK: "double click", Kind.AGAIN: "same again later", Kind.UNREAD: "answer not read"}
 
 
@@ -205,7 +207,8 @@ class Part:
         person = self._people[voter]
         paper = int(person["other" if answer.kind is Kind.DEVICE else "paper"])
         added = answer.kind in ADDED
-        found.counts["at close, accepted" if added else "accepted"] += 1
+        name = AT_FIRST_ACCEPTED if answer.kind is Kind.AT_FIRST else "at close, accepted"
+        found.counts[name if added else "accepted"] += 1
         (found.beyond if added else found.receipted)[int(person["ballot"]), paper] += 1
         if answer.kind is Kind.DEVICE:
             found.in_place[int(person["ballot"]), paper] += 1

@@ -61,9 +61,10 @@ class Kind(IntEnum):
     LATE = 9  # after the close, by somebody who had not voted: not open
     AT_CLOSE = 10  # aimed at the close, by somebody who had not voted: accepted or not open
     ACCESS = 11  # the page asks whether the code is good: ready
+    AT_FIRST = 12  # aimed at the first close, which has been put off, by somebody who had not voted: accepted
 
 
-CASTS = frozenset({Kind.CAST, Kind.CLICK, Kind.AGAIN, Kind.UNREAD, Kind.DEVICE, Kind.AT_CLOSE})
+CASTS = frozenset({Kind.CAST, Kind.CLICK, Kind.AGAIN, Kind.UNREAD, Kind.DEVICE, Kind.AT_CLOSE, Kind.AT_FIRST})
 """The kinds whose answer may be a receipt."""
 REPEATS = frozenset({Kind.CLICK, Kind.AGAIN, Kind.HUNG_UP, Kind.UNREAD})
 """The kinds that send the bytes of the voter's CAST row."""
@@ -71,7 +72,7 @@ AFTERWARDS = frozenset({Kind.AGAIN, Kind.USED})
 """The kinds that make sense only when the voter has a receipt."""
 REFUSED = frozenset({Kind.FOREIGN, Kind.USED, Kind.REVOKED, Kind.DEVICE})
 """The kinds with a code that is not good, or soon not any more: most of the refusals for a wrong code."""
-ADDED = {Kind.LATE, Kind.AT_CLOSE}
+ADDED = {Kind.LATE, Kind.AT_CLOSE, Kind.AT_FIRST}
 """The kinds sent by people who are not among the voters."""
 
 
@@ -183,9 +184,11 @@ def draw_up(
             rng,
         )
     extras: list[Extra] = []
+    first = len(schedule.at_first_s)
     for kind, moments_s, comers in (
         (Kind.LATE, schedule.late_s, [plan.late for plan in plans]),
-        (Kind.AT_CLOSE, schedule.at_close_s, [plan.at_close for plan in plans]),
+        (Kind.AT_FIRST, schedule.at_first_s, [plan.at_close[:first] for plan in plans]),
+        (Kind.AT_CLOSE, schedule.at_close_s, [plan.at_close[first:] for plan in plans]),
     ):
         coming = [Extra(ballot, voter) for ballot, voters in enumerate(comers) for voter in voters]
         rng.shuffle(coming)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ballot.encoding import Malformed, parse_time
+from loadtests.crowds.reckoning import AT_FIRST_ACCEPTED
 from loadtests.judging.verdict import Judgement, Weight, not_recorded
 from loadtests.lifetime.extension import FILE
 from loadtests.report.reading import RunDirectory
@@ -10,6 +11,7 @@ from loadtests.staging.kept import US
 
 PUT_OFF = "the close is put off while people vote"
 BETWEEN = "votes are taken between the first close and the last"
+AIMED = "votes aimed at the first close are taken: it had been put off"
 
 
 def judged(run: RunDirectory) -> Iterator[Judgement]:
@@ -17,6 +19,7 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     if not run.table("run.json").get("extends_s"):
         return
     told = run.table(FILE)
+    yield from aimed(run)
     if "done_us" not in told:
         yield not_recorded(PUT_OFF, "before the first close")
         return
@@ -37,3 +40,16 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
     yield Judgement(
         BETWEEN, "at least 1", f"{between:,}", ok=between > 0, weight=Weight.FAILS if wrong else Weight.VOIDS
     )
+
+
+def aimed(run: RunDirectory) -> Iterator[Judgement]:
+    """Everybody who aimed at the first close holds a receipt; nothing where nobody did."""
+    planned = int(run.table("run.json").get("at_first_close", 0))
+    if not planned:
+        return
+    counts = run.table("summary.json").get("counts")
+    if not isinstance(counts, dict):
+        yield not_recorded(AIMED, f"all {planned:,}")
+        return
+    accepted = int(counts.get(AT_FIRST_ACCEPTED, 0))
+    yield Judgement(AIMED, f"all {planned:,}", f"{accepted:,}", ok=accepted == planned)

@@ -13,23 +13,26 @@ from loadtests.staging.stage import StageFault
 FILE: Final = "extension.json"
 BEFORE_S: Final = 60.0
 SHARE_MAX: Final = 0.5
-"""So long before the first close is the later one announced; of a short run the extension is half at most."""
-
-
-def extension_s(minutes: float, *, speed: float, close_run_s: float) -> float:
-    """How long the run's extension is, which is so many minutes in the scenario, in seconds of the run."""
-    return min(minutes * 60 / speed, close_run_s * SHARE_MAX)
+"""So long before the first close is the later one announced, at most half of the time that is left to it: in
+the siege that is in the middle of its faults, for who puts a close off does it because something is wrong."""
 
 
 class Extension:
     """While the block lasts, waits for the moment and moves the close of all `polls` to the last one."""
 
     def __init__(
-        self, polls: Sequence[Poll], first_us: int, last_us: int, *, write: Callable[[str, Any], None]
+        self,
+        polls: Sequence[Poll],
+        first_us: int,
+        last_us: int,
+        *,
+        write: Callable[[str, Any], None],
+        before_s: float = BEFORE_S,
     ) -> None:
         self._polls = polls
         self._first_us, self._last_us = first_us, last_us
         self._write = write
+        self._before_s = before_s
         self._ended = Event()
         self._thread = Thread(target=self._put_off, name="extension", daemon=True)
 
@@ -46,7 +49,7 @@ class Extension:
     def _put_off(self) -> None:
         """Wait, announce it, and keep what came of it."""
         left_s = (self._first_us - now_us()) / US
-        if self._ended.wait(max(0.0, left_s - min(BEFORE_S, left_s * SHARE_MAX))):
+        if self._ended.wait(max(0.0, left_s - min(self._before_s, left_s * SHARE_MAX))):
             return
         told: dict[str, Any] = {"first_us": self._first_us, "last_us": self._last_us, "asked_us": now_us()}
         try:

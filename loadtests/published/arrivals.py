@@ -5,7 +5,8 @@ The share of all votes cast by time t of a ballot open for T hours is
     C(t) = sum_i w_i G(t-T_i; S)/G(T-T_i; S) + w_b I(t)/I(T) + w_d ln((D+tau)/(T-t+tau)) / ln((D+tau)/tau)
 
 with F(x) = 1/(1+(x/2.76 h)^-0.671) the response to a message, G its mean over a send window of S, I the
-integral of the day's shape, and the last term 0 before T-D. All hours here count from the opening.
+integral of the day's shape, and the last term 0 before T-D. All hours here count from the opening. Where the
+close is put off, T in the last term is the close as it was announced: the rush is to that one.
 """
 
 from dataclasses import dataclass
@@ -63,8 +64,8 @@ class Arrivals:
 class Peaks:
     """Expected votes in the worst second, minute, quarter and hour, counted in whole ones from the opening.
 
-    `last_minute` and `last_hour` end with the close; `quarter_from_s` is where the worst 15 minutes begin,
-    wherever that is, and `sliding_quarter` what they hold.
+    `last_minute` and `last_hour` end with the close, the first where it is put off; `quarter_from_s` is where
+    the worst 15 minutes begin, wherever that is, and `sliding_quarter` what they hold.
     """
 
     second: float
@@ -77,8 +78,14 @@ class Peaks:
     sliding_quarter: float
 
 
-def cumulative(arrivals: Arrivals, at_hours: Hours, *, hours: float, opens_hour: float) -> Hours:
-    """The share of all votes cast by each of `at_hours`, from 0 at the opening to 1 at the close."""
+def cumulative(
+    arrivals: Arrivals, at_hours: Hours, *, hours: float, opens_hour: float, rush_hours: float | None = None
+) -> Hours:
+    """The share of all votes cast by each of `at_hours`, from 0 at the opening to 1 at the close.
+
+    The rush is to `rush_hours`, the close that people know of while they hurry; by default the close.
+    """
+    rush_hours = hours if rush_hours is None else rush_hours
     at = np.clip(np.asarray(at_hours, dtype=np.float64), 0.0, hours)
     cast = arrivals.base * _day_and_night(opens_hour, at) / _day_and_night(opens_hour, np.array(hours))
     for message in (Reminder(0.0, arrivals.launch), *arrivals.reminders):
@@ -88,7 +95,7 @@ def cumulative(arrivals: Arrivals, at_hours: Hours, *, hours: float, opens_hour:
             )
     if arrivals.deadline:
         last, tau = arrivals.deadline_hours, arrivals.tau_minutes / 60
-        left = np.minimum(hours - at, last)
+        left = np.clip(rush_hours - at, 0.0, last)
         cast = cast + arrivals.deadline * np.log((last + tau) / (left + tau)) / np.log((last + tau) / tau)
     return np.asarray(cast, dtype=np.float64)
 
@@ -140,7 +147,7 @@ def _day_and_night(opens_hour: float, at_hours: Hours) -> Hours:
 def curve(scenario: "Scenario") -> tuple[Seconds, Seconds]:
     """The curve as points: seconds since the opening, and the share cast by then; fine where it is steep."""
     hours, arrivals = scenario.hours, scenario.arrivals
-    end_s = hours * HOUR_S
+    end_s, rush_s = hours * HOUR_S, scenario.first_close_hours * HOUR_S
     starts_s = [0.0, *(reminder.at_hours * HOUR_S for reminder in arrivals.reminders)]
     fine_s = arrivals.send_minutes * 60 + FINE_SECONDS
     grid = np.concatenate(
@@ -148,13 +155,24 @@ def curve(scenario: "Scenario") -> tuple[Seconds, Seconds]:
             np.arange(0.0, end_s, MINUTE_S),
             *(np.arange(start, start + fine_s) for start in starts_s),
             *(start + np.geomspace(1e-3, 10.0, 200) for start in starts_s),
-            np.arange(max(0.0, end_s - FINE_SECONDS), end_s),
-            [end_s],
+            np.arange(max(0.0, rush_s - FINE_SECONDS), rush_s),
+            [rush_s, end_s],
         ]
     )
     at_s = np.unique(grid[(grid >= 0) & (grid <= end_s)])
-    cast = cumulative(arrivals, at_s / HOUR_S, hours=hours, opens_hour=scenario.opens_hour)
+    cast = _cast(scenario, at_s)
     return at_s, np.maximum.accumulate(cast / cast[-1])
+
+
+def _cast(scenario: "Scenario", at_s: Seconds) -> Seconds:
+    """The share of the votes of `scenario` that are cast by each second."""
+    return cumulative(
+        scenario.arrivals,
+        at_s / HOUR_S,
+        hours=scenario.hours,
+        opens_hour=scenario.opens_hour,
+        rush_hours=scenario.first_close_hours,
+    )
 
 
 def peaks(scenario: "Scenario") -> Peaks:
@@ -162,10 +180,7 @@ def peaks(scenario: "Scenario") -> Peaks:
     end_s, votes = scenario.hours * HOUR_S, scenario.online_votes
 
     def by(at_s: Seconds) -> Seconds:
-        cast = cumulative(
-            scenario.arrivals, at_s / HOUR_S, hours=scenario.hours, opens_hour=scenario.opens_hour
-        )
-        return np.asarray(cast * votes, dtype=np.float64)
+        return np.asarray(_cast(scenario, at_s) * votes, dtype=np.float64)
 
     def most(block_s: float) -> float:
         return float(np.diff(by(np.arange(0.0, end_s + 0.5, block_s))).max(initial=0.0))
@@ -174,7 +189,7 @@ def peaks(scenario: "Scenario") -> Peaks:
     worst_minutes = np.argsort(np.diff(minutes))[-WORST_MINUTES:]
     quarter = min(QUARTER_S // MINUTE_S, len(minutes) - 1)
     sliding = minutes[quarter:] - minutes[:-quarter]
-    last = by(np.array([end_s - HOUR_S, end_s - MINUTE_S, end_s]))
+    last = by(scenario.first_close_hours * HOUR_S - np.array([HOUR_S, MINUTE_S, 0.0]))
     return Peaks(
         second=max(
             float(np.diff(by(minute * MINUTE_S + np.arange(MINUTE_S + 1.0))).max())

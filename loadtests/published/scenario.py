@@ -73,7 +73,7 @@ class Scenario:
     last_minutes: float = 0.0
     """Only the votes of the last so many minutes are cast, though `votes` are all; 0: all are cast."""
     extends_minutes: float = 0.0
-    """The close is at first so much earlier, and put off while people vote."""
+    """The close is at first so much earlier, and put off while people vote: the rush is to the first."""
     arrivals: Arrivals = field(default_factory=Arrivals)
     paper: PaperReturns | None = None
     overlays: tuple[OverlayCall, ...] = ()
@@ -102,9 +102,15 @@ class Scenario:
         return min(math.ceil(round(self.behaviour.late * self.online_votes, 6)), self.entitled - self.votes)
 
     @property
+    def first_close_hours(self) -> float:
+        """When it was to close as it was announced at first."""
+        return self.hours - self.extends_minutes / 60
+
+    @property
     def at_close_casts(self) -> int:
-        """How many people beside those try at the very moment of the close."""
-        return min(self.behaviour.at_close, self.entitled - self.votes - self.late_casts)
+        """How many beside those try at the very moment of a close: as many at the first as at the last."""
+        closes = 2 if self.extends_minutes else 1
+        return min(closes * self.behaviour.at_close, self.entitled - self.votes - self.late_casts)
 
     @property
     def ballot(self) -> str:
@@ -229,7 +235,8 @@ def scaled(scenario: Scenario, scale: float) -> Scenario:
     if scenario.group is not None:
         votes = max(votes, scenario.group.ballots * GROUP_VOTES_MIN)
     entitled = max(votes, round(scenario.entitled * scale))
-    return replace(shrunk(scenario, votes=votes, entitled=entitled), scale=scale)
+    overlays = tuple(call.among(scale) for call in scenario.overlays)
+    return replace(shrunk(scenario, votes=votes, entitled=entitled), scale=scale, overlays=overlays)
 
 
 def shrunk(scenario: Scenario, *, votes: int, entitled: int | None = None) -> Scenario:

@@ -1,7 +1,7 @@
 """What a scenario file says beside the figures: habits, arrivals, papers, overlays, groups; read strictly."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loadtests.published.arrivals import Arrivals, Reminder
@@ -15,6 +15,8 @@ HOURS_MAX = 24.0 * 366
 RUN_SECONDS_MAX = 24.0 * 3_600
 OVERLAY_NAMES = ("cap", "botnet", "handshakes", "reloaders", "guessing", "reissue", "replay", "fault")
 WEIGHTS_MISS_MAX = 1e-6
+THINNER = frozenset({"line_bits"})
+"""Parameters of overlays that go with how many votes come in a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,10 @@ class GroupShape:
 
 @dataclass(frozen=True, slots=True)
 class OverlayCall:
-    """One overlay and when it is on, on the run's clock; a negative `from_s` counts back from the close."""
+    """One overlay and when it is on, on the run's clock.
+
+    A negative `from_s` counts back from the close, the first where that is put off.
+    """
 
     name: str
     from_s: float
@@ -80,6 +85,14 @@ class OverlayCall:
     def begins(self, close_run_s: float) -> float:
         """The second of the run at which it begins, when the close is at `close_run_s`."""
         return self.from_s if self.from_s >= 0 else max(0.0, close_run_s + self.from_s)
+
+    def among(self, share: float) -> "OverlayCall":
+        """The same where only that share of the votes comes: what must be too thin for them is thinner."""
+        told = {
+            name: value * share if name in THINNER and isinstance(value, int | float) else value
+            for name, value in self.parameters.items()
+        }
+        return replace(self, parameters=told)
 
 
 SHARES = (

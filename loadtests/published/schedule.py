@@ -7,7 +7,7 @@ ballot seconds from the published one.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +49,7 @@ class Schedule:
 
     It is voter `turns[i]` of that ballot's plan: for one ballot alone, voter i. `windows` cover the run
     without a gap; `close_run_s` is the close, after which `late_s` are sent; `at_close_s` are aimed at it.
+    Where the close is put off it was to be `extends_s` earlier at first, and `at_first_s` are aimed at that.
     """
 
     run_s: Seconds
@@ -59,6 +60,13 @@ class Schedule:
     at_close_s: Seconds
     windows: tuple[Window, ...]
     close_run_s: float
+    extends_s: float = 0.0
+    at_first_s: Seconds = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def first_close_run_s(self) -> float:
+        """The close as everybody knows it until it is put off: what rushes and sieges go by."""
+        return self.close_run_s - self.extends_s
 
     @property
     def real(self) -> list[Window]:
@@ -76,11 +84,12 @@ class Schedule:
         windows = json.dumps([asdict(window) for window in self.windows])
         arrays: dict[str, Any] = {name: getattr(self, name) for name in ARRAYS}
         with draft.open("wb") as file:
-            np.savez(file, **arrays, windows=np.array(windows), close_run_s=np.array(self.close_run_s))
+            arrays |= {"close_run_s": np.array(self.close_run_s), "extends_s": np.array(self.extends_s)}
+            np.savez(file, **arrays, windows=np.array(windows))
         draft.replace(path)
 
 
-ARRAYS = ("run_s", "ballot_s", "ballots", "turns", "late_s", "at_close_s")
+ARRAYS = ("run_s", "ballot_s", "ballots", "turns", "late_s", "at_close_s", "at_first_s")
 
 
 def load(path: Path) -> Schedule:
@@ -90,6 +99,7 @@ def load(path: Path) -> Schedule:
             **{name: kept[name] for name in ARRAYS},
             windows=tuple(Window(**window) for window in json.loads(str(kept["windows"]))),
             close_run_s=float(kept["close_run_s"]),
+            extends_s=float(kept["extends_s"]),
         )
 
 
@@ -122,19 +132,24 @@ def build(
             pieces += _compressed(stretch, ballot_s, votes_a_second_max, factor_max, start_s)
     played_close = pieces[-1].to_ballot_s > close_s
     windows = tuple(pieces)
-    close_run_s = (
-        float(_on_run_clock(windows, np.array([close_s]))[0]) if played_close else windows[-1].to_run_s
+    first_s, close_run_s = (
+        _on_run_clock(windows, np.array([scenario.first_close_hours * HOUR_S, close_s])).tolist()
+        if played_close
+        else [windows[-1].to_run_s] * 2
     )
     late, aimed = (scenario.late_casts, scenario.at_close_casts) if played_close else (0, 0)
+    at_first = aimed // 2 if close_run_s > first_s else 0
     return Schedule(
         run_s=_on_run_clock(windows, ballot_s),
         ballot_s=ballot_s,
         ballots=belongs,
         turns=_turns(belongs),
         late_s=np.sort(close_run_s + rng.uniform(LATE_FROM_S, AFTER_CLOSE_S, late)),
-        at_close_s=np.sort(close_run_s + rng.uniform(-AT_CLOSE_S, AT_CLOSE_S, aimed)),
+        at_close_s=np.sort(close_run_s + rng.uniform(-AT_CLOSE_S, AT_CLOSE_S, aimed - at_first)),
         windows=windows,
         close_run_s=close_run_s,
+        extends_s=close_run_s - first_s,
+        at_first_s=np.sort(first_s + rng.uniform(-AT_CLOSE_S, AT_CLOSE_S, at_first)),
     )
 
 
@@ -166,19 +181,27 @@ class _Stretch:
 
 def _stretches(scenario: Scenario, only: Only) -> tuple[list[_Stretch], list[_Stretch]]:
     """What is compressed and what is played in real time; together without a gap from first to last."""
-    close_s = scenario.hours * HOUR_S
-    first_s = max(0.0, close_s - scenario.last_minutes * 60) if scenario.last_minutes else 0.0
-    end_s = close_s + AFTER_CLOSE_S
-    if only == "close":
-        return [], [_Stretch("close", max(first_s, close_s - CLOSE_ONLY_S), end_s)]
-    if scenario.last_minutes and not only:
-        return [], [_Stretch("close", first_s, end_s)]
-    from_s = max(first_s, min(arrivals.peaks(scenario).quarter_from_s, close_s - QUARTER_S))
-    peak = _Stretch("peak", from_s, min(close_s, from_s + QUARTER_S))
+    close_s, rush_s = scenario.hours * HOUR_S, scenario.first_close_hours * HOUR_S
+    first_s = max(0.0, rush_s - scenario.last_minutes * 60) if scenario.last_minutes else 0.0
+    from_s = max(first_s, min(arrivals.peaks(scenario).quarter_from_s, rush_s - QUARTER_S))
+    peak = _Stretch("peak", from_s, min(rush_s, from_s + QUARTER_S))
     if only == "peak":
         return [], [peak]
-    close = _Stretch("close", max(first_s, close_s - LAST_S), end_s)
-    real = [peak, close] if peak.to_s < close.from_s else [_Stretch("peak and close", peak.from_s, end_s)]
+    if only == "close":
+        first_s = max(first_s, rush_s - CLOSE_ONLY_S)
+    if only == "close" or scenario.last_minutes:
+        real = [_Stretch("close", first_s, rush_s)]
+    else:
+        real = [peak, _Stretch("close", max(first_s, rush_s - LAST_S), rush_s)]
+        if peak.to_s >= real[1].from_s:
+            real = [_Stretch("peak and close", peak.from_s, rush_s)]
+    last_s = max(rush_s, close_s - LAST_S)  # so long after the first close, too, where there is another
+    until_s = rush_s + LAST_S
+    if until_s >= last_s:
+        real[-1] = replace(real[-1], to_s=close_s + AFTER_CLOSE_S)
+    else:
+        real[-1] = replace(real[-1], to_s=until_s)
+        real.append(_Stretch("last close", last_s, close_s + AFTER_CLOSE_S))
     compressed, at_s = [], first_s
     for stretch in real:
         if stretch.from_s > at_s:

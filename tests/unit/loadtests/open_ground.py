@@ -55,6 +55,7 @@ class Ground:
         skip: int = 0,
         waited: bool = False,
         all_there_s: float | None = -1.0,
+        own_failures: dict[str, int] | None = None,
     ) -> None:
         """Send every row but the last `skip` in their order, as a generator does, and keep what came."""
         booking = self.booking
@@ -81,7 +82,7 @@ class Ground:
             told |= {"late": {str(k): n for k, n in ledger.late.items()}, "cpu_share": 0.1}
             told |= {"late_ms_max": ledger.late_s_max * 1000, "cpu_share_max": 0.2, "memory_bytes": 1}
             told |= {"odd_count": ledger.odd_count, "waited": ledger.waited, "waited_ms_max": 0.0}
-            told |= {"all_there_s": all_there_s}
+            told |= {"all_there_s": all_there_s, "own_failures": dict(own_failures or {})}
             generator_file(booking.out, generator).write_text(json.dumps(told), encoding="utf-8")
 
 
@@ -92,10 +93,11 @@ def ground(
     generators: int = 1,
     habits: float = 0.1,
     twice: float | None = None,
+    at_first: int = 0,
 ) -> Ground:
     """Thirty voters with every habit over two seconds, sealed into `folder`; nothing is sent yet.
 
-    `twice` is the share of those with two devices, if it is another.
+    `twice` is the share of those with two devices, if it is another; `at_first` aim at the first close.
     """
     tube = scenario.scaled(scenario.load("tube-two-questions"), SCALE)
     shares = dict.fromkeys(HABITS, habits) | {"two_devices": habits if twice is None else twice}
@@ -111,7 +113,8 @@ def ground(
     (folder / "desk.json").write_text(
         json.dumps({"use": "desk", "public_key": b64encode(served.desk.public)}), encoding="utf-8"
     )
-    scheduled(len(drawn.voters), len(drawn.late), len(drawn.at_close)).save(folder / "schedule.npz")
+    planned = scheduled(len(drawn.voters), len(drawn.late), len(drawn.at_close) - at_first)
+    replace(planned, at_first_s=np.full(at_first, 1.0), extends_s=1.0).save(folder / "schedule.npz")
     patch.setattr(opencrowd, "HttpDoor", lambda _url, ca: Closing(served))  # noqa: ARG005  # as it is called
     booking = OpenBooking(
         electorates=(Electorate(tube, drawn, folder / "codes.csv", folder / "reissued.csv"),),

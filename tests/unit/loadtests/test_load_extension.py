@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from ballot.encoding import format_time
-from loadtests.judging.judged_extension import BETWEEN, PUT_OFF, judged
-from loadtests.lifetime.extension import Extension, extension_s
+from loadtests.judging.judged_extension import AIMED, BETWEEN, PUT_OFF, judged
+from loadtests.lifetime.extension import BEFORE_S, Extension
 from loadtests.published import scenario
 from loadtests.report.reading import RunDirectory
 from loadtests.staging.kept import US, now_us
@@ -61,11 +61,25 @@ def never(*_: object) -> None:
     raise StageFault
 
 
-def test_an_extension_is_as_fast_as_the_run() -> None:
-    """An hour is a minute of a run sixty times as fast, and half of a short run at most."""
-    assert extension_s(60, speed=60, close_run_s=150) == 60
-    assert extension_s(60, speed=1, close_run_s=600) == 300
-    assert scenario.load("close-of-poll-siege").extends_minutes == 60
+@pytest.mark.parametrize("variant", scenario.variants("close-of-poll-siege"))
+def test_the_siege_is_put_off_while_things_are_killed(variant: str) -> None:
+    """By an hour; the desk's command comes amid the faults, and all else is over by the first close."""
+    siege = scenario.load(f"close-of-poll-siege:{variant}")
+    assert siege.extends_minutes == 60
+    (faults,) = [call for call in siege.overlays if call.name == "fault"]
+    assert faults.from_s + 10 < -BEFORE_S < faults.from_s + faults.seconds - 10
+    assert all(call.from_s + call.seconds < 0 for call in siege.overlays)
+
+
+@pytest.mark.parametrize(("found", "ok"), [(100, True), (99, False), (None, False)])
+def test_who_aims_at_the_first_close_is_taken(tmp_path: Path, found: int | None, *, ok: bool) -> None:
+    """Every one of them; a summary without counts speaks against it."""
+    (tmp_path / "run.json").write_text('{"extends_s": 60, "at_first_close": 100}', encoding="utf-8")
+    if found is not None:
+        counts = json.dumps({"counts": {"at the first close, accepted": found}})
+        (tmp_path / "summary.json").write_text(counts, encoding="utf-8")
+    (judgement,) = [each for each in judged(RunDirectory(tmp_path)) if each.what == AIMED]
+    assert judgement.ok == ok
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,18 @@ def test_users_who_are_not_there_when_they_are_needed_void(
     assert ["users" in reason for reason in told["void_reasons"]] == [True] * told["void"]
 
 
+def test_what_failed_on_the_generators_side_voids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
+) -> None:
+    """The service never saw it, and is not to be blamed for giving no answer."""
+    played = ground(tmp_path, monkeypatch, habits=0.0)
+    played.play(own_failures={"EMFILE": 3, "ValueError": 1})
+
+    told = reckon(played)
+
+    assert told["void_reasons"] == ["4 requests failed on the generator's own side: EMFILE, ValueError."]
+
+
 def test_what_is_sent_after_the_close_and_accepted_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reckon: Callable[[Ground], dict[str, Any]]
 ) -> None:
@@ -392,3 +404,23 @@ def test_one_signature_covers_a_batch_and_is_looked_at_once(
 
     assert found.counts["repeated"] > 0
     assert len(looked) == len(set(looked)) == len(found.references)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_who_aims_at_the_first_close_must_be_taken(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    *,
+    refused: bool,
+) -> None:
+    """It has been put off by then: a refusal there is wrong, and right only at the last."""
+    played = ground(tmp_path, monkeypatch, habits=0.0, at_first=2)
+    refusing = {Kind.AT_CLOSE} | ({Kind.AT_FIRST} if refused else set())
+    played.play(lambda kind, answer: Answer(409, b"{}") if kind in refusing else answer)
+
+    told = reckon(played)
+
+    assert told["counts"]["at close, refused"] == len(played.plan.at_close) - 2 == 1
+    assert told["counts"].get("at the first close, accepted", 0) == (0 if refused else 2)
+    assert told["unexpected_count"] == (2 if refused else 0)

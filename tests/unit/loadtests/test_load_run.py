@@ -53,6 +53,16 @@ def test_twice_as_fast_is_the_same_run_in_half_the_time() -> None:
     assert len(fast.at_close_s) > 0
 
 
+def test_twice_as_fast_is_put_off_for_half_as_long() -> None:
+    """The first close too comes at half its second, and is aimed at as narrowly."""
+    planned = schedule.build(scenario.scaled(scenario.load("close-of-poll-siege"), 0.02), only="close")
+    fast = quickened(planned, 2.0)
+    assert fast.first_close_run_s * 2 == pytest.approx(planned.first_close_run_s)
+    aimed_s = fast.at_first_s - fast.first_close_run_s
+    np.testing.assert_allclose(aimed_s, planned.at_first_s - planned.first_close_run_s, atol=1e-9)
+    assert len(aimed_s) == 100
+
+
 def test_a_burst_is_so_many_times_the_worst_second(tmp_path: Path) -> None:
     """For a minute, by nobody but voters of the ballot, and with the figures that so many votes have."""
     whole = scenario.load("million-and-a-third:c")

@@ -117,6 +117,10 @@ def test_overlays_have_their_time() -> None:
     assert sorted(call.name for call in siege.overlays) == sorted(OVERLAYS)
     assert all(0 <= call.begins(600) <= call.begins(600) + call.seconds <= 600 for call in siege.overlays)
     assert {call.begins(9_000) - call.begins(600) for call in siege.overlays} == {8_400}
+    for variant in ("dev", "full"):
+        small, large = (scenario.load(f"close-of-poll-siege:{variant}{scale}") for scale in ("@0.5", ""))
+        thin, line = (call.parameters["line_bits"] for each in (small, large) for call in each.overlays[:1])
+        assert 2 * float(thin) == line
     assert scenario.OverlayCall("cap", 5, 60).begins(600) == 5
 
 

@@ -83,13 +83,32 @@ def test_only_the_close() -> None:
 
 
 def test_a_siege_is_its_last_minutes_in_real_time() -> None:
-    """150 minutes, none of them compressed; whoever voted before is not there."""
+    """150 minutes to the first close, none of them compressed; whoever voted before is not there."""
     siege = scenario.load("close-of-poll-siege")
     built = schedule.build(siege)
-    assert [(window.factor, window.from_run_s) for window in built.windows] == [(1, 0)]
-    assert built.close_run_s == 150 * 60
+    assert (built.windows[0].factor, built.windows[0].from_run_s) == (1, 0)
+    assert built.first_close_run_s == pytest.approx(150 * 60)
+    assert built.windows[0].to_run_s == pytest.approx(built.first_close_run_s + schedule.LAST_S)
     assert built.votes < siege.votes / 4
-    assert schedule.build(siege, only="close").close_run_s == CLOSE_RUN_S
+    assert schedule.build(siege, only="close").first_close_run_s == pytest.approx(CLOSE_RUN_S)
+
+
+@pytest.mark.parametrize("variant", ["dev", "full"])
+@pytest.mark.parametrize("only", ["", "close"])
+def test_the_rush_is_to_the_first_close(variant: str, only: schedule.Only) -> None:
+    """Who hurries knows of no other; as many aim at it as at the last, and few come between the two."""
+    siege = scenario.load(f"close-of-poll-siege:{variant}")
+    built = schedule.build(siege, only=only)
+    first_s, close_s = built.first_close_run_s, built.close_run_s
+    minute = np.count_nonzero((built.run_s >= first_s - 60) & (built.run_s < first_s))
+    assert minute == pytest.approx({"dev": 835, "full": 6_659}[variant], rel=0.05)
+    assert 0 < np.count_nonzero(built.run_s > first_s) < minute / 8
+    assert 2 * schedule.LAST_S <= built.extends_s == close_s - first_s < 150
+    assert [window.factor == 1 for window in built.windows[:: len(built.windows) - 1]] == [True, True]
+    for aimed_s, at_s in ((built.at_first_s, first_s), (built.at_close_s, close_s)):
+        assert len(aimed_s) == 100
+        assert (abs(aimed_s - at_s) <= schedule.AT_CLOSE_S).all()
+    assert (built.late_s > close_s).all()
 
 
 def test_the_seed_decides() -> None:
@@ -110,6 +129,7 @@ def test_a_schedule_is_kept_as_it_is(tmp_path: Path) -> None:
     for name in schedule.ARRAYS:
         assert np.array_equal(getattr(read, name), getattr(built, name))
     assert (read.windows, read.close_run_s) == (built.windows, built.close_run_s)
+    assert read.extends_s == built.extends_s == 0
     assert [path.name for path in tmp_path.iterdir()] == ["schedule.npz"]
 
 

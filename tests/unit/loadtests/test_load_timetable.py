@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtests.crowds.timetable import BEFORE_CLOSE_S, ROW, Habits, Kind, Rows, Timetable, draw_up
+from loadtests.crowds.timetable import ADDED, BEFORE_CLOSE_S, ROW, Habits, Kind, Rows, Timetable, draw_up
 from loadtests.published import plan, scenario
 from loadtests.published.plan import Plan
 from tests.unit.loadtests.open_ground import HABITS, scheduled
@@ -24,7 +24,8 @@ def drawn() -> Plan:
 
 def timetable(drawn: Plan, *, generators: int = 1, access: bool = False, reissued: bool = True) -> Timetable:
     """Its timetable over a minute."""
-    planned = scheduled(len(drawn.voters), len(drawn.late), len(drawn.at_close), seconds=CLOSE_S)
+    planned = scheduled(len(drawn.voters), len(drawn.late), len(drawn.at_close) - 1, seconds=CLOSE_S)
+    planned = replace(planned, at_first_s=np.full(1, CLOSE_S / 2), extends_s=CLOSE_S / 2)
     return draw_up(planned, [drawn], Habits([reissued], access=access), generators=generators, seed=1)
 
 
@@ -48,7 +49,8 @@ def test_every_habit_is_a_row(drawn: Plan) -> None:
     assert kinds[Kind.AGAIN] + kinds[Kind.USED] == sum(
         voter.afterwards.value != "nothing" for voter in voters
     )
-    assert (kinds[Kind.LATE], kinds[Kind.AT_CLOSE]) == (len(drawn.late), len(drawn.at_close))
+    assert (kinds[Kind.LATE], kinds[Kind.AT_CLOSE]) == (len(drawn.late), len(drawn.at_close) - 1)
+    assert kinds[Kind.AT_FIRST] == 1
     assert all(kinds[kind] for kind in Kind)
 
 
@@ -97,7 +99,7 @@ def test_generators_share_the_arrivals_evenly(drawn: Plan) -> None:
     assert voters[0] | voters[1] | voters[2] == set(range(len(drawn.voters)))
     assert voters[1] == set(range(1, len(drawn.voters), 3))
     for number, part in enumerate(parts):
-        others = part[~np.isin(part["kind"], [Kind.LATE, Kind.AT_CLOSE])]
+        others = part[~np.isin(part["kind"], sorted(ADDED))]
         assert set(others["voter"].tolist()) == voters[number]
 
 
