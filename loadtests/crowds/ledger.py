@@ -125,6 +125,7 @@ class Ledger:
         self.accepted = self.sent = self.requests = 0
         self.odd: list[str] = []
         self.odd_count = 0
+        self.own_failures: Counter[str] = Counter()
         self.late: Counter[int] = Counter()
         self.late_s_max = 0.0
         self.waited = 0

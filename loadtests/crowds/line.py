@@ -5,8 +5,10 @@ other, ten header lines, 2 kB out and 0.8 kB in), and the generator shares its c
 An answer in any form but the plainest is read by the parser that FastHttpUser uses.
 """
 
+import errno
 import select
 import ssl
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 import gevent
@@ -20,6 +22,11 @@ READ_BYTES = 16_384
 ANSWER_BYTES_MAX = 256_000
 IDLE_S = 1.0
 """A connection that has rested for longer is looked at before it is used: the server may have closed it."""
+
+OURS = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
+)
+"""Why a connection fails that never got as far as the server."""
 
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"\r\ncontent-length:"
@@ -49,18 +56,22 @@ class Line:
         self._socket: gevent.socket.socket | None = None
         self._used_s = 0.0
         self.connections = 0
+        self.own_failure = ""
 
     def exchange(self, request: bytes, *, now_s: float) -> Answer:
         """The answer to `request`; status 0 if none came whole in time, whatever came instead.
 
-        `now_s`: a monotonic clock, for what has rested.
+        `now_s`: a monotonic clock, for what has rested. `own_failure` then says what there was amiss on this
+        side, and nothing if it was the server's or the line's.
         """
+        self.own_failure = ""
         try:
             with gevent.Timeout(self._seconds, Broken("The answer did not come in time.")):
                 connection = self._connected(now_s)
                 connection.sendall(request)
                 return self._answer(connection)
-        except Exception:  # noqa: BLE001  # no form of an answer may make a request vanish
+        except Exception as error:  # noqa: BLE001  # no form of an answer may make a request vanish
+            self.own_failure = _own(error)
             self.close()
             return Answer(0)
 
@@ -144,6 +155,13 @@ class Line:
         if not more or len(data) > ANSWER_BYTES_MAX:
             raise Broken("The connection ended before the answer did.")
         return more
+
+
+def _own(error: Exception) -> str:
+    """What failed on this side, by `error`: no file, port or memory for it, or a fault of ours."""
+    if isinstance(error, OSError):
+        return errno.errorcode[error.errno] if error.errno in OURS else ""
+    return "" if isinstance(error, HTTPException) else type(error).__name__
 
 
 def _has_something(connection: gevent.socket.socket) -> bool:

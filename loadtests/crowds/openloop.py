@@ -139,6 +139,8 @@ class OpenLoop:
         line.used(done_s)
         if self._ledger is None:
             raise RuntimeError("nothing is sent before the run has begun")
+        if kind != Kind.HUNG_UP and line.own_failure:
+            self._ledger.own_failures[line.own_failure] += 1
         self._ledger.note(row, kind, attempt, at_s, sent_s - start_s, done_s - start_s, answer, waited=waited)
         status = answer.status
         wrong = None
@@ -306,6 +308,7 @@ class OpenLoop:
             "cpu_us": round(cpu_s / max(ledger.requests, 1) * 1e6, 1),
             "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "connections": sum(line.connections for line in self._lines),
+            "own_failures": dict(ledger.own_failures),
             "odd": ledger.odd,
             "odd_count": ledger.odd_count,
             "all_there_s": round(self._all_there_s, 3) if self._all_there_s < math.inf else None,

@@ -159,6 +159,10 @@ def _kept_time(told: Mapping[str, Any], generators: Sequence[Mapping[str, Any]])
     there = [each["all_there_s"] for each in generators if each["rows"]]
     if any(there_s is None or there_s > told["first_s"] for there_s in there):
         reasons.append("The first request was due before all users of a generator were there.")
+    own = sum((Counter[str](each["own_failures"]) for each in generators), Counter())
+    if own:
+        causes = ", ".join(sorted(own))
+        reasons.append(f"{own.total():,} requests failed on the generator's own side: {causes}.")
     shares = [each["cpu_share"] for each in generators]
     highest = max((each["cpu_share_max"] for each in generators), default=0.0)
     return {

@@ -43,6 +43,7 @@ def test_a_whole_run_is_void_by_the_same_rule(of: int, late: int, late_ms: float
         "odd_count": 0,
         "rows": of,
         "all_there_s": -5.0,
+        "own_failures": {},
     }
     told = openresult._kept_time({"requests": of, "first_s": 0.0}, [generator])
     assert told["void"] is void, told["void_reasons"]

@@ -1,14 +1,16 @@
 """The generator's connection reads one answer for each request, in any form, and never waits for ever."""
 
+import errno
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from http.client import HTTPException
 
 import pytest
 
-from loadtests.crowds.line import ANSWER_BYTES_MAX, Line
+from loadtests.crowds.line import ANSWER_BYTES_MAX, Broken, Line
 from loadtests.voting.voter import Answer
 
 REQUEST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
@@ -189,5 +191,36 @@ def test_an_answer_that_breaks_the_reader_is_no_answer(monkeypatch: pytest.Monke
     try:
         line = Line(teller.url, tls=ssl.create_default_context(), seconds=5)
         assert line.exchange(REQUEST, now_s=0.0) == Answer(0)
+        assert line.own_failure == "ZeroDivisionError"
     finally:
         teller.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "own"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "EMFILE"),
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "EADDRNOTAVAIL"),
+        (OSError(errno.ECONNREFUSED, "Connection refused"), ""),
+        (Broken("The answer did not come in time."), ""),
+        (HTTPException("junk"), ""),
+    ],
+    ids=["no file left", "no port left", "nobody there", "too slow", "junk"],
+)
+def test_whose_fault_it_is_that_there_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, own: str
+) -> None:
+    """This side's, where it has no file or port left; else the server's or the line's."""
+    line = Line("http://127.0.0.1:1", tls=ssl.create_default_context(), seconds=5)
+    failing: list[Exception] = [error]
+
+    def connected(_now_s: float) -> None:
+        raise failing[0]
+
+    monkeypatch.setattr(line, "_connected", connected)
+
+    assert line.exchange(REQUEST, now_s=0.0) == Answer(0)
+    assert line.own_failure == own
+    failing[0] = ConnectionResetError()
+    assert line.exchange(REQUEST, now_s=0.0) == Answer(0)
+    assert line.own_failure == ""
