@@ -73,7 +73,7 @@ class Sampler:
 
 
 def flattened(readings: Readings) -> dict[str, Any]:
-    """The numbers of one instant that a run keeps, from what each port says; turnout is not read."""
+    """The numbers of one instant that a run keeps, from what each port says; the turnout is watched apart."""
     edges, workers, monitor = readings["edges"], readings["workers"], readings["monitor"]
     outcomes = {
         name: int(count) for name, count in edges.by("ballot_intake_votes_total", "outcome").items() if count
@@ -87,7 +87,6 @@ def flattened(readings: Readings) -> dict[str, Any]:
         "quarantined": _whole(workers.sum("ballot_quarantined_total")),
         "outcomes": outcomes,
         "inflight": _whole(edges.sum("ballot_intake_inflight")),
-        "turnout": None,
         "probe_up": None if probe is None else bool(probe),
     }
 

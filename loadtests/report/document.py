@@ -14,6 +14,7 @@ from loadtests.report.reading import RunDirectory, listed, number
 from loadtests.report.record import record
 from loadtests.report.system import last_second, system
 from loadtests.report.traffic import GOOD, HISTOGRAMS, Span, quantiles, span, traffic
+from loadtests.report.turnouts import turnouts
 
 FORMAT: Final = 1
 NAME: Final = "report.json"
@@ -123,6 +124,11 @@ def _measured(files: RunDirectory, axis: Axis, seconds: Span | None) -> dict[str
             "late_ms": read.late_ms,
             "waited_ms": read.waited_ms if any(read.waited_ms) else [],
         }
+    watched = turnouts(files, axis)
+    if watched.readings:
+        curves["turnout"] = {"accepted": watched.accepted, "stored": watched.stored}
+        curves["unstored"] = watched.unstored
+        measures["unstored_max"] = _most(watched.unstored)
     sampled = system(files, axis)
     if sampled.samples:
         accepted = measures.get("accepted") or round(sampled.accepted.total)
@@ -130,7 +136,6 @@ def _measured(files: RunDirectory, axis: Axis, seconds: Span | None) -> dict[str
             "queue_depth": sampled.depth,
             "queue_oldest_s": sampled.oldest_s,
             "store_lag_s": sampled.lag_s,
-            "unstored": sampled.unstored,
             "probe_up": sampled.probe,
             "cores": {name: part.cores for name, part in _largest(sampled.parts)},
             "bytes": {name: part.bytes_held for name, part in _largest(sampled.parts)},
@@ -139,7 +144,6 @@ def _measured(files: RunDirectory, axis: Axis, seconds: Span | None) -> dict[str
             "queue_depth_max": _most(sampled.depth),
             "queue_oldest_s_max": _most(sampled.oldest_s),
             "store_lag_s_max": _most(sampled.lag_s),
-            "unstored_max": _most(sampled.unstored),
             "quarantined": sampled.quarantined,
         }
         return {

@@ -104,6 +104,7 @@ def refusals(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
 def queue(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
     """What waited between acceptance and the voter database."""
     found, measured = told["curves"], told["measures"]
+    seen = found.get("turnout", {})
     limit = "2 seconds, which the oldest must not exceed while nothing is broken on purpose"
     panels = (
         Panel(
@@ -127,6 +128,15 @@ def queue(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
             height=110,
         ),
         Panel(
+            "turnout of the first ballot, as its official sees it",
+            (
+                Line("accepted", seen.get("accepted", []), thick=4, soft=True),
+                Line("stored", seen.get("stored", [])),
+            ),
+            saying.rate,
+            height=110,
+        ),
+        Panel(
             "turnout: accepted less stored",
             (Line("votes", found.get("unstored", [])),),
             saying.rate,
@@ -137,7 +147,8 @@ def queue(told: Mapping[str, Any], back: Backdrop) -> Plot | None:
         "How many accepted votes waited to be stored, how old the oldest was, how long storing took, and by"
         " how much the stored turnout ran behind the accepted one."
         f" At most {saying.count(measured.get('queue_depth_max'))} waited, the oldest for"
-        f" {saying.seconds(measured.get('queue_oldest_s_max'))}."
+        f" {saying.seconds(measured.get('queue_oldest_s_max'))}; the turnout's stored votes ran behind its"
+        f" accepted ones by {saying.count(measured.get('unstored_max'))} at most."
     )
     return plotted("queue", label, panels, back)
 

@@ -77,7 +77,6 @@ class System:
     depth: Values
     oldest_s: Values
     lag_s: Values
-    unstored: Values
     probe: Values
     parts: dict[str, Part] = field(default_factory=dict)
     accepted: Growth = field(default_factory=Growth)
@@ -94,11 +93,6 @@ class System:
         keep_most(self.oldest_s, step, number(line.get("queue_oldest_s")))
         keep_most(self.lag_s, step, number(line.get("store_lag_p99_s")))
         self.accepted.take(number(line.get("accepted")))
-        turnout = line.get("turnout")
-        if isinstance(turnout, dict):
-            accepted, stored = number(turnout.get("accepted")), number(turnout.get("stored"))
-            behind = None if accepted is None or stored is None else accepted - stored
-            keep_last(self.unstored, step, behind)
         probe = line.get("probe_up")
         keep_last(self.probe, step, None if probe is None else float(bool(probe)))
         found = number(line.get("quarantined"))
@@ -137,7 +131,7 @@ class System:
 
 def system(files: RunDirectory, axis: Axis) -> System:
     """The samples, on the axis."""
-    read = System(axis, axis.empty(), axis.empty(), axis.empty(), axis.empty(), axis.empty())
+    read = System(axis, axis.empty(), axis.empty(), axis.empty(), axis.empty())
     for line in files.lines(FILE):
         read.take(line)
     return read

@@ -59,6 +59,7 @@ def make(folder: Path, made: Made | None = None) -> Path:
     planned = _planned(made, rng)
     accepted = _seconds(folder, made, rng, planned)
     _samples(folder, made, rng, accepted)
+    _turnouts(folder, made, accepted)
     _schedule(folder, made, planned)
     _marks(folder, made)
     _availability(folder, made)
@@ -140,7 +141,6 @@ def _samples(folder: Path, made: Made, rng: Generator, accepted: Any) -> None:
                 "accepted": taken,
                 "stored": taken - waiting,
                 "quarantined": 0,
-                "turnout": None,
                 "store_lag_p99_s": None if away else round(0.02 + waiting / 3000, 4),
                 "processes": [
                     {
@@ -154,6 +154,19 @@ def _samples(folder: Path, made: Made, rng: Generator, accepted: Any) -> None:
                 "probe_up": not away,
             }
             lines.write(json.dumps(line) + "\n")
+
+
+def _turnouts(folder: Path, made: Made, accepted: Any) -> None:
+    """Every five seconds; what is stored runs ten votes behind, and stands still with the database."""
+    stored = 0
+    with (folder / "turnout.jsonl").open("w", encoding="utf-8") as lines:
+        for second in range(5, made.seconds + 20, 5):
+            taken = int(accepted[:second].sum())
+            if not (made.besieged and 0 <= second - made.fault_at < 6):
+                stored = max(stored, taken - (10 if second < made.seconds else 0))
+            at_us = (BEGAN + second) * 1_000_000
+            line = {"ballot": "royal-mail", "from_us": at_us, "at_us": at_us, "accepted": taken}
+            lines.write(json.dumps(line | {"stored": stored}) + "\n")
 
 
 def _schedule(folder: Path, made: Made, planned: Any) -> None:

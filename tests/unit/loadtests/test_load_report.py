@@ -22,6 +22,7 @@ from tests.unit.loadtests.made_run import make as make_run
 
 EVERY_FILE = (
     *("run.json", "schedule.npz", "windows.json", "samples.jsonl", "marks.jsonl", "seconds.jsonl"),
+    "turnout.jsonl",
     *(
         "summary.json",
         "availability.json",
@@ -168,6 +169,30 @@ def test_numbers_are_those_of_the_files(siege: Path, told: dict[str, Any]) -> No
     )
     assert told["measures"]["queue_oldest_s_max"] == 5.5
     assert told["letters"] == {"botnet": "A", "kill voterdb": "B", "guessing": "C"}
+
+
+def test_the_turnout_is_what_an_official_saw(siege: Path, told: dict[str, Any]) -> None:
+    """Each reading stands until the next; where stored votes ran behind, as far as in the file."""
+    lines = [json.loads(line) for line in (siege / "turnout.jsonl").read_text().splitlines()]
+    seen = told["curves"]["turnout"]
+    lines = lines[: told["axis"]["steps"] // 5 - 1]
+    for line in lines:
+        step = line["at_us"] // 1_000_000 - BEGAN
+        assert [seen[side][step + 4] for side in ("accepted", "stored")] == [line["accepted"], line["stored"]]
+    behind = max(line["accepted"] - line["stored"] for line in lines)
+    assert told["measures"]["unstored_max"] == max(told["curves"]["unstored"][10:]) == behind > 10
+    assert seen["accepted"][:5] == [None] * 5  # nobody had looked yet
+
+
+def test_what_nobody_looked_at_is_not_drawn(tmp_path: Path) -> None:
+    """A turnout that fell silent is not shown as if it had gone on, and what is no reading is left out."""
+    folder = make_run(tmp_path / "run", Made(seconds=60))
+    readings = [{"at_us": (BEGAN + at) * 1_000_000, "accepted": at, "stored": at} for at in (5, 40)]
+    lines = [readings[0], {"at_us": "x"}, {"accepted": 5}, readings[1]]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "turnout.jsonl").write_text(text, encoding="utf-8")
+    accepted = read(folder)["curves"]["turnout"]["accepted"]
+    assert accepted[5:42] == [5] * 15 + [None] * 20 + [40] * 2
 
 
 def test_the_busiest_minute_is_found(told: dict[str, Any], siege: Path) -> None:
