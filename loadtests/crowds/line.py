@@ -23,6 +23,10 @@ ANSWER_BYTES_MAX = 256_000
 IDLE_S = 1.0
 """A connection that has rested for longer is looked at before it is used: the server may have closed it."""
 
+RESTED_S_MAX = 60.0
+"""One that has rested for so long is not used again: an edge closes it after 75 s, and what is sent in that
+very instant is lost."""
+
 OURS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM}
 )
@@ -87,7 +91,10 @@ class Line:
 
     def _connected(self, now_s: float) -> gevent.socket.socket:
         """The connection, whole as far as one can see."""
-        if self._socket is not None and now_s - self._used_s > IDLE_S and _has_something(self._socket):
+        rested_s = now_s - self._used_s
+        if self._socket is not None and (
+            rested_s > RESTED_S_MAX or (rested_s > IDLE_S and _has_something(self._socket))
+        ):
             self.close()  # nothing was asked: what is there to read is its end
         if self._socket is None:
             local = None if self.source is None else (self.source, 0)

@@ -145,6 +145,20 @@ def test_a_rested_connection_that_was_closed_is_made_again(tell: list[Teller]) -
     assert line.connections == 2
 
 
+@pytest.mark.parametrize(("rested_s", "connections"), [(30.0, 1), (61.0, 2)])
+def test_a_connection_that_rested_long_is_not_used_again(
+    tell: list[Teller], rested_s: float, connections: int
+) -> None:
+    """The server may close it at any moment from then on, also in that in which something is sent."""
+    line = line_to(tell, [[GOOD], [GOOD]])
+
+    assert line.exchange(REQUEST, now_s=0.0).status == 201
+    line.used(0.0)
+    assert line.exchange(REQUEST, now_s=rested_s).status == 201
+    line.close()
+    assert line.connections == connections
+
+
 def test_nobody_there_is_no_answer() -> None:
     """A refused connection is an answer of status 0, as any other that does not come."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
