@@ -66,23 +66,23 @@ class Database:
 
     def votes(self) -> list[Vote]:
         """What is stored."""
-        return [*self._committed("votes").values()]
+        return [*self.committed("votes").values()]
 
     def held(self) -> list[Held]:
         """What is in quarantine."""
-        return [*self._committed("quarantine").values()]
+        return [*self.committed("quarantine").values()]
 
     def attempts(self) -> list[Any]:
         """What is logged of tries."""
-        return [*self._committed("attempts").values()]
+        return [*self.committed("attempts").values()]
 
     def turnout(self, side: str) -> int:
         """The turnout as accepted or as stored."""
-        return sum(votes for (_, _, _, of), votes in self._committed("turnout").items() if of == side)
+        return sum(votes for (_, _, _, of), votes in self.committed("turnout").items() if of == side)
 
     def marks(self) -> dict[tuple[int, str], Id]:
         """How far storing and turnout have come, by shard and side."""
-        return _marks(self._committed("marks"))
+        return _marks(self.committed("marks"))
 
     def copied_marks(self, copy: dict[str, Table]) -> dict[tuple[int, str], Id]:
         """The same of a backup."""
@@ -94,9 +94,10 @@ class Database:
 
     def _entries(self) -> set[tuple[int, str]]:
         stored = {(vote.shard, vote.entry) for vote in self.votes()}
-        return stored | {(shard, entry) for _, shard, entry in self._committed("quarantine")}
+        return stored | {(shard, entry) for _, shard, entry in self.committed("quarantine")}
 
-    def _committed(self, name: str) -> Table:
+    def committed(self, name: str) -> Table:
+        """A table as everybody sees it."""
         tables = self.model.tables
         if tables.journal:
             with tables.committed():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from tests.simulation.database_fence import fenced
+from tests.simulation.database_fence import fenced, recovery_epoch, recovery_event, recovery_turnout
 from tests.simulation.database_tables import Event, Held, Return, Tables, Vote, sha256
 
 if TYPE_CHECKING:
@@ -402,6 +402,7 @@ def worker_epoch(tables: Tables, queue: int) -> int:
 WRITES: Final = {
     **{each.__name__: fenced(each) for each in (store_votes, store_batch, store_attempts, turnout_add)},
     **{each.__name__: each for each in (worker_event, worker_epoch)},
+    **{each.__name__: each for each in (recovery_epoch, recovery_turnout, recovery_event)},
 }
 READS: Final = {
     each.__name__: each

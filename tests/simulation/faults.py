@@ -27,6 +27,9 @@ OLDER_S: Final = 1.5
 """For so long somebody leaves an older copy in place of the queue's data."""
 
 
+HELD_S: Final = 0.5
+"""For so long, and a little, a worker's batch may be on its way while the queue is recovered."""
+
 LATER_S: Final = 0.5
 """A backup of the database is as old at least when it is restored: what a dead worker had is stored then."""
 
@@ -203,6 +206,15 @@ class Faults:
         older = server.model.copy(durable=True)
         self.kernel.tell(server.name, "a copy is made at", older.position)
 
+        def recover() -> None:
+            """And somebody runs `ballot recover` on it, while a worker may still have what it lacks."""
+            if server.model.up:
+                self._crash(server)
+            server.model.restore(older)
+            self.world.witness.recovering()
+            server.start()
+            self.world.operator.recover()
+
         def replace() -> None:
             if server.model.up:
                 self._crash(server)
@@ -227,7 +239,12 @@ class Faults:
             self.world.witness.put_back()
             server.start()
 
-        self.kernel.after(fault.for_s * (0.2 + fault.share), replace)
+        wait_s = fault.for_s * (0.2 + fault.share)
+        self.kernel.after(wait_s, recover if fault.number % 2 else replace)
+        if fault.number % 4 == 1:
+            worker = self.world.storers[fault.number // 4 % len(self.world.storers)].name
+            until_s = self.kernel.now_s + wait_s + HELD_S * (0.2 + fault.share)
+            self.world.network.weather.held_until_s[worker, self.world.database.name] = until_s
 
     def _older_database(self, fault: Fault) -> None:
         """A backup of the database is made now, or when a worker has just died, and later restored."""

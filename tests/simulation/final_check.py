@@ -30,6 +30,7 @@ def problems(world: World) -> list[str]:
         *_window(world),
         *_numbers(world),
         *_turnout(world),
+        *_recovered(world),
         *_devices(world),
         *_attempts(world),
     ]
@@ -173,9 +174,25 @@ def _numbers(world: World) -> Iterator[str]:
         numbers[vote.shard].append(vote.number or 0)
     for shard, found in numbers.items():
         doubled = len({*found}) < len(found) or 0 in found
-        # A number that nobody has is how what was lost is found.
-        if doubled or (not world.witness.declared and sorted(found) != [*range(1, len(found) + 1)]):
+        # A number that nobody has is how what was lost is found; a recovery jumps over some.
+        whole = not world.witness.declared and world.witness.lost is None
+        if doubled or (whole and sorted(found) != [*range(1, len(found) + 1)]):
             yield f"shard {shard}'s stored votes have the numbers {sorted(found)}"
+
+
+def _recovered(world: World) -> Iterator[str]:
+    """What a recovery has named as lost is stored by nobody; no number is given twice, lost or not."""
+    lost = world.witness.lost
+    if lost is None:
+        return
+    for vote in world.database.votes():
+        if vote.reference in lost:
+            yield f"{vote.reference} was stored after a recovery had given it up: its voter may vote twice"
+    for (shard, number), count in Counter(
+        (each.shard, each.number) for each in world.witness.accepted
+    ).items():
+        if count > 1:
+            yield f"shard {shard} gave number {number} to {count} votes"
 
 
 def _turnout(world: World) -> Iterator[str]:
@@ -199,7 +216,7 @@ def _devices(world: World) -> Iterator[str]:
 
 def _attempts(world: World) -> Iterator[str]:
     """A vote that was sent again and answered from the gate's memory is in the log of attempts."""
-    if world.witness.declared or world.plan.has("older_database"):
+    if world.witness.declared or world.witness.lost is not None or world.plan.has("older_database"):
         return  # attempts are deleted once stored: with a database of yesterday they are gone, and no vote is
     outcomes = Counter((row[2], row[1]) for row in world.database.attempts())
     for told in world.told:

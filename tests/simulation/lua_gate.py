@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 GATE: Final = Path(__file__).resolve().parents[2] / "ops" / "valkey" / "gate.lua"
 TRIMMING: Final = GATE.with_name("trim.lua")
+RECOVERY: Final = GATE.with_name("recovery.lua")
 ON_STACK_MAX: Final = 2000
 """More arguments than that go in as a table: Lua's stack has an end."""
 
@@ -242,6 +243,12 @@ class Library:
 def trimming_source() -> bytes:
     """The trimmer's function as it is in the repository."""
     return TRIMMING.read_bytes()
+
+
+@cache
+def recovery_source() -> bytes:
+    """The functions of `ballot recover` as they are in the repository."""
+    return RECOVERY.read_bytes()
 
 
 def gate_source(change: Callable[[str], str] | None = None) -> bytes:

@@ -20,6 +20,8 @@ from intake.durability import DURABLE, Durability
 from intake.gate import Decision
 from intake.link import Link
 from intake.wire import Wire
+from ops.recovery.jumps import Jump
+from ops.recovery.shard import Shard
 from tests.simulation import database_functions
 from tests.simulation.lua_gate import gate_source
 from tests.simulation.trimming import Trimmer
@@ -76,6 +78,10 @@ class Mutation:
                 else:
                     stack.enter_context(patch.object(owner, name, put))
             yield
+
+
+def _as_proved(_: Jump, known: int) -> int:
+    return known
 
 
 def _always(value: Any) -> Callable[..., Any]:
@@ -184,7 +190,7 @@ MUTATIONS: Final = (
     Mutation(
         "reply_before_answer",
         "1: a vote without an answer from the queue is confirmed",
-        30,
+        3,
         python=((Link, "_unconfirmed", _told_accepted),),
     ),
     Mutation(
@@ -242,6 +248,24 @@ MUTATIONS: Final = (
         python=((Trust, "_faults", _never([])),),
     ),
     Mutation(
+        "no_fence",
+        "13: the database takes what a worker read from the queue before it was recovered",
+        610,
+        python=(("tests.simulation.database_fence", "storing_fence", _always(None)),),
+    ),
+    Mutation(
+        "recovery_gives_numbers_again",
+        "12: a recovery goes on behind the largest number that is proved",
+        97,
+        python=((Jump, "beyond", _as_proved),),
+    ),
+    Mutation(
+        "recovery_without_marks",
+        "13: a recovery puts no voter's mark back",
+        96,
+        python=((Shard, "marks", _never((0, 0, []))),),
+    ),
+    Mutation(
         "clock_reopens",
         "9: a shard goes by its clock alone, also backwards",
         61,
@@ -277,7 +301,7 @@ MUTATIONS: Final = (
     Mutation(
         "claimed_entries_skipped",
         "1: what a dead worker left is taken for done",
-        19,
+        61,
         python=((Queue, "claim_stale", _claimed_for_done),),
     ),
     Mutation(

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as ConnectionLostError
 from tests.simulation import group_commands, plain_commands, stream_commands
 from tests.simulation.changes import Data, Step, done
 from tests.simulation.keyspace import Command, Keyspace, whole
-from tests.simulation.lua_gate import Library, LuaGate, gate_source, trimming_source
+from tests.simulation.lua_gate import Library, LuaGate, gate_source, recovery_source, trimming_source
 from tests.simulation.server_commands import SERVER_COMMANDS
 from tests.simulation.streams import Refusal
 
@@ -174,8 +174,9 @@ class QueueModel:
 
     def function(self, name: bytes, count: int, args: Sequence[bytes], *, read_only: bool) -> Any:
         """Call a function of the gate."""
-        library = self.library if name in self.library.functions else LUA.library(trimming_source())
-        if name not in library.functions:
+        others = (LUA.library(source()) for source in (trimming_source, recovery_source))
+        library = next((each for each in (self.library, *others) if name in each.functions), None)
+        if library is None:
             raise Refusal("ERR Function not found")
         if library.writes(name):
             if read_only:

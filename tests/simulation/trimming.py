@@ -59,6 +59,8 @@ class Trimmer:
         if not (world.primary.model.up and world.database.up):
             return
         model = world.primary.model
+        if handoff.RECOVERING_KEY.encode() in model.data:
+            return
         marks = world.database.marks()
         for shard in range(world.plan.shards):
             stream = world.stream(shard)

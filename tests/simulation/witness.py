@@ -39,6 +39,9 @@ class Witness:
         self.closed_s: dict[int, float] = {}
         """When somebody was first answered that a shard is closed."""
 
+        self.lost: set[str] | None = None
+        """Those that a recovery has named as lost, once there was one."""
+
         self._must_stay_closed: list[str] = []
         self._missing: set[str] = set()
         self._accepted_before = 0
@@ -81,6 +84,19 @@ class Witness:
         behind = {shard for (shard, _), mark in self.world.database.marks().items() if mark > ends[shard]}
         of_those = {each.reference for each in self.accepted if each.shard in behind}
         return of_those | {vote.reference for vote in self.world.database.votes()}
+
+    def recovering(self) -> None:
+        """An older copy is in place of the queue's data, and is recovered before anybody may use it."""
+        self.world.primary.model.restart("0" * 40)
+        self._must_stay_closed = ["what is being recovered"]
+
+    def recovered(self) -> list[str]:
+        """The gate is as it can be: what it lacks and is not stored, which nobody may store any more."""
+        known = self.marked() | {vote.reference for vote in self.world.database.votes()}
+        self.lost = {each.reference for each in self.accepted} - known
+        self.declared |= self.lost
+        self._must_stay_closed = []
+        return sorted(self.lost)
 
     def stored_since(self) -> list[str]:
         """What it lacks and a worker still had, stored or counted since: it must have stayed closed.

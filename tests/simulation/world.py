@@ -16,6 +16,7 @@ from tests.simulation.kernel import START_US, Kernel
 from tests.simulation.material import BALLOT, Roll, material
 from tests.simulation.network import Network
 from tests.simulation.queue_server import QueueServer, Replication
+from tests.simulation.recovering import Operator
 from tests.simulation.storers import Storer
 from tests.simulation.trimming import Trimmer
 from tests.simulation.voters import Device, Told
@@ -85,6 +86,7 @@ class World:
             Device(self, each.voter, each.paper, asks_first=each.asks_first) for each in plan.castings
         ]
         self.desk = desk.Desk(self)
+        self.operator = Operator(self)
         self.trimmer = Trimmer(self)
         self.faults = Faults(self)
 
@@ -138,6 +140,8 @@ class World:
 
     def unfinished(self) -> str:
         """What is still to be done; nothing when all is over."""
+        if self.operator.busy:
+            return "the queue is being recovered"
         waiting = [device.name for device in self.devices if not device.finished]
         if waiting:
             return f"no answer for {', '.join(waiting)}"
@@ -170,3 +174,4 @@ class World:
             if process.loop is not None:
                 process.loop.kill()
         self.desk.end()
+        self.operator.end()
