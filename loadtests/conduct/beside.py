@@ -12,6 +12,7 @@ from loadtests.crowds import unconfirmed
 from loadtests.lifetime.poll import Marks, added
 from loadtests.overlays import attempts
 from loadtests.overlays.catalogue import OVERLAYS, Context, Running
+from loadtests.overlays.terms import Judgement, Told
 from loadtests.published.scenario import OverlayCall
 from loadtests.staging.kept import US, Kept, now_us
 from loadtests.staging.stage import StageFault
@@ -124,7 +125,7 @@ class Beside:
         faults = [mark for _, running, _ in ended for mark in marks(running.path) if mark["kind"] == FAULT]
         for name, running, told in ended:
             # A fault of the run's own may be why one of the others failed.
-            judgements = [each.as_json() for each in OVERLAYS[name].judge(told | {"faults": faults})]
+            judgements = self._judged(name, told | {"faults": faults})
             sent = attempts.read(self._kept.overlays, name)
             more = {"unconfirmed": len(sent.open)} if sent is not None else {}
             judged.append({"name": name, "told": told, "judgements": judgements, **more})
@@ -140,6 +141,14 @@ class Beside:
                 self._open += sent.open
         if judged:
             self._kept.write("overlays.json", judged)
+
+    def _judged(self, name: str, told: Told) -> list[dict[str, Any]]:
+        """What it expected; one that told what nobody foresaw did not hold, and the others are judged."""
+        try:
+            return [each.as_json() for each in OVERLAYS[name].judge(told)]
+        except Exception as bug:  # noqa: BLE001  # what the others told is kept all the same
+            self._kept.bug()
+            return [Judgement("what it told can be judged", "all of it", repr(bug), ok=False).as_json()]
 
     def append_files(self, voters: Path) -> None:
         """Add what the overlays' own voters kept to what the crowd kept: it is checked together."""

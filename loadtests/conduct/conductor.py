@@ -214,11 +214,19 @@ class Conductor:
                 with OpenCrowd(self.booking(url), start_us=self.start_us, told=told) as crowd:
                     self.summary = crowd.finish()
             finally:
-                self.beside.finish()
-                self.beside.append_files(self.voters)
-                for name in KEPT_OF_VOTERS:
-                    if (self.voters / name).exists():
-                        shutil.copyfile(self.voters / name, self.kept.folder / name)
+                self._keep()
+
+    def _keep(self) -> None:
+        """Stop what goes on beside, and keep what is left of it and of the voters, whatever else fails."""
+        with ExitStack() as whatever:
+            whatever.callback(self._copy)
+            whatever.callback(self.beside.append_files, self.voters)
+            self.beside.finish()
+
+    def _copy(self) -> None:
+        for name in KEPT_OF_VOTERS:
+            if (self.voters / name).exists():
+                shutil.copyfile(self.voters / name, self.kept.folder / name)
 
     def _ground(self, open_: ExitStack) -> Ground:
         """What the overlays may use; an edge with TLS if one of them is against that."""

@@ -1,6 +1,7 @@
 """Everything that must hold of a run, put together; `python -m loadtests.judging DIR` judges it again."""
 
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loadtests.judging import (
@@ -14,6 +15,7 @@ from loadtests.judging import (
 )
 from loadtests.judging.verdict import Judgement, Verdict, Weight, not_recorded
 from loadtests.report.reading import RunDirectory
+from loadtests.staging.kept import BUGS
 
 
 def judge(folder: Path) -> Verdict:
@@ -29,7 +31,20 @@ def judge(folder: Path) -> Verdict:
         judged_extension.judged,
         overlays,
     )
-    return Verdict(tuple(judgement for part in parts for judgement in part(run)))
+    return Verdict(tuple(judgement for part in parts for judgement in _of(part, run)))
+
+
+def _of(part: Callable[[RunDirectory], Iterator[Judgement]], run: RunDirectory) -> Iterator[Judgement]:
+    """What that part judges; a file of a form that nobody foresaw speaks against the run, not for it."""
+    try:
+        yield from part(run)
+    except Exception as error:  # noqa: BLE001  # a verdict comes out all the same
+        what = part.__module__.rpartition(".")[2].removeprefix("judged_")
+        with (run.folder / BUGS).open("a", encoding="utf-8") as told:
+            told.write(traceback.format_exc())
+        yield Judgement(
+            f"all of the run's {what} can be judged", "every file of it can be read", repr(error), ok=False
+        )
 
 
 def overlays(run: RunDirectory) -> Iterator[Judgement]:

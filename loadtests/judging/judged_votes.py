@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ballot.encoding import parse_time
+from ballot.encoding import Malformed, parse_time
 from loadtests.judging.verdict import Judgement, not_recorded
 from loadtests.report.reading import RunDirectory
 from loadtests.staging.kept import RESULTS
@@ -148,7 +148,12 @@ def window(run: RunDirectory, closes: Any) -> Judgement:
     late, receipts = [], 0
     for line in run.lines("receipts.jsonl"):
         receipts += 1
-        if parse_time(str(line.get("accepted_at", ""))) >= closes.get(line.get("ballot"), 0):
+        try:
+            accepted_us = parse_time(str(line.get("accepted_at", "")))
+        except Malformed:  # a receipt without a time tells of no vote that came in time
+            late.append(str(line.get("reference")))
+            continue
+        if accepted_us >= closes.get(line.get("ballot"), 0):
             late.append(str(line.get("reference")))
     found = f"{len(late):,} of {receipts:,} at or after it"
     return Judgement(WINDOW, must, found, ok=not late and receipts > 0, references=tuple(late))

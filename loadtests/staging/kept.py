@@ -2,12 +2,14 @@
 
 import json
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 MARKS_MAX = 100_000
+BUGS = "conductor.err"
 US = 1_000_000
 RESULTS = "results"
 """Where the results are when there are several ballots."""
@@ -47,6 +49,11 @@ class Kept:
         draft = self.folder / f".{name}.draft"
         draft.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
         draft.rename(self.folder / name)
+
+    def bug(self) -> None:
+        """The exception that is being handled, whole: nobody foresaw it."""
+        with (self.folder / BUGS).open("a", encoding="utf-8") as told:
+            told.write(traceback.format_exc())
 
     def mark(self, kind: str, name: str, from_us: int, to_us: int, **told: Any) -> None:
         """A stretch of the run's time that the report shows: a phase, an overlay, a fault or a window."""
