@@ -157,7 +157,7 @@ class Conductor:
             Target("127.0.0.1", self.stage.port),
             [(poll.ballot, poll.codes) for poll in self.polls],
         )
-        Openings(edge, watched, opens_us, self.kept.write, seed=self.wanted.drawn_from).start()
+        Openings(edge, watched, opens_us, self.kept.folder, seed=self.wanted.drawn_from).begin()
 
     def _stay_open(self) -> None:
         """See that no ballot closes before the run is ready."""

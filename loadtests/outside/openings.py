@@ -1,14 +1,16 @@
 """Many ballots open in one second: somebody waits at each, asks four times a second, and notes when it opens.
 
 As the pages of voters who came early do: whether a code is good is asked, and the answer before the opening
-is that the ballot is not open.
+is that the ballot is not open. It is a process of its own: whoever seals votes meanwhile forks, and keeps the
+interpreter busy in the second that is judged.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import json
+import multiprocessing
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from threading import Thread
 from typing import Any, Final
 
 from ballot.code import Code
@@ -26,35 +28,43 @@ OPEN: Final = frozenset({OK, FORBIDDEN})
 """A code that is good, or one that was replaced or used: either is said of an open ballot only."""
 
 
-class Openings(Thread):
-    """Waits for the opening, watches it, and gives what it saw to `write`; it ends by itself."""
+class Openings:
+    """Waits for the opening, watches it, and leaves what it saw in FILE in `folder`."""
 
     def __init__(
         self,
         target: Target,
         ballots: Sequence[tuple[str, Path]],
         opens_us: int,
-        write: Callable[[str, Any], None],
+        folder: Path,
         *,
         seed: int,
     ) -> None:
-        super().__init__(name="openings", daemon=True)
         self._target = target
-        self._ballots = [(ballot, first_code(codes)) for ballot, codes in ballots]
+        self._ballots = ballots
         self._sources = addresses.drawn(seed, len(ballots), apart="openings")
         self._opens_us = opens_us
-        self._write = write
+        self._folder = folder
 
-    def run(self) -> None:
+    def begin(self) -> multiprocessing.process.BaseProcess:
+        """Watch in a process of its own, which ends by itself and with ours."""
+        watching = multiprocessing.get_context("spawn").Process(target=self.watch, daemon=True)
+        watching.start()
+        return watching
+
+    def watch(self) -> None:
         """Everything."""
-        self._write(FILE, asyncio.run(self._watch()))
+        draft = self._folder / f".{FILE}.draft"
+        draft.write_text(json.dumps(asyncio.run(self._watch()), indent=2) + "\n", encoding="utf-8")
+        draft.rename(self._folder / FILE)
 
     async def _watch(self) -> list[dict[str, Any]]:
         """All ballots side by side, their questions spread over the quarter of a second."""
+        ballots = [(ballot, first_code(codes)) for ballot, codes in self._ballots]
         await asyncio.sleep(max(0.0, (self._opens_us - now_us()) / US - BEFORE_S))
         asking = [
-            self._wait(ballot, code, source, EVERY_S * number / len(self._ballots))
-            for number, ((ballot, code), source) in enumerate(zip(self._ballots, self._sources, strict=True))
+            self._wait(ballot, code, source, EVERY_S * number / len(ballots))
+            for number, ((ballot, code), source) in enumerate(zip(ballots, self._sources, strict=True))
         ]
         return list(await asyncio.gather(*asking))
 

@@ -1,6 +1,8 @@
 """Ballots that open at once: who waits there sees each open; late, early and unwatched ones are told."""
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from loadtests.judging.judged_openings import judged
 from loadtests.judging.verdict import Weight
-from loadtests.outside.openings import Openings
+from loadtests.outside.openings import FILE, Openings
 from loadtests.overlays.wire import Target
 from loadtests.report.reading import RunDirectory
 from loadtests.staging.kept import US, now_us
@@ -30,7 +32,6 @@ class Opens(ServedPages):
 
 def test_who_waits_sees_it_open(tmp_path: Path) -> None:
     """Asked before and not open, then open soon after the moment."""
-    kept: dict[str, list[dict[str, Any]]] = {}
     ballot = Opens()
     with served(ballot, tmp_path) as place:
         codes = tmp_path / "codes.csv"
@@ -39,15 +40,30 @@ def test_who_waits_sees_it_open(tmp_path: Path) -> None:
         )
         name = ballot.document.definition.id
         ballot.opens_us = now_us() + US // 2
-        watching = Openings(
-            Target.of(place.context()), [(name, codes)], ballot.opens_us, kept.__setitem__, seed=1
-        )
-        watching.start()
-        watching.join(60)
-    (row,) = kept["opening.json"]
+        Openings(Target.of(place.context()), [(name, codes)], ballot.opens_us, tmp_path, seed=1).watch()
+    (row,) = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
     assert row["ballot"] == name
     assert row["not_open"] > 0
     assert 0 <= row["open_us"] - ballot.opens_us < 30 * US
+
+
+def test_whoever_watches_is_a_process_and_no_thread(tmp_path: Path) -> None:
+    """Sealing forks meanwhile, and keeps this interpreter busy: neither is to meet the watching."""
+    codes = tmp_path / "codes.csv"
+    ballot = Opens()
+    with served(ballot, tmp_path) as place:
+        codes.write_text(
+            f"member_id,channel,destination,code,link\nM1,letter,,{ballot.code().text()},\n", encoding="utf-8"
+        )
+        name = ballot.document.definition.id
+        watching = Openings(Target.of(place.context()), [(name, codes)], now_us(), tmp_path, seed=1).begin()
+        others = [each for each in threading.enumerate() if each.name == "openings"]
+        watching.join(60)
+    (row,) = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    assert (watching.exitcode, watching.daemon) == (0, True)
+    assert watching.pid != os.getpid()
+    assert not others
+    assert row["open_us"] is not None
 
 
 def opened(ballot: str, after_s: float | None, *, not_open: int = 8) -> dict[str, Any]:
