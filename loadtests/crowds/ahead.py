@@ -201,7 +201,7 @@ def _seal_chunk(chunk: tuple[int, int, int]) -> Sealed:
             raise AssertionError("A body is as long as the others of its kind.")
         bodies.append(body)
         rows["digest"][number] = np.frombuffer(digest, np.uint8)
-        caught += int(row["kind"] == Kind.CAST and _slip_is_caught(hands, row))
+        caught += int(row["kind"] in {Kind.CAST, Kind.LAST} and _slip_is_caught(hands, row))
     if bodies:
         file = os.open(bodies_file(hands.folder, generator), os.O_WRONLY)
         try:

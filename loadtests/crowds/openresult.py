@@ -208,7 +208,7 @@ def _latencies(histograms: Mapping[str, Counter[int]], never: int) -> dict[str, 
 def _papers(told: Mapping[str, Any], found: Sequence[Found]) -> dict[str, dict[str, comers.Counts]]:
     """What the holders of receipts chose, and what is not known, by ballot id."""
     sums: dict[str, Counter[tuple[int, int]]] = {}
-    for name in ("receipted", "beyond", "unconfirmed", "in_place", "displaced"):
+    for name in ("receipted", "beyond", "unconfirmed", "in_place", "displaced", "closed"):
         sums[name] = sum((getattr(each, name) for each in found), Counter())
     return {
         name: {

@@ -40,12 +40,16 @@ RIGHT = {
     Kind.REVOKED: ("revoked code, refused", {FORBIDDEN}),
     Kind.LATE: ("late, refused", {NOT_OPEN}),
     Kind.AT_CLOSE: ("at close, refused", {NOT_OPEN}),
+    Kind.LAST: ("in the last second, refused", {NOT_OPEN}),
     Kind.ACCESS: ("asked for the paper", {OK}),
     Kind.HUNG_UP: ("connection dropped", {HUNG_UP}),
 }
 """The right outcome of a request that brings no receipt, and its name in the counts."""
 
 AT_FIRST_ACCEPTED = "at the first close, accepted"
+
+AT_THE_END = frozenset({Kind.AT_CLOSE, Kind.LAST})
+"""Who may be refused because the ballot has closed, once it has."""
 
 REPEATED = {Kind.CLICK: "double click", Kind.AGAIN: "same again later", Kind.UNREAD: "answer not read"}
 
@@ -61,6 +65,7 @@ class Found:
     in_place: Counter[tuple[int, int]] = field(default_factory=Counter)
     displaced: Counter[tuple[int, int]] = field(default_factory=Counter)
     unconfirmed: Counter[tuple[int, int]] = field(default_factory=Counter)
+    closed: Counter[tuple[int, int]] = field(default_factory=Counter)
     gave_up: list[str] = field(default_factory=list)
     first_us: int = 0
     last_us: int = 0
@@ -169,9 +174,7 @@ class Part:
             except (Malformed, SignatureInvalid, ValueError, KeyError, TypeError) as error:
                 self._wrong(answer, f"the receipt does not hold: {type(error).__name__} {error}")
         elif kind in RIGHT and status in RIGHT[kind][1]:
-            counts[RIGHT[kind][0]] += 1
-            if kind is Kind.AT_CLOSE and answer.attempt == 1:
-                self._sent[answer.voter] = False
+            self._rightly(answer)
         elif status == FORBIDDEN and (kind in CASTS or kind is Kind.ACCESS):
             self._declined.append(answer)
         elif status == NOT_OPEN and self._close_s is not None and answer.done_s >= self._close_s:
@@ -222,12 +225,28 @@ class Part:
         }
         sealed.write(json.dumps(told) + "\n")
 
+    def _rightly(self, answer: Came) -> None:
+        """An answer that is right for such a request; that it has closed is, by our clock, once it has.
+
+        Who is told so at once has not voted; who comes again then may have been taken the first time.
+        """
+        name, at_the_end = RIGHT[answer.kind][0], answer.kind in AT_THE_END
+        if at_the_end and self._close_s is not None and answer.done_s < self._close_s - CLOCK_S:
+            self._wrong(answer, f"answered {answer.status} before the close")
+            return
+        self.found.counts[name] += 1
+        if at_the_end and answer.attempt == 1:
+            self._sent[answer.voter] = False
+            if answer.kind is Kind.LAST:
+                person = self._people[answer.voter]
+                self.found.closed[int(person["ballot"]), int(person["paper"])] += 1
+
     def _sent_after_close(self, answer: Came) -> bool:
         """Whether a vote was first sent after the close, by our own clock: it is the server's too.
 
         Who comes again then may get the receipt of a vote that was taken in time.
         """
-        if self._close_s is None or answer.kind is not Kind.AT_CLOSE or answer.attempt > 1:
+        if self._close_s is None or answer.kind not in AT_THE_END or answer.attempt > 1:
             return False
         return answer.sent_s > self._close_s + CLOCK_S
 

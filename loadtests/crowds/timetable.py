@@ -34,8 +34,8 @@ ROW = np.dtype(
 Rows = NDArray[np.void]
 OWN = -1
 BEFORE_CLOSE_S = 1.0
-"""Who would vote later than that before the close votes a little earlier: the published totals need every
-vote, and whoever comes within the last instants may be refused. `at_close` is for those."""
+"""Who comes later than that before the close may be too late when the vote arrives, and is then not among the
+published votes, by name. Whoever would also send something else meanwhile comes a little earlier."""
 
 GOING_ON_EVERY = 50_000
 CLICK_S = (0.0, 2.0)
@@ -62,9 +62,12 @@ class Kind(IntEnum):
     AT_CLOSE = 10  # aimed at the close, by somebody who had not voted: accepted or not open
     ACCESS = 11  # the page asks whether the code is good: ready
     AT_FIRST = 12  # aimed at the first close, which has been put off, by somebody who had not voted: accepted
+    LAST = 13  # the voter's vote in the last second before the close: accepted or not open
 
 
-CASTS = frozenset({Kind.CAST, Kind.CLICK, Kind.AGAIN, Kind.UNREAD, Kind.DEVICE, Kind.AT_CLOSE, Kind.AT_FIRST})
+CASTS = frozenset(
+    {Kind.CAST, Kind.CLICK, Kind.AGAIN, Kind.UNREAD, Kind.DEVICE, Kind.AT_CLOSE, Kind.AT_FIRST, Kind.LAST}
+)
 """The kinds whose answer may be a receipt."""
 REPEATS = frozenset({Kind.CLICK, Kind.AGAIN, Kind.HUNG_UP, Kind.UNREAD})
 """The kinds that send the bytes of the voter's CAST row."""
@@ -174,6 +177,10 @@ def draw_up(
         if number % GOING_ON_EVERY == 0:
             going_on()
         voter = plans[ballot].voters[turn]
+        if at_s >= latest_s and not (habits.access or _does_more(voter)):
+            draft = drafts[number % generators]
+            draft.add(at_s, firsts[ballot] + turn, ballot, Kind.LAST)
+            continue
         moment_s = at_s if at_s < latest_s else latest_s - rng.random() * BEFORE_CLOSE_S
         _visit(
             drafts[number % generators],
@@ -197,6 +204,12 @@ def draw_up(
             draft.add(at_s, total + len(extras), extra.ballot, kind)
             extras.append(extra)
     return Timetable(drafts=drafts, first_voter=firsts, voters=total, extras=extras)
+
+
+def _does_more(voter: Voter) -> bool:
+    """Whether somebody sends anything beside the one vote."""
+    odd = (voter.double_click, voter.two_devices, voter.abandoned, voter.foreign_code, voter.reissue)
+    return any(odd) or voter.lost is not Lost.NO or voter.afterwards is not Afterwards.NOTHING
 
 
 def _visit(

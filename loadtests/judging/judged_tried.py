@@ -10,7 +10,7 @@ from typing import Any, Final
 from loadtests.judging.verdict import Judgement, not_recorded
 from loadtests.report.reading import RunDirectory
 
-REFUSED_AFTER: Final = ("late, refused", "at close, refused")
+REFUSED_AFTER: Final = ("late, refused", "at close, refused", "in the last second, refused")
 UNCERTAIN: Final = (
     "no answer",
     "answered 408",

@@ -148,12 +148,18 @@ def beyond(summary: Mapping[str, Any], overlays: Marks, first: str) -> dict[str,
 
 
 def moved(papers: Mapping[str, Any], ballot: str) -> Marks:
-    """The votes an option has more or fewer because a second device was first: a race no plan can tell."""
-    fewer = {
-        question: {option: -count for option, count in options.items()}
-        for question, options in papers.get("displaced", {}).get(ballot, {}).items()
-    }
-    return added(papers.get("in_place", {}).get(ballot, {}), fewer)
+    """The votes an option has more or fewer because of races that no plan can tell.
+
+    A second device was first, or a vote of the last second came when the ballot had closed.
+    """
+    fewer = [
+        {
+            question: {option: -count for option, count in options.items()}
+            for question, options in each.items()
+        }
+        for each in (papers.get(name, {}).get(ballot, {}) for name in ("displaced", "closed"))
+    ]
+    return added(papers.get("in_place", {}).get(ballot, {}), *fewer)
 
 
 def split(path: Path, into: Mapping[str, Path]) -> None:

@@ -204,7 +204,7 @@ class Poll(Life):
         """The signed result beside the published figures, without what was voted on top of them (`beyond`).
 
         Votes that went to another option because a voter's second device was first (`moved`) stand where the
-        voter's first device would have put them.
+        voter's first device would have put them, and so do those that came in the last second and too late.
         """
         figures = []
         more_votes = added(beyond, moved)
@@ -212,6 +212,7 @@ class Poll(Life):
             more = more_votes.get(figure.what, {}).get(figure.option, 0)
             if figure.what == "votes cast":
                 more = max((sum(options.values()) for options in beyond.values()), default=0)
+                more += min((sum(options.values()) for options in moved.values()), default=0)
             figures.append(Figure(figure.what, figure.option, figure.published, figure.counted - more))
         return figures
 

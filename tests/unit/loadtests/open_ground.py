@@ -18,7 +18,7 @@ from loadtests.crowds import ahead, opencrowd
 from loadtests.crowds.ledger import HUNG_UP, Ledger
 from loadtests.crowds.opencrowd import Electorate, OpenBooking
 from loadtests.crowds.openloop import FIELDS, START_FILE, generator_file
-from loadtests.crowds.timetable import Kind
+from loadtests.crowds.timetable import BEFORE_CLOSE_S, Kind
 from loadtests.published import plan, scenario
 from loadtests.published.plan import Plan
 from loadtests.published.schedule import Schedule, Window
@@ -94,10 +94,12 @@ def ground(
     habits: float = 0.1,
     twice: float | None = None,
     at_first: int = 0,
+    last: int = 0,
 ) -> Ground:
     """Thirty voters with every habit over two seconds, sealed into `folder`; nothing is sent yet.
 
-    `twice` is the share of those with two devices, if it is another; `at_first` aim at the first close.
+    `twice` is the share of those with two devices, if it is another; `at_first` aim at the first close,
+    and `last` voters come in the last second.
     """
     tube = scenario.scaled(scenario.load("tube-two-questions"), SCALE)
     shares = dict.fromkeys(HABITS, habits) | {"two_devices": habits if twice is None else twice}
@@ -113,7 +115,7 @@ def ground(
     (folder / "desk.json").write_text(
         json.dumps({"use": "desk", "public_key": b64encode(served.desk.public)}), encoding="utf-8"
     )
-    planned = scheduled(len(drawn.voters), len(drawn.late), len(drawn.at_close) - at_first)
+    planned = scheduled(len(drawn.voters), len(drawn.late), len(drawn.at_close) - at_first, last=last)
     replace(planned, at_first_s=np.full(at_first, 1.0), extends_s=1.0).save(folder / "schedule.npz")
     patch.setattr(opencrowd, "HttpDoor", lambda _url, ca: Closing(served))  # noqa: ARG005  # as it is called
     booking = OpenBooking(
@@ -168,9 +170,10 @@ def dispatch(path: Path, members: list[str], served: ServedBallot) -> dict[str, 
     return codes
 
 
-def scheduled(votes: int, late: int, at_close: int, *, seconds: float = 2.0) -> Schedule:
-    """So many votes evenly over `seconds`, one ballot, closing then."""
-    run_s = np.linspace(0, seconds, votes, endpoint=False)
+def scheduled(votes: int, late: int, at_close: int, *, seconds: float = 2.0, last: int = 0) -> Schedule:
+    """So many votes evenly over `seconds`, one ballot, closing then; `last` of them in the last second."""
+    run_s = np.linspace(0, seconds - BEFORE_CLOSE_S, votes, endpoint=False)
+    run_s[votes - last :] = seconds - 0.2
     return Schedule(
         run_s=run_s,
         ballot_s=run_s,

@@ -11,8 +11,9 @@ import pytest
 
 from ballot.receipt import Receipt
 from loadtests.crowds import casts, openresult, unconfirmed
-from loadtests.crowds.reckoning import Part
+from loadtests.crowds.reckoning import NOT_OPEN, Part
 from loadtests.crowds.timetable import CASTS, Kind
+from loadtests.lifetime.aftermath import moved
 from loadtests.voting.voter import Answer
 from tests.unit.loadtests.open_ground import START_US, Ground, InThisProcess, Tampering, as_it_is, ground
 
@@ -417,10 +418,42 @@ def test_who_aims_at_the_first_close_must_be_taken(
     """It has been put off by then: a refusal there is wrong, and right only at the last."""
     played = ground(tmp_path, monkeypatch, habits=0.0, at_first=2)
     refusing = {Kind.AT_CLOSE} | ({Kind.AT_FIRST} if refused else set())
-    played.play(lambda kind, answer: Answer(409, b"{}") if kind in refusing else answer)
+    played.play(lambda kind, answer: Answer(409, b"{}") if kind in refusing else answer, late_s=0.02)
 
     told = reckon(played)
 
     assert told["counts"]["at close, refused"] == len(played.plan.at_close) - 2 == 1
     assert told["counts"].get("at the first close, accepted", 0) == (0 if refused else 2)
     assert told["unexpected_count"] == (2 if refused else 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "late_s", "right"), [(409, 0.3, True), (409, 0.0, False), (201, 0.0, True)]
+)
+def test_who_comes_in_the_last_second_may_be_too_late(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    status: int,
+    late_s: float,
+    *,
+    right: bool,
+) -> None:
+    """Told so once it has closed, they are left out by what they marked; told so before, that is wrong."""
+    played = ground(tmp_path, monkeypatch, habits=0.0, last=3)
+    refused = status == NOT_OPEN
+    refusing = {Kind.LAST, *({Kind.AT_CLOSE} if late_s else ())} if refused else set()
+    played.play(lambda kind, answer: Answer(NOT_OPEN, b"{}") if kind in refusing else answer, late_s=late_s)
+
+    told = reckon(played)
+
+    voters, ballot = len(played.plan.voters), played.booking.electorates[0].scenario.ballot
+    assert told["unexpected_count"] == (0 if right else 3)
+    assert told["voted"] == voters - (3 if refused else 0)
+    if refused and right:
+        assert told["gave_up"] == 0
+        assert told["counts"]["in the last second, refused"] == 3
+        assert {sum(marked.values()) for marked in told["papers"]["closed"][ballot].values()} == {3}
+        assert not told["papers"]["unconfirmed"]
+        fewer = moved(told["papers"], ballot)
+        assert {sum(marked.values()) for marked in fewer.values()} == {-3}

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from loadtests.conduct.beside import Beside, UnknownOverlay, chosen, spare_codes
 from loadtests.conduct.beside import quickened as faster
 from loadtests.conduct.wanted import Wanted, quickened
-from loadtests.lifetime.poll import added
+from loadtests.lifetime.aftermath import moved
+from loadtests.lifetime.life import Figure
+from loadtests.lifetime.poll import Poll, added
 from loadtests.overlays.catalogue import OVERLAYS
 from loadtests.published import scenario, schedule
 from loadtests.published.scenario import OverlayCall
@@ -150,3 +153,14 @@ def test_what_a_fault_was_to_stop_is_kept(tmp_path: Path) -> None:
         ("kill-valkey", {"expects_down": True}),
         ("kill-worker", {}),
     ]
+
+
+def test_who_was_too_late_in_the_last_second_is_missing_by_name() -> None:
+    """Added to what was counted, option by option and in all, it is what was published."""
+    counted = [Figure("votes cast", "", 10, 10), Figure("strike", "yes", 7, 6), Figure("strike", "no", 3, 4)]
+    poll = cast("Poll", SimpleNamespace(figures=lambda: counted))
+    told = {"in_place": {"b": {"strike": {"no": 1}}}, "displaced": {"b": {"strike": {"yes": 1}}}}
+    told |= {"closed": {"b": {"strike": {"no": 1}}}}
+    found = Poll.compared(poll, {"strike": {"no": 1}}, moved(told, "b"))
+    assert [(each.option, each.counted) for each in found] == [("", 10), ("yes", 7), ("no", 3)]
+    assert Poll.compared(poll, {}, moved(told, "b"))[0].counted == 11

@@ -22,9 +22,13 @@ def drawn() -> Plan:
     return plan.draw(replace(tube, behaviour=behaviour))
 
 
-def timetable(drawn: Plan, *, generators: int = 1, access: bool = False, reissued: bool = True) -> Timetable:
+def timetable(
+    drawn: Plan, *, generators: int = 1, access: bool = False, reissued: bool = True, last: int = 0
+) -> Timetable:
     """Its timetable over a minute."""
-    planned = scheduled(len(drawn.voters), len(drawn.late), len(drawn.at_close) - 1, seconds=CLOSE_S)
+    planned = scheduled(
+        len(drawn.voters), len(drawn.late), len(drawn.at_close) - 1, seconds=CLOSE_S, last=last
+    )
     planned = replace(planned, at_first_s=np.full(1, CLOSE_S / 2), extends_s=CLOSE_S / 2)
     return draw_up(planned, [drawn], Habits([reissued], access=access), generators=generators, seed=1)
 
@@ -51,7 +55,18 @@ def test_every_habit_is_a_row(drawn: Plan) -> None:
     )
     assert (kinds[Kind.LATE], kinds[Kind.AT_CLOSE]) == (len(drawn.late), len(drawn.at_close) - 1)
     assert kinds[Kind.AT_FIRST] == 1
-    assert all(kinds[kind] for kind in Kind)
+    assert all(kinds[kind] for kind in set(Kind) - {Kind.LAST})
+
+
+def test_voters_come_until_the_very_end(drawn: Plan) -> None:
+    """Each at their own moment, but for who sends more than the vote: those come in time."""
+    part = rows(timetable(drawn, last=40))
+    last, casts = part[part["kind"] == Kind.LAST], part[part["kind"] == Kind.CAST]
+    assert 3 <= len(last) < 40
+    assert set(last["at_s"]) == {CLOSE_S - 0.2}
+    assert len(last) + len(casts) == len(drawn.voters)
+    assert casts["at_s"].max() <= CLOSE_S - BEFORE_CLOSE_S
+    assert not {*last["voter"].tolist()} & {*part["voter"][part["kind"] != Kind.LAST].tolist()}
 
 
 def test_moments_are_in_order_and_before_the_close(drawn: Plan) -> None:
