@@ -137,7 +137,7 @@ class Ledger:
 
     def lagged(self, now_s: float, lag_s: float) -> None:
         """Note that this process came to itself so much later than it had asked to."""
-        if lag_s >= LAG_S_MIN:
+        if lag_s >= LAG_S_MIN and now_s >= 0:
             second = self._second(now_s)
             second.lag_s = max(second.lag_s, lag_s)
 

@@ -60,9 +60,14 @@ def judged(run: RunDirectory) -> Iterator[Judgement]:
 
 
 def seconds(lines: Iterable[Mapping[str, Any]]) -> Iterator[Second]:
-    """The lines of `seconds.jsonl`, those of one second together, in order."""
+    """The lines of `seconds.jsonl`, those of one second together, in order; those in which somebody came.
+
+    Of others there may be a line that says how late the generator came to itself, and no more.
+    """
     found: dict[int, Second] = {}
     for line in lines:
+        if not line.get("sent") and not line.get("planned"):
+            continue
         at_s = int(line["s"])
         before = found.get(at_s, Second(at_s, 0, 0))
         found[at_s] = Second(
@@ -179,11 +184,11 @@ def answered(told: Sequence[Second], marks: Marks) -> Judgement:
         elif covered(each.at_s, shaking):
             place = "in a fault"
         else:
-            place = "under an overlay" if covered(each.at_s, overlays) else "else"
+            place = "under an overlay" if covered(each.at_s, overlays) else "when nothing went on"
         before = places.get(place, Second(0, 0, 0))
         places[place] = Second(0, before.sent + each.sent, before.unanswered + each.unanswered)
     most = {
-        "else": 0.0,
+        "when nothing went on": 0.0,
         "under an overlay": UNANSWERED_BESIDE_MAX,
         "in a fault": UNANSWERED_BESIDE_MAX,
         "where votes are stopped": 1.0,

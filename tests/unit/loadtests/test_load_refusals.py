@@ -9,6 +9,7 @@ from loadtests.crowds.ledger import Ledger
 from loadtests.crowds.timetable import Kind
 from loadtests.judging.judge import judge
 from loadtests.judging.judged_refusals import WHAT, refusals
+from loadtests.judging.judged_times import seconds
 from loadtests.report.reading import RunDirectory
 from loadtests.voting.voter import Answer
 from tests.unit.loadtests.test_load_verdict import good, write
@@ -52,6 +53,18 @@ def test_only_what_the_generator_does_not_explain_fails(
     verdict = judge(write(files, tmp_path))
     assert verdict.word == word
     assert {each.what for each in verdict.judgements if not each.ok} == (set() if word == "pass" else {WHAT})
+
+
+def test_a_second_in_which_nobody_came_is_none(tmp_path: Path) -> None:
+    """The generator tells that it came late to itself then, which makes no second in which votes came."""
+    ledger = Ledger(tmp_path, 0, start_s=START_S)
+    ledger.lagged(-3.0, 0.2)
+    ledger.lagged(5.0, 0.2)
+    ledger.plan(9.0)
+    ledger.close()
+    lines = list(RunDirectory(tmp_path).lines("seconds-0.jsonl"))
+    assert [line["s"] - START_S for line in lines] == [5, 9]
+    assert [each.at_s - START_S for each in seconds(lines)] == [9]
 
 
 def test_another_generator_explains_nothing(tmp_path: Path) -> None:
