@@ -76,6 +76,10 @@ class Database:
         """What is logged of tries."""
         return [*self.committed("attempts").values()]
 
+    def events(self) -> list[Any]:
+        """The log of events, in order."""
+        return [*self.committed("events").values()]
+
     def turnout(self, side: str) -> int:
         """The turnout as accepted or as stored."""
         return sum(votes for (_, _, _, of), votes in self.committed("turnout").items() if of == side)

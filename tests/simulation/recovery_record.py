@@ -113,8 +113,11 @@ class RecoveryRecord:
         ]
 
     def _credentials(self, _: str) -> list[Any]:
-        register = self._table("register").items()
-        return [(shard, digest[:16], uin, "email", None) for (_, digest), (uin, shard) in register]
+        revoked = self._table("revocations")
+        return [
+            (shard, digest[:16], uin, "email", revoked.get((ballot, digest)))
+            for (ballot, digest), (uin, shard) in self._table("register").items()
+        ]
 
     def _marked(self, _: str) -> list[Any]:
         return [

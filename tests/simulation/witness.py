@@ -42,6 +42,9 @@ class Witness:
         self.lost: set[str] | None = None
         """Those that a recovery has named as lost, once there was one."""
 
+        self.older_s = -1.0
+        """When somebody last put an older copy of the queue in place, and it was used."""
+
         self._must_stay_closed: list[str] = []
         self._missing: set[str] = set()
         self._accepted_before = 0
@@ -72,6 +75,7 @@ class Witness:
         self._must_stay_closed = sorted(missing & self._known())
         if not self._must_stay_closed:
             self.declared |= missing
+            self.older_s = self.world.kernel.now_s
             self.closed_s.clear()
         return self._must_stay_closed
 
@@ -95,6 +99,7 @@ class Witness:
         known = self.marked() | {vote.reference for vote in self.world.database.votes()}
         self.lost = {each.reference for each in self.accepted} - known
         self.declared |= self.lost
+        self.older_s = self.world.kernel.now_s
         self._must_stay_closed = []
         return sorted(self.lost)
 
