@@ -37,11 +37,18 @@ to the voter's other device); how late its first attempt was sent by the generat
 by whosever fault, when that was answered and with what; whether the voter holds a receipt in the end."""
 
 Casts = NDArray[np.void]
-JUDGED: Final = [int(kind) for kind in (Kind.CAST, Kind.CLICK, Kind.AGAIN, Kind.UNREAD)]
+NOT_OPEN: Final = 409
+VOTES: Final = [int(kind) for kind in (Kind.CAST, Kind.LAST)]
+"""A voter's own vote: one of these each."""
+
+JUDGED: Final = [*VOTES, *(int(kind) for kind in (Kind.CLICK, Kind.AGAIN, Kind.UNREAD))]
 
 
 def of_part(rows: Rows, answers: NDArray[np.void], held: NDArray[np.bool_]) -> Casts:
-    """The votes of one generator's part, of its rows, its answers, and which rows' voters hold a receipt."""
+    """The votes of one generator's part, of its rows, its answers, and which rows' voters hold a receipt.
+
+    Without those who came in the last second and were told at once that it had closed.
+    """
     answers = answers[answers["status"] != LEFT_OUT]
     answers = answers[np.argsort(answers["attempt"], kind="stable")]
     first = answers[answers["attempt"] == 1]
@@ -61,7 +68,9 @@ def of_part(rows: Rows, answers: NDArray[np.void], held: NDArray[np.bool_]) -> C
     found["waited_s"][(last == FORBIDDEN) & held & np.isinf(found["waited_s"])] = np.nan
     sent = np.zeros(len(rows), np.bool_)
     sent[first["row"]] = True
-    return found[sent & np.isin(rows["kind"], JUDGED)]
+    too_late = (rows["kind"] == Kind.LAST) & (found["first"] == NOT_OPEN)
+    judged: NDArray[np.bool_] = sent & np.isin(rows["kind"], JUDGED) & ~too_late
+    return found[judged]
 
 
 def waits(votes: Casts, start_s: float) -> dict[int, tuple[Counter[int], int]]:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from loadtests.crowds import casts
 from loadtests.crowds.casts import Casts
-from loadtests.crowds.timetable import Kind
 from loadtests.judging.stretches import MINUTE_S, quantile
 from loadtests.judging.verdict import Judgement, Weight, not_recorded
 
@@ -27,7 +27,7 @@ ANSWER_S: Final = 10.0
 
 def judged(votes: Casts, times: Any) -> Iterator[Judgement]:
     """Both, of a burst of so many `times` the worst second."""
-    voters = votes[votes["kind"] == Kind.CAST]
+    voters = votes[np.isin(votes["kind"], casts.VOTES)]
     if not isinstance(times, int | float) or times <= 0 or not len(voters):
         yield not_recorded(GOODPUT, "as many as in the worst second")
         return

@@ -6,14 +6,13 @@ got no receipt waits for ever. What else goes on excuses only who came meanwhile
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from loadtests.crowds import casts
 from loadtests.crowds.casts import Casts
 from loadtests.crowds.lateness import FEW, LATE_MS_MAX, MANY, VERY_LATE_MS_MAX, allowed
-from loadtests.crowds.timetable import Kind
 from loadtests.judging import judged_burst
 from loadtests.judging.stretches import ON_THE_LINE, RECOVERY_S, Ground, Some, Stretch, busiest, quantile
 from loadtests.judging.verdict import Judgement, Weight, not_recorded
@@ -63,7 +62,7 @@ def hold(ground: Ground) -> Iterator[Judgement]:
 
     Each fault and each capped line by itself: none makes up for what was lost in another.
     """
-    voters = ground.votes["kind"] == Kind.CAST
+    voters: Any = np.isin(ground.votes["kind"], casts.VOTES)
     overlay = ground.beside & ~ground.stopped & ~ground.shaken
     for what, some, share_min in (
         (HOLD, ~ground.beside, 1.0),

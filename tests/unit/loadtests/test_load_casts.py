@@ -44,3 +44,18 @@ def test_the_generators_lateness_and_the_services_are_two(tmp_path: Path) -> Non
 
     (line,) = (json.loads(line) for line in (tmp_path / "seconds-0.jsonl").read_text().splitlines())
     assert (line["late_ms_max"], line["waited_ms_max"]) == (4.0, 6_000.0)
+
+
+@pytest.mark.parametrize(("status", "kept"), [(201, 1), (409, 0), (503, 1), (0, 1)])
+def test_votes_of_the_last_second_are_judged_but_those_too_late(status: int, kept: int) -> None:
+    """The rush to the close is the worst: only who was told at once that it had closed is left out."""
+    rows = np.zeros(1, ROW)
+    rows["at_s"], rows["kind"] = 59.9, Kind.LAST
+    answers = np.zeros(2 if status in {0, 503} else 1, ANSWER)
+    answers["attempt"], answers["status"] = [1, 2][: len(answers)], [status, 409][: len(answers)]
+    answers["done_s"] = 60.1
+
+    votes = casts.of_part(rows, answers, np.array([status == 201]))
+
+    assert len(votes) == kept
+    assert votes["held"].tolist() == [status == 201] * kept

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from loadtests.crowds import buckets, casts
+from loadtests.crowds.timetable import Kind
 from loadtests.judging import judged_votes
 from loadtests.judging.judge import judge
 from loadtests.judging.verdict import EXIT, Judgement, Verdict, Weight
@@ -110,7 +111,7 @@ def cast(at_s: float, waited_s: float, **told: float) -> tuple[float, ...]:
         at_s + told.get("delayed_s", told.get("late_s", 0.0)),
         at_s + told.get("answered_s", 0.03),
         told.get("first", 201),
-        0,
+        told.get("kind", Kind.CAST),
         held,
     )
 

@@ -392,3 +392,12 @@ def test_a_wait_goes_on_from_the_first_planned_moment() -> None:
     assert found["sent_s"].tolist() == [0.1, 1.5, 2.0]  # and yet it was sent when it was
     assert found["first"].tolist() == [503, 0, 403]
     assert found["held"].tolist() == [True, False, True]
+
+
+def test_who_votes_in_the_last_second_holds_a_receipt_too(tmp_path: Path) -> None:
+    """A service that gives none in the rush to the close is one that gives none to voters."""
+    files = good()
+    files[casts.FILE] = [*files[casts.FILE], cast(299.5, NEVER, first=503, held=False, kind=Kind.LAST)]
+    word, what = wrong(files, tmp_path)
+    assert word == "fail"
+    assert {HOLD, AT_ONCE} <= what
