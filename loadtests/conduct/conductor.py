@@ -177,7 +177,8 @@ class Conductor:
         """What the crowd plays, and where it goes."""
         return OpenBooking(
             electorates=tuple(
-                Electorate(poll.scenario, poll.plan, poll.codes, poll.reissued) for poll in self.polls
+                Electorate(poll.scenario, poll.plan, poll.codes, poll.reissued, returned=poll.returned)
+                for poll in self.polls
             ),
             schedule=self.kept.folder / "schedule.npz",
             url=url,

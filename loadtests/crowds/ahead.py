@@ -217,7 +217,7 @@ def _body(hands: Hands, row: np.void) -> tuple[bytes, bytes]:
     if kind is Kind.ACCESS:
         return access_body(booth, hands.code(number)), bytes(32)
     paper = hands.voter(row).paper
-    if kind in {Kind.DEVICE, Kind.USED}:
+    if kind in {Kind.DEVICE, Kind.USED, Kind.RETURNED}:
         paper = other_paper(paper, booth.document.definition)
     code = (
         Code.draw(os.urandom) if kind is Kind.FOREIGN else hands.code(number, second=kind is not Kind.REVOKED)

@@ -66,13 +66,15 @@ class Electorate:
     """One ballot of the run: its scenario, who votes what, and the codes they hold.
 
     With `reissued` (the dispatch file of `ballot codes reissue` for `plan.reissues`, made before the votes
-    are sealed) those voters vote with their second code, and their first must be refused.
+    are sealed) those voters vote with their second code, and their first must be refused. `returned`: the
+    papers of `plan.posted.first` have been told to the gate, and what their voters cast must be refused.
     """
 
     scenario: Scenario
     plan: Plan
     codes: Path
     reissued: Path | None = None
+    returned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,11 @@ def prepare(booking: OpenBooking, *, told: Told = in_silence) -> dict[str, Any]:
     desk_public = pinned_key(booking.desk_key)
     booths = [_booth(booking, electorate, desk_public) for electorate in booking.electorates]
     plans = [electorate.plan for electorate in booking.electorates]
-    habits = Habits([each.reissued is not None for each in booking.electorates], access=booking.access)
+    habits = Habits(
+        [each.reissued is not None for each in booking.electorates],
+        access=booking.access,
+        returned=[each.returned for each in booking.electorates],
+    )
     timetable = draw_up(
         played, plans, habits, generators=booking.generators, seed=booking.seed, going_on=going_on
     )

@@ -34,10 +34,12 @@ CLOCK_S = 0.002
 REFERENCE = np.dtype("S19")
 KINDS = tuple(Kind)
 
+PAPER_FIRST = "paper first, refused"
 RIGHT = {
     Kind.USED: ("used code, refused", {FORBIDDEN}),
     Kind.FOREIGN: ("foreign code, refused", {FORBIDDEN}),
     Kind.REVOKED: ("revoked code, refused", {FORBIDDEN}),
+    Kind.RETURNED: (PAPER_FIRST, {FORBIDDEN}),
     Kind.LATE: ("late, refused", {NOT_OPEN}),
     Kind.AT_CLOSE: ("at close, refused", {NOT_OPEN}),
     Kind.LAST: ("in the last second, refused", {NOT_OPEN}),

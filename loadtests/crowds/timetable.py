@@ -63,6 +63,7 @@ class Kind(IntEnum):
     ACCESS = 11  # the page asks whether the code is good: ready
     AT_FIRST = 12  # aimed at the first close, which has been put off, by somebody who had not voted: accepted
     LAST = 13  # the voter's vote in the last second before the close: accepted or not open
+    RETURNED = 14  # a vote by somebody whose paper has been recorded: refused
 
 
 CASTS = frozenset(
@@ -73,7 +74,7 @@ REPEATS = frozenset({Kind.CLICK, Kind.AGAIN, Kind.HUNG_UP, Kind.UNREAD})
 """The kinds that send the bytes of the voter's CAST row."""
 AFTERWARDS = frozenset({Kind.AGAIN, Kind.USED})
 """The kinds that make sense only when the voter has a receipt."""
-REFUSED = frozenset({Kind.FOREIGN, Kind.USED, Kind.REVOKED, Kind.DEVICE})
+REFUSED = frozenset({Kind.FOREIGN, Kind.USED, Kind.REVOKED, Kind.DEVICE, Kind.RETURNED})
 """The kinds with a code that is not good, or soon not any more: most of the refusals for a wrong code."""
 ADDED = {Kind.LATE, Kind.AT_CLOSE, Kind.AT_FIRST}
 """The kinds sent by people who are not among the voters."""
@@ -132,10 +133,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What is played beside the votes: in which ballots some have a second code; if devices ask first."""
+    """What is played beside the votes: in which ballots some have a second code; if devices ask first.
+
+    And in which the papers that come before their voters are there; without them these vote as all do.
+    """
 
     reissued: Sequence[bool]
     access: bool = False
+    returned: Sequence[bool] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,9 @@ def draw_up(
         if number % GOING_ON_EVERY == 0:
             going_on()
         voter = plans[ballot].voters[turn]
+        if habits.returned and habits.returned[ballot] and plans[ballot].posted.came_first(turn):
+            drafts[number % generators].add(at_s, firsts[ballot] + turn, ballot, Kind.RETURNED)
+            continue
         if at_s >= latest_s and not (habits.access or _does_more(voter)):
             draft = drafts[number % generators]
             draft.add(at_s, firsts[ballot] + turn, ballot, Kind.LAST)

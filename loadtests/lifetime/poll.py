@@ -47,6 +47,7 @@ class Poll(Life):
         self.closes = closes
         self.closes_us = 0
         self.reissued: Path | None = None
+        self.returned = False
         self.voters = self.files / "voters"
 
     def set_up(self) -> None:
@@ -57,6 +58,7 @@ class Poll(Life):
         self.issue()
         self.open()
         self.reissue()
+        self.returned_first()
 
     def define(self, window_us: tuple[int, int] | None = None) -> Path:
         """Write the definition.
@@ -154,8 +156,16 @@ class Poll(Life):
             "tally", self.ballot, *shares, *by_hand, "--out", self.result, seconds=self.command_seconds
         )
 
+    def returned_first(self) -> None:
+        """Tell the gate of the papers that are there before their voters come online, if there are any."""
+        if len(first := self.plan.posted.first):
+            path = self.files / "returns-first.csv"
+            write_returns(path, first, received_us=now_us() - US)
+            self.stage.run("returns", self.ballot, path, "--method", "postal", seconds=self.command_seconds)
+            self.returned = True
+
     def returns(self) -> bool:
-        """Tell the gate of every paper that came in time, some a second vote; whether there are any."""
+        """Tell the gate of every other paper that came in time, some a second vote; whether there are any."""
         posted = self.plan.posted
         people = np.concatenate([posted.counted, posted.also])
         if not len(people):
@@ -168,7 +178,7 @@ class Poll(Life):
 
     def papers(self) -> Path | None:
         """The hand count of the papers that are good, as `ballot tally` takes it; None without any."""
-        if not len(self.plan.posted.counted):
+        if not self.plan.posted.counts:
             return None
         path = self.files / "papers.csv"
         self.plan.posted.write_count(path)
@@ -177,7 +187,7 @@ class Poll(Life):
     def by_hand(self) -> Marks:
         """The hand count by question and option; nothing without papers."""
         posted = self.plan.posted
-        return posted.hand_count if len(posted.counted) else {}
+        return posted.hand_count if posted.counts else {}
 
     def counted(self) -> Marks:
         """The signed result by question and option."""

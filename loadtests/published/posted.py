@@ -17,14 +17,17 @@ from loadtests.published.voters import Voters
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posted:
-    """People by number: whose paper counts, who voted online as well, whose is late, and whose is no good.
+    """People by number: whose paper counts, who votes online as well, whose is late, and whose is no good.
 
-    `hand_count` is of those that count, per question and option; late papers and rejected covers are never
-    recorded, and of those who voted online as well the desk says that they have voted already.
+    Of those who vote online as well, half send a paper afterwards (`also`), of which the desk says that they
+    have voted already; the paper of the others is there before (`first`), counts, and their online vote must
+    be refused: they are the voters right after `also`. `hand_count` is of all papers that count, per question
+    and option; late papers and rejected covers are never recorded.
     """
 
     counted: Numbers
     also: Numbers
+    first: Numbers
     late: Numbers
     rejected: Numbers
     hand_count: dict[str, dict[str, int]]
@@ -46,13 +49,18 @@ class Posted:
         also, late, rejected = (
             math.ceil(round(share * size, 6)) for share, size in zip(shares, sizes, strict=True)
         )
+        after = also - also // 2
         return cls(
             counted=counted,
-            also=voters.people[:also],
+            also=voters.people[:after],
+            first=voters.people[after:also],
             late=spare[:late],
             rejected=spare[late : late + rejected],
             hand_count={
-                question.id: _count([option.id for option in question.options], papers[row])
+                question.id: _count(
+                    [option.id for option in question.options],
+                    np.concatenate([papers[row], voters.choices[row, after:also]]),
+                )
                 for row, question in enumerate(scenario.definition.questions)
             },
         )
@@ -60,13 +68,22 @@ class Posted:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Posted):
             return NotImplemented
-        names = ("counted", "also", "late", "rejected")
+        names = ("counted", "also", "first", "late", "rejected")
         return self.hand_count == other.hand_count and all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in names
         )
 
     def __hash__(self) -> int:
         return hash(len(self.counted))
+
+    def came_first(self, turn: int) -> bool:
+        """Whether a paper of voter number `turn` is there before that voter comes."""
+        return len(self.also) <= turn < len(self.also) + len(self.first)
+
+    @property
+    def counts(self) -> bool:
+        """Whether any paper counts."""
+        return bool(len(self.counted) or len(self.first))
 
     def write_count(self, path: Path) -> None:
         """Write what `ballot tally --papers` reads: question,option,count."""

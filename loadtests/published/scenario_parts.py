@@ -43,7 +43,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class PaperReturns:
-    """Votes on paper: `share` of the votes; `also_paper` of those who vote online send one as well.
+    """Votes on paper: `share` of the votes; `also_paper` of the online voters send one as well, half before.
 
     Beside the papers that are counted, `late` of as many come after the close and `rejected` are not good.
     """

@@ -21,6 +21,7 @@ from loadtests.crowds.openloop import FIELDS, START_FILE, generator_file
 from loadtests.crowds.timetable import BEFORE_CLOSE_S, Kind
 from loadtests.published import plan, scenario
 from loadtests.published.plan import Plan
+from loadtests.published.scenario import PaperReturns
 from loadtests.published.schedule import Schedule, Window
 from loadtests.voting.voter import Answer
 from tests.unit.loadtests.served import ACCEPTED_US, ServedBallot
@@ -95,16 +96,18 @@ def ground(
     twice: float | None = None,
     at_first: int = 0,
     last: int = 0,
+    both: float = 0.0,
 ) -> Ground:
     """Thirty voters with every habit over two seconds, sealed into `folder`; nothing is sent yet.
 
     `twice` is the share of those with two devices, if it is another; `at_first` aim at the first close,
-    and `last` voters come in the last second.
+    and `last` voters come in the last second; `both` is the share of those who send a paper as well.
     """
     tube = scenario.scaled(scenario.load("tube-two-questions"), SCALE)
     shares = dict.fromkeys(HABITS, habits) | {"two_devices": habits if twice is None else twice}
     behaviour = replace(tube.behaviour, **shares, late=0.05, at_close=3)
-    tube = replace(tube, behaviour=behaviour)
+    paper = PaperReturns(share=0.1, also_paper=both, late=0.0, rejected=0.0) if both else None
+    tube = replace(tube, behaviour=behaviour, paper=paper)
     definition = parse_toml(tube.definition_open_at(ACCEPTED_US))
     drawn = plan.draw(tube)
     served = ServedBallot(definition)
@@ -119,7 +122,9 @@ def ground(
     replace(planned, at_first_s=np.full(at_first, 1.0), extends_s=1.0).save(folder / "schedule.npz")
     patch.setattr(opencrowd, "HttpDoor", lambda _url, ca: Closing(served))  # noqa: ARG005  # as it is called
     booking = OpenBooking(
-        electorates=(Electorate(tube, drawn, folder / "codes.csv", folder / "reissued.csv"),),
+        electorates=(
+            Electorate(tube, drawn, folder / "codes.csv", folder / "reissued.csv", returned=both > 0),
+        ),
         schedule=folder / "schedule.npz",
         url="http://127.0.0.1:1",
         desk_key=folder / "desk.json",

@@ -457,3 +457,29 @@ def test_who_comes_in_the_last_second_may_be_too_late(
         assert not told["papers"]["unconfirmed"]
         fewer = moved(told["papers"], ballot)
         assert {sum(marked.values()) for marked in fewer.values()} == {-3}
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_vote_after_ones_own_paper_must_be_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reckon: Callable[[Ground], dict[str, Any]],
+    *,
+    refused: bool,
+) -> None:
+    """The paper counts as published, the vote beside it says something else and must not be taken."""
+    played = ground(tmp_path, monkeypatch, habits=0.0, both=0.2)
+    played.play(lambda kind, answer: Answer(403, b"{}") if refused and kind is Kind.RETURNED else answer)
+
+    told = reckon(played)
+
+    scenario, posted = played.booking.electorates[0].scenario, played.plan.posted
+    first = len(posted.first)
+    assert first > 1
+    assert told["unexpected_count"] == (0 if refused else first)
+    assert told["counts"].get("paper first, refused", 0) == (first if refused else 0)
+    assert told["gave_up"] == 0
+    online = told["papers"]["receipted"][scenario.ballot]
+    for question, published in scenario.published.items():
+        for option, votes in published.items():
+            assert online[question].get(option, 0) + posted.hand_count[question][option] == votes

@@ -1,5 +1,6 @@
 """What a load run is asked to be is what it plays, and what it types to have it again."""
 
+import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ from loadtests.lifetime.aftermath import moved
 from loadtests.lifetime.life import Figure
 from loadtests.lifetime.poll import Poll, added
 from loadtests.overlays.catalogue import OVERLAYS
-from loadtests.published import scenario, schedule
+from loadtests.published import plan, scenario, schedule
+from loadtests.published.people import member_id
 from loadtests.published.scenario import OverlayCall
 from loadtests.staging.kept import FolderTaken, Kept
 from loadtests.staging.stage import StageFault
@@ -153,6 +155,26 @@ def test_what_a_fault_was_to_stop_is_kept(tmp_path: Path) -> None:
         ("kill-valkey", {"expects_down": True}),
         ("kill-worker", {}),
     ]
+
+
+def test_papers_that_are_first_are_told_before_anybody_comes(tmp_path: Path) -> None:
+    """And no other is told then; nothing is where there are none."""
+    told: list[tuple[str, ...]] = []
+
+    def run(*words: object, seconds: float) -> None:
+        assert seconds > 0
+        told.append(tuple(map(str, words)))
+
+    hybrid, branch = (plan.draw(scenario.load(name)) for name in ("residents-hybrid@0.2", "branch-41"))
+    for drawn in (hybrid, branch):
+        poll = SimpleNamespace(plan=drawn, files=tmp_path, ballot="b", command_seconds=1.0)
+        poll.stage = SimpleNamespace(run=run)
+        Poll.returned_first(cast("Poll", poll))
+    ((command, _, path, *_),) = told
+    rows = list(csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines()))
+    assert command == "returns"
+    assert [row["member_id"] for row in rows] == [member_id(int(each)) for each in hybrid.posted.first]
+    assert len(rows) == 17
 
 
 def test_who_was_too_late_in_the_last_second_is_missing_by_name() -> None:

@@ -9,9 +9,11 @@ import pytest
 from loadtests.crowds.timetable import ADDED, BEFORE_CLOSE_S, ROW, Habits, Kind, Rows, Timetable, draw_up
 from loadtests.published import plan, scenario
 from loadtests.published.plan import Plan
+from loadtests.published.scenario import PaperReturns
 from tests.unit.loadtests.open_ground import HABITS, scheduled
 
 CLOSE_S = 60.0
+PAPER = PaperReturns(share=0.2, also_paper=0.1, late=0.0, rejected=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_every_habit_is_a_row(drawn: Plan) -> None:
     )
     assert (kinds[Kind.LATE], kinds[Kind.AT_CLOSE]) == (len(drawn.late), len(drawn.at_close) - 1)
     assert kinds[Kind.AT_FIRST] == 1
-    assert all(kinds[kind] for kind in set(Kind) - {Kind.LAST})
+    assert all(kinds[kind] for kind in set(Kind) - {Kind.LAST, Kind.RETURNED})
 
 
 def test_voters_come_until_the_very_end(drawn: Plan) -> None:
@@ -175,3 +177,20 @@ def test_the_ballots_of_a_group_have_voters_of_their_own(drawn: Plan) -> None:
     assert set(casts["length"][casts["ballot"] == 1].tolist()) == {1500}
     assert Kind.REVOKED not in part["kind"][part["ballot"] == 0]
     assert Kind.REVOKED in part["kind"][part["ballot"] == 1]
+
+
+def test_whose_paper_was_first_only_tries() -> None:
+    """One vote each that must be refused, whatever else they would have done, and everybody else votes."""
+    read = scenario.load("residents-hybrid@0.02")
+    drawn = plan.draw(replace(read, paper=replace(read.paper or PAPER, also_paper=0.1)))
+    planned = scheduled(len(drawn.voters), 0, 0, seconds=CLOSE_S)
+    untold = rows(draw_up(planned, [drawn], Habits([True]), generators=1, seed=1))
+    assert not np.count_nonzero(untold["kind"] == Kind.RETURNED)
+    told = draw_up(planned, [drawn], Habits([True], returned=[True]), generators=1, seed=1)
+    part, first = rows(told), drawn.posted.first
+    tried = part[part["kind"] == Kind.RETURNED]
+    assert len(first) == len(tried) == 24
+    assert np.array_equal(drawn.voters.people[np.sort(tried["voter"])], first)
+    others = part[part["kind"] != Kind.RETURNED]["voter"]
+    assert not set(tried["voter"].tolist()) & set(others.tolist())
+    assert len({*others.tolist(), *tried["voter"].tolist()}) == len(drawn.voters)
