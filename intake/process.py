@@ -35,7 +35,7 @@ from intake.votes import Intake
 from runtime import logs, valkey
 from runtime.clock import Clock, SystemClock
 from runtime.home import Home
-from runtime.lifecycle import Fatal, Stop
+from runtime.lifecycle import Fatal, Stop, end
 from runtime.nodes import Nodes
 from runtime.servers import Servers
 
@@ -112,9 +112,8 @@ async def serve(
     finally:
         # New connections go to the other processes from here; votes under way are still sent and answered.
         await server.stop(settings.drain_s)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        if await end(background):
+            log.alarm("what sends votes does not end")
         await reads.close()
         await complaints.close()
         await asyncio.to_thread(journal.close)

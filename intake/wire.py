@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from intake.gate import Unready
+from runtime.lifecycle import honour_cancellation
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -46,12 +47,14 @@ class Wire:
         try:
             async with asyncio.timeout(self._timeout_s):
                 connection = await self._client.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # untyped there
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+            # A RuntimeError is how uvloop says that the other end has reset what is just being made.
             await self.drop()
             raise Unready("unreachable", f"The queue cannot be reached: {type(error).__name__}.") from error
         # One deadline holds for a whole exchange; one more for each of its reads would only take time.
         connection.socket_timeout = None
         self._connection = connection
+        honour_cancellation()
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """The answers to `commands`, written together so that they share one round trip and one fsync.

@@ -8,7 +8,7 @@ import select
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import uvloop
@@ -16,12 +16,14 @@ import uvloop
 from runtime import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
 T = TypeVar("T")
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 PARENT_POLL_S = 0.25
+CANCEL_AGAIN_S = 0.25
+END_S = 10.0
 
 
 class Fatal(Exception):  # noqa: N818  # the design's two failures are named Fatal and Retry
@@ -57,6 +59,34 @@ class Stop:
         except TimeoutError:
             return False
         return True
+
+
+def honour_cancellation() -> None:
+    """Raise CancelledError if this task was told to end and what it awaited has kept that to itself.
+
+    `asyncio.wait_for` of Python 3.11 does so when it is done at that very moment, and the queue's client
+    sends with it: a task that loops would then never end. Call it after such an await, outside of any
+    `asyncio.timeout`, whose own cancellation looks the same.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def end(
+    tasks: Collection[asyncio.Task[Any]], *, within_s: float = END_S
+) -> Collection[asyncio.Task[Any]]:
+    """Cancel `tasks`, again while they go on (see `honour_cancellation`); those that never end.
+
+    They have `within_s`. How they ended is theirs to have said: nothing of it is raised here.
+    """
+    going, until_s = set(tasks), time.monotonic() + within_s
+    while going and time.monotonic() < until_s:
+        for task in going:
+            task.cancel()
+        _, going = await asyncio.wait(going, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*(set(tasks) - going), return_exceptions=True)
+    return going
 
 
 def run_async(main: Callable[[], Awaitable[T]]) -> T:

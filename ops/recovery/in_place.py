@@ -25,6 +25,7 @@ from runtime import progress, valkey
 from runtime.addresses import ADMIN
 from runtime.durability import replicas_awaited
 from runtime.environment import Environment
+from runtime.lifecycle import end
 from runtime.nodes import Nodes
 
 if TYPE_CHECKING:
@@ -75,9 +76,10 @@ async def merge_in_place(
         made.ended_us = time.time_ns() // 1000
         await report.record(database, made)  # (6)
         kept = report.keep(home, made)
-        keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
+        if await end([keeper]):
+            raise RuntimeError("what keeps the intake shut does not end")
+        if not keeper.cancelled():
+            keeper.result()
         for shard in await _shards(client, database):  # (7)
             await shard.finish(epoch)
         await _on_replicas(nodes, await record.ballots(database), replicas)
@@ -85,7 +87,7 @@ async def merge_in_place(
         await client.delete(handoff.RECOVERING_KEY)
     finally:
         if keeper is not None:
-            keeper.cancel()
+            await end([keeper])
         await nodes.aclose()
         await client.aclose()
         await database.close()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime.lifecycle import Stop, run_async, run_service
+from runtime.lifecycle import Stop, end, honour_cancellation, run_async, run_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +119,55 @@ def test_a_fatal_fault_is_an_alarm_and_exit_1() -> None:
     assert '"level":"alarm"' in done.stderr
     assert "the queue is gone" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def _keeps(cancellations: int) -> None:
+    """Like `asyncio.wait_for` of Python 3.11: what it is told to end by is kept to itself so often."""
+    for _ in range(cancellations):
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+
+async def test_a_cancellation_that_was_kept_is_honoured() -> None:
+    """The task ends where it asks; one that nobody cancelled goes on, also after its own deadline."""
+
+    async def loop() -> None:
+        await _keeps(1)
+        honour_cancellation()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(loop())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=WAIT_S)
+    assert task.cancelled()
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await asyncio.sleep(60)
+    honour_cancellation()
+
+
+async def test_tasks_are_ended_however_often_they_keep_it() -> None:
+    """Each is cancelled until it ends; what fails is not raised, and what never ends is named."""
+
+    async def fails() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise LookupError("x")
+
+    tasks = [asyncio.create_task(each) for each in (_keeps(2), fails(), asyncio.sleep(60))]
+    await asyncio.sleep(0)
+    assert not await end(tasks)
+    assert all(task.done() for task in tasks)
+
+    stubborn = asyncio.create_task(_keeps(1_000))
+    await asyncio.sleep(0)
+    assert await end([stubborn], within_s=0.3) == {stubborn}
+    while not stubborn.done():
+        stubborn.cancel()
+        await asyncio.sleep(0)
 
 
 def test_values_and_exceptions_pass_through() -> None:
