@@ -1,12 +1,16 @@
 """The connection to one queue server: what goes wrong while it is made leaves nothing behind."""
 
-from typing import cast
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
 
 import pytest
-from redis.asyncio import Redis
 
 from intake.gate import Unready
 from intake.wire import Wire
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 
 class Reset:
