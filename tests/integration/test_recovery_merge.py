@@ -375,7 +375,13 @@ async def test_numbers_that_the_gate_proves_are_named(truth: Truth) -> None:
     assert (later.unaccounted, later.unaccounted_before) == (report.unaccounted, 1)
 
 
-@pytest.mark.parametrize("forged", ["40000000", str(10**15), "9" * 5_000])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "40000000",
+        *(pytest.param(each, marks=pytest.mark.long) for each in (str(10**15), "9" * 5_000)),
+    ],
+)
 async def test_a_number_that_somebody_wrote_into_the_gate_is_not_gone_on_from(
     truth: Truth, forged: str
 ) -> None:

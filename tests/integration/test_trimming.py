@@ -336,7 +336,9 @@ class _StartedAnew(Trimmer):
         return [(*row[:3], "anew") for row in rows] if self.anew and "trimmer_stored" in query else rows
 
 
-@pytest.mark.parametrize("back", ["not", "started anew", "lacks some", "lacked some"])
+@pytest.mark.parametrize(
+    "back", ["not", "started anew", "lacks some", pytest.param("lacked some", marks=pytest.mark.long)]
+)
 async def test_what_a_restored_database_has_again_is_in_no_backup_of_before(
     stack: Stack, old: Old, tmp_path: Path, back: str
 ) -> None:
