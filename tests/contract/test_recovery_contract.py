@@ -94,6 +94,7 @@ async def of_server(stack: Stack, ballot: str, ops: Sequence[Op]) -> Any:
         answers = await asked(recovery, ballot, await desk.tables())
         return answers, await counts(desk)
     finally:
+        await owner.execute(NEVER_REBUILT)
         await owner.execute("DELETE FROM ballot.marks WHERE ballot = $1", ballot)
         await recovery.close()
         await owner.close()
