@@ -10,10 +10,10 @@ Which primary holds which shard a Cluster tells; a standalone server holds all.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import AskError, MovedError, ResponseError
 
@@ -30,6 +30,7 @@ from intake.scout import Scout
 from intake.settings import Settings
 from runtime import logs
 from runtime.clock import Clock
+from runtime.lifecycle import end
 
 __all__ = ["CALL_ITEMS_MAX", "Batcher", "Decision", "Done"]
 
@@ -88,6 +89,7 @@ class Batcher:
         self._by_age: deque[Item] = deque()
         self._look = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
+        self._children: set[asyncio.Task[None]] = set()
         self._unmapped = Unready("starting", "The Cluster has not been asked yet.")
         self.ready = False
         self.reason = "starting"
@@ -131,8 +133,13 @@ class Batcher:
                 if self._alone is not None:
                     self._use(frozenset((self._alone,)), deciding=frozenset((self._alone,)))
                 if self._scout is not None:
-                    self._tasks.create_task(self._look_forever(self._scout))
-                self._tasks.create_task(self._tick_forever())
+                    self._start(self._look_forever(self._scout))
+                self._start(self._tick_forever())
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    # The group itself would tell each of them once, and wait for ever.
+                    await end([*self._children])
         finally:
             metrics.READY.set(0)
             self.ready, self.reason = False, "stopping"
@@ -167,7 +174,8 @@ class Batcher:
             if scout.map is not None:
                 self._use(scout.map.primaries | scout.map.deciding, deciding=scout.map.deciding)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):  # `wait_for` may keep a cancellation to itself
+                    await self._look.wait()
             await self._clock.sleep(LOOKS_APART_S)
 
     def _use(self, primaries: frozenset[Address], *, deciding: frozenset[Address]) -> None:
@@ -198,10 +206,17 @@ class Batcher:
             changed=self._link_changed,
             note=self._note,
         )
-        if self._tasks is None:
-            raise RuntimeError("a link is only made while running")
-        self._tasks.create_task(link.run())
+        self._start(link.run())
         return link
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have it done beside the others: what fails ends them all."""
+        if self._tasks is None:
+            work.close()
+            raise RuntimeError("nothing is started but while running")
+        child = self._tasks.create_task(work)
+        self._children.add(child)
+        child.add_done_callback(self._children.discard)
 
     def _redirect(self, item: Item, error: ResponseError) -> None:
         """Send on an item that a primary did not do because the shard is elsewhere, or on its way there."""

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,10 @@ READ_S: Final = 2.0
 """Reads that no vote waits for give up earlier."""
 
 READY_POLL_S: Final = 0.02
+TASKS_END_S: Final = 1.0
+"""Of the three seconds that we have after the last answer; the journal is closed in the others."""
+
+EXIT_STUCK: Final = 70
 OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
 """Hardly anything a request makes is part of a cycle: looking for those more often only takes time."""
 
@@ -112,13 +117,23 @@ async def serve(
     finally:
         # New connections go to the other processes from here; votes under way are still sent and answered.
         await server.stop(settings.drain_s)
-        if await end(background):
-            log.alarm("what sends votes does not end")
-        await reads.close()
-        await complaints.close()
-        await asyncio.to_thread(journal.close)
+        await _end(background, reads, complaints, journal)
     log.info("stopped")
     return 0
+
+
+async def _end(
+    background: Sequence[asyncio.Task[None]], reads: Reads, complaints: Complaints, journal: Journal
+) -> None:
+    """End what no voter waits for any more, and write the journal's last lines, whatever does not end."""
+    stuck = await end(background, within_s=TASKS_END_S)
+    await reads.close()
+    await complaints.close()
+    await asyncio.to_thread(journal.close)
+    if stuck:
+        # Leaving the loop would wait for it, for ever.
+        log.alarm("what sends votes does not end")
+        os._exit(EXIT_STUCK)
 
 
 async def _would_take_votes(batcher: Batcher, stop: Stop, queue: "asyncio.Task[None]") -> bool:

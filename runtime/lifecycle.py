@@ -78,14 +78,23 @@ async def end(
 ) -> Collection[asyncio.Task[Any]]:
     """Cancel `tasks`, again while they go on (see `honour_cancellation`); those that never end.
 
-    They have `within_s`. How they ended is theirs to have said: nothing of it is raised here.
+    They have `within_s`. How they ended is theirs to have said: nothing of it is raised here. Being told to
+    end meanwhile does not keep us from it: CancelledError comes afterwards.
     """
-    going, until_s = set(tasks), time.monotonic() + within_s
+    going, until_s, told = set(tasks), time.monotonic() + within_s, False
     while going and time.monotonic() < until_s:
         for task in going:
             task.cancel()
-        _, going = await asyncio.wait(going, timeout=CANCEL_AGAIN_S)
-    await asyncio.gather(*(set(tasks) - going), return_exceptions=True)
+        try:
+            await asyncio.wait(going, timeout=CANCEL_AGAIN_S)
+        except asyncio.CancelledError:
+            told = True
+        going = {task for task in going if not task.done()}
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.exception()  # taken note of: it would else be said to have been lost
+    if told:
+        raise asyncio.CancelledError
     return going
 
 

@@ -261,3 +261,26 @@ async def test_an_unready_queue_takes_nothing() -> None:
         queue.answers.put_nowait(accept)
         assert await cast(batcher) is not None
     assert not queue.rounds[1:]
+
+
+class Keeps(HandNode):
+    """A connection being made that keeps a cancellation to itself and goes on."""
+
+    swallowed = 0
+
+    async def open(self) -> None:
+        """Wait for the first cancellation, and be there."""
+        self.opened += 1
+        if not self.swallowed:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.swallowed += 1
+
+
+async def test_it_ends_though_a_link_keeps_a_cancellation_to_itself() -> None:
+    """Each is told again until it ends: a task group by itself tells them once."""
+    queue = Keeps()
+    async with asyncio.timeout(5), batching(queue):
+        pass
+    assert queue.swallowed == 1
