@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAMED_MAX: Final = 1_000_000
 JUMPS_BELIEVED: Final = 1_000
-"""So far behind the last jump on record the gate is believed: voterdb may lack as many events."""
+"""So far behind the last jump on record gate and votes are believed: voterdb may lack as many events."""
 
 FIELDS: Final = ("jumped_from", "jumped_to", "released")
 EARLIER: Final = """
@@ -43,6 +43,11 @@ SELECT DISTINCT n.reference FROM ballot.events e,
  WHERE e.kind = 'recovery.performed' AND e.actor = 'recovery' AND e.detail -> 'ballots' ? $1 LIMIT $2
 """
 RELEASES: Final = "SELECT shard, count(*) AS releases FROM ballot.releases WHERE ballot = $1 GROUP BY shard"
+STORED: Final = """
+SELECT w.shard, max(v.number) AS number FROM unnest($2::int[], $3::bigint[]) AS w (shard, most)
+  JOIN ballot.votes v ON v.ballot = $1 AND v.shard = w.shard AND v.number <= w.most GROUP BY w.shard
+"""
+"""The largest number that a stored vote of each shard has, up to the largest that is believed there."""
 
 #: Stored votes of a gate that did not number yet: their entries come before the first that has a number.
 WITHOUT: Final = """
@@ -64,10 +69,10 @@ class Jump:
     """The numbers that earlier recoveries jumped over."""
 
     gate: int = 0
-    """The largest number that this copy of the gate gave out."""
+    """The largest number that this copy of the gate gave out; 0 if it says one that cannot be."""
 
     base: int = 0
-    """Where numbers began after the last jump."""
+    """Where numbers began after the last jump, on record or shown by `settle`."""
 
     room: int = 0
     """How many can have been given since."""
@@ -78,14 +83,43 @@ class Jump:
     stays: int = 0
     """Where this copy of the gate stands, also by a jump that is not on record; 0 if that cannot be."""
 
+    impossible: int = 0
+    """The number that this copy of the gate says it gave, if it cannot have."""
+
+    @property
+    def believed(self) -> int:
+        """Up to where gate and stored votes are believed, before `settle`."""
+        return self.base + JUMPS_BELIEVED * self.room
+
+    def settle(self, stands: int, begun: int, ended: int, stored: int) -> None:
+        """Follow the jumps that are not on record any more: the database was restored to before them.
+
+        Where the gate stands, where its last jump began and ended, and the largest number of a stored vote.
+        A vote beyond what can have been given since the last jump on record came after another one.
+        """
+        self.stays = stands if stands <= self.believed else 0
+        if self.base < ended < self.stays:
+            self.base = ended
+        if stored > self.limit:
+            self.base = stored
+        gate = begun if 0 < ended == stands == self.stays else stands  # nothing was given since
+        if gate <= self.limit:
+            self.gate = gate
+        else:
+            self.impossible = gate
+
     @property
     def limit(self) -> int:
         """The largest number that can have been given; what is beyond is no number of the gate's."""
         return min(self.base + self.room, NUMBER_MAX)
 
     def beyond(self, known: int) -> int:
-        """The number to go on behind, when `known` is the largest that is proved."""
-        return max(max(known, self.base) + self.room, self.stays)
+        """The number to go on behind, when `known` is the largest that is proved.
+
+        A gate that says what cannot be may have given all that can be.
+        """
+        least = self.limit if self.impossible else self.base
+        return max(max(known, least) + self.room, self.stays)
 
     def taken(self, known: int, number: int) -> list[Range]:
         """All that was jumped over, now that the gate goes on behind `number`."""
@@ -101,17 +135,21 @@ async def known(
     earlier = await database.fetchrow(EARLIER, ballot)
     recorded, before = (_ranges(earlier[each] if earlier else None, len(shards)) for each in (0, 1))
     releases = {row["shard"]: row["releases"] for row in await database.fetch(RELEASES, ballot)}
-    found = []
+    found: list[Jump] = []
+    given: list[tuple[int, int, int]] = []
     for number, shard in enumerate(shards):
         begun, ended, released = map(whole, await client.hmget(shard.keys[0], *FIELDS))
         codes, stands = await client.hlen(shard.keys[1]), await shard.number()
-        base = max([0, *(last for _, last in recorded[number])])
         room = codes + max(releases.get(number, 0), min(released, codes))
-        stays = stands if stands <= base + JUMPS_BELIEVED * room else 0
-        if base < ended < stays:
-            base = ended  # a jump that is not on record any more: the database was restored to before it
-        gate = begun if 0 < ended == stands == stays else stands  # nothing was given since
-        found.append(Jump(recorded[number], gate, min(base, NUMBER_MAX), room, before[number], stays))
+        base = min(max([0, *(last for _, last in recorded[number])]), NUMBER_MAX)
+        jump = Jump(recorded[number], base=base, room=room, named=before[number])
+        given.append((stands, begun, ended))
+        found.append(jump)
+    most = [min(jump.believed, NUMBER_MAX) for jump in found]
+    rows = await database.fetch(STORED, ballot, [*range(len(found))], most)
+    stored = {row["shard"]: row["number"] for row in rows}
+    for number, jump in enumerate(found):
+        jump.settle(*given[number], stored.get(number, 0))
     return found
 
 

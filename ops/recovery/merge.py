@@ -200,10 +200,11 @@ class _Ballot:
                 returned[each.method].add(each.uin)
         jump = self._jumps[number]
         numbers.reached(jump.gate)
-        if jump.gate > jump.limit:
+        if jump.impossible:
             self._suspects.note(
                 self.report,
-                f"shard {number} says it gave number {jump.gate}; there can have been {jump.limit} at most",
+                f"shard {number} says it gave number {jump.impossible}; there can have been "
+                f"{jump.limit} at most",
             )
         window = await shard.window(
             self._ballot.opens_us,

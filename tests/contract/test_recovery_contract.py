@@ -11,7 +11,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ops.recovery import conflicts, record
+from ops.recovery import conflicts, jumps, record
+from ops.recovery.numbers import NUMBER_MAX
 from runtime import postgres
 from tests.contract.databases import NEVER_REBUILT, ModelDesk, RealDesk
 from tests.contract.store_script import OPERATION, Script
@@ -51,6 +52,7 @@ async def asked(database: Any, ballot: str, tables: dict[str, list[Any]]) -> lis
     for shard in (0, 1):
         names = [[place[1] for place in places], [place[2] or "" for place in places]]
         found.append(plain(await database.fetch(record.UNSTORED, ballot, shard, *names)))
+    found.append(plain(await database.fetch(jumps.STORED, ballot, [0, 1], [NUMBER_MAX, 2])))
     references = [reference for _, _, reference in places if reference]
     found.append(plain(await database.fetch(conflicts.KNOWN, ballot, references)))
     found.append(plain(await database.fetch(conflicts.RETURNED, ballot, [row[2] for row in returns])))

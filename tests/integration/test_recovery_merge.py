@@ -398,6 +398,45 @@ async def test_a_number_that_somebody_wrote_into_the_gate_is_not_gone_on_from(
     assert before.skipped["0"][-1][1] <= number
 
 
+async def test_a_number_that_cannot_be_proves_nothing(truth: Truth) -> None:
+    """Nor up to what there can have been: in a shard that lost something it would make up lost votes."""
+    gate = handoff.gate_key(truth.made.ballot, 0)
+    await truth.made.admin.hset(gate, mapping={"number": "9" * 15, "recovery_lost": "1"})
+    report = await truth.merge()
+    assert (report.unaccounted, report.unexplained) == ({}, {})
+    assert len(report.conflicts) == 1
+    assert (await truth.state(0))["number"] < 1000
+
+
+@pytest.mark.parametrize("gone", ["queue", "event"])
+async def test_no_jump_comes_twice_without_its_event(truth: Truth, verifier: Verifier, gone: str) -> None:
+    """The voter database was restored to before a recovery, votes came forward; then another recovery.
+
+    With the queue lost as well only the stored votes show the jump, with its gate that had jumped once more
+    only they tell what had been given before that.
+    """
+    made, voter = truth.made, truth.fresh[0]
+    await truth.restore(dict.fromkeys(truth.keys))
+    await truth.merge()  # no event of it is on record
+    jumped = (await truth.state(voter.shard))["number"]
+    cast = await made.cast(voter)
+    async with made.worker(verifier) as rig:
+        await rig.drain()
+    given = jumped + 1
+    if gone == "queue":
+        await truth.restore(dict.fromkeys(truth.keys))
+    else:  # another recovery that is not on record any more: the gate stands where that one jumped to
+        await truth.merge()
+    report = await truth.merge()
+    assert (await truth.state(voter.shard))["number"] > given
+    assert report.conflicts == []
+    assert not [each for each in report.skipped[str(voter.shard)] if each[0] <= given <= each[1]]
+    number = await made.owner.fetchval(
+        "SELECT number FROM ballot.votes WHERE ballot = $1 AND reference = $2", made.ballot, cast.reference
+    )
+    assert number == given
+
+
 async def test_numbers_go_on_after_any_number_of_recoveries(truth: Truth, verifier: Verifier) -> None:
     """Far beyond any count of votes it is still known which vote is there, and which is lost."""
     made, far = truth.made, 70_000_000

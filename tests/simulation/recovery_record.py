@@ -91,6 +91,7 @@ class RecoveryRecord:
             conflicts.RETURNED: self._papers,
             jumps.EARLIER: self._earlier,
             jumps.RELEASES: lambda *_: [],
+            jumps.STORED: self._largest,
             jumps.NAMED: lambda *_: [],
             jumps.WITHOUT: lambda *_: [],
         }
@@ -183,6 +184,14 @@ class RecoveryRecord:
 
     def _papers(self, _: str, uins: Sequence[bytes]) -> list[Row]:
         return [{"uin": made.uin} for _, _, made in self._returns if made.counted and made.uin in uins]
+
+    def _largest(self, _: str, shards: Sequence[int], most: Sequence[int]) -> list[Row]:
+        found: dict[int, int] = {}
+        up_to = dict(zip(shards, most, strict=True))
+        for vote in self._votes:
+            if vote.number is not None and vote.number <= up_to.get(vote.shard, 0):
+                found[vote.shard] = max(found.get(vote.shard, 0), vote.number)
+        return [{"shard": shard, "number": number} for shard, number in sorted(found.items())]
 
     def _earlier(self, _: str) -> list[Any]:
         for event in reversed(self._table("events").values()):

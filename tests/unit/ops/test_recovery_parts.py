@@ -94,6 +94,23 @@ def test_a_jump_is_behind_all_that_can_have_been_given() -> None:
     assert (unused.beyond(3), unused.taken(3, 23)) == (23, [(4, 23)])
 
 
+def test_a_jump_that_is_not_on_record_is_followed() -> None:
+    """Where the gate or a stored vote shows it, as far as that is believed; what cannot be proves nothing."""
+    shown = {
+        (15, 0, 0, 8): (0, 0, 15),  # a gate beyond all that can have been, without a jump: no proof
+        (36, 7, 34, 8): (34, 36, 0),  # the gate shows the jump
+        (0, 0, 0, 25): (25, 0, 0),  # only a stored vote does
+        (44, 25, 44, 25): (25, 25, 0),  # the gate has jumped again, and a vote came between
+        (10**15 - 1, 0, 0, 8): (0, 0, 10**15 - 1),
+    }
+    for seen, (base, gate, impossible) in shown.items():
+        jump = Jump([], base=0, room=10)
+        jump.settle(*seen)
+        assert (jump.base, jump.gate, jump.impossible) == (base, gate, impossible), seen
+        known = max(gate, seen[3])
+        assert jump.beyond(known) >= max(known + 10, seen[0] if seen[0] < 10_000 else 0)
+
+
 def test_numbers_do_not_run_out() -> None:
     """A hundred recoveries of a shard of two million: each goes on behind the last, and counts what came."""
     skipped: list[tuple[int, int]] = []
