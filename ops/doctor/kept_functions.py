@@ -13,7 +13,8 @@ function ballot.electorate_keeps_register/0 is b41f51fecb790d90
 function ballot.entry_order/1 is 57db25d86dca9fa3
 function ballot.event_writer/0 is fb7ce0ec68558b10
 function ballot.queue_epoch_most/1 is e389006dbd3c338d
-function ballot.recovery_epoch/1 is 79e19c16dfd2977d
+function ballot.recovery_epoch/1 is 300d3a477f59ad4e
+function ballot.recovery_gate_epochs/2 is eefc623cddacc78a
 function ballot.recovery_turnout/9 is 1139c400214a298e
 function ballot.register_is_of_electorate/0 is b91bfeb8caaac027
 function ballot.register_keeps_votes/0 is e9e845dd2e7f2608

@@ -98,6 +98,7 @@ ballot_monitor may usage schema ballot
 ballot_recovery may connect the database
 ballot_recovery may execute ballot.queue_epoch_most/1
 ballot_recovery may execute ballot.recovery_epoch/1
+ballot_recovery may execute ballot.recovery_gate_epochs/2
 ballot_recovery may execute ballot.recovery_turnout/9
 ballot_recovery may execute pg_catalog.pg_try_advisory_lock/2
 ballot_recovery may insert ballot.events

@@ -16,14 +16,17 @@ import asyncpg
 import click
 
 from ballot import handoff
+from ops.recovery import record
+from ops.recovery.shard import Shard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from runtime.valkey import Client
 
 LOCK_WAIT_MS: Final = 10_000
 NUMBER: Final = "SELECT number FROM ballot.queue_epoch"
+GATES: Final = "SELECT ballot.recovery_gate_epochs($1, $2)"
 BELIEVED: Final = "SELECT number, ballot.queue_epoch_most(number) AS most FROM ballot.queue_epoch"
 """The number, and up to where a queue that is ahead of it is believed (018_kept_by_the_gate.sql)."""
 
@@ -44,6 +47,20 @@ async def raised(queue: Client, database: asyncpg.Connection) -> AsyncIterator[i
         ) from None
     yield number
     await client.set(handoff.EPOCH_KEY, str(number))
+
+
+async def open_gates(queue: Client, database: asyncpg.Connection, number: int) -> list[str]:
+    """Open every shard of every ballot on record, each with the number; which ballots these are."""
+    ballots = await record.ballots(database)
+    for each in ballots:
+        for shard in range(each.shards):
+            await Shard(queue, each.id, shard).finish(number)
+    return [each.id for each in ballots]
+
+
+async def opened(database: asyncpg.Connection, number: int, ballots: Sequence[str]) -> None:
+    """Put on record that all gates of these ballots have the number: from now on one without is refused."""
+    await database.fetchval(GATES, number, ballots)
 
 
 async def differs(queue: Client, database: asyncpg.Connection) -> list[str]:

@@ -3,8 +3,8 @@
 The order, each step safe to repeat: (1) the latch, so that no worker vouches for any server, and every shard
 closed, so that it takes no vote however late an edge's call comes; (2) the vouching there is is taken back,
 and edges notice; (3) no desk command changes a ballot meanwhile; (4) merge; (5) on every replica's disk;
-(6) the event, and the report kept; (7) the shards open, and the latch goes. Killed before (7), intake stays
-closed until this is run again.
+(6) the event, and the report kept; (7) the shards open, each with the number of this recovery, then that is
+put on record, and the latch goes. Killed before (7), intake stays closed until this is run again.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ async def merge_in_place(
             raise RuntimeError("what keeps the intake shut does not end")
         if not keeper.cancelled():
             keeper.result()
-        for shard in await _shards(client, database):  # (7)
-            await shard.finish(epoch)
+        opened = await fence.open_gates(client, database, epoch)  # (7)
         await _on_replicas(nodes, await record.ballots(database), replicas)
+        await fence.opened(database, epoch, opened)
         await client.delete(handoff.TRUST_KEY)
         await client.delete(handoff.RECOVERING_KEY)
     finally:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ballot import handoff
 from ops.recovery import desk, fence, merge, record, report
-from ops.recovery.shard import Shard
 from ops.supervisor import tethered
 from runtime import progress
 from runtime.addresses import ADMIN
@@ -88,11 +87,8 @@ async def _merge(
             with progress.bar(length=await merge.size(database), label="rebuilding the gate") as shown:
                 made.ballots = await merge.merge(client, database, sources=sources, advance=shown.update)
         made.journal_lines_unreadable = sources.journals.unreadable
-        for ballot in await record.ballots(database):
-            for number in range(ballot.shards):
-                await Shard(client, ballot.id, number).finish(
-                    epoch
-                )  # it may be a copy taken during a recovery
+        opened = await fence.open_gates(client, database, epoch)  # it may be a copy taken during a recovery
+        await fence.opened(database, epoch, opened)
         await client.delete(handoff.RECOVERING_KEY, handoff.TRUST_KEY)
     finally:
         await client.aclose()

@@ -106,8 +106,13 @@ class Shard:
         return bool(await self._client.hexists(self.keys[0], LOST_FIELD))
 
     async def finish(self, epoch: int = 0) -> None:
-        """Open it again, with the number of this recovery."""
-        await self._call("ballot_recover_finish", [(epoch,)])
+        """Open it again, with the number of this recovery.
+
+        The number by a plain command: another version's program may have loaded its functions meanwhile.
+        """
+        if epoch:
+            await self._client.hset(self.keys[0], "epoch", epoch)
+        await self._call("ballot_recover_finish", [])
 
     async def credentials(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> tuple[int, int, list[int]]:
         """Put back (digest, uin, flag and channel); how many came, how many are revoked now, conflicts."""

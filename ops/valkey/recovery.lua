@@ -69,16 +69,8 @@ local function begin(keys, args)
   return 1
 end
 
--- Opens it again, when everything is there. Argument: the recovery's number, if it has one, by which an older copy of this shard alone
--- is told (021_gate_epochs.sql).
-local function finish(keys, args)
-  local epoch = decimal(args[1] or '0')
-  if #args > 1 or not epoch then
-    return fault('the number of the recovery, or nothing')
-  end
-  if epoch > 0 then
-    redis.call('HSET', keys[1], 'epoch', args[1])
-  end
+-- Opens it again, when everything is there.
+local function finish(keys)
   redis.call('HDEL', keys[1], 'recovery_lost')
   return redis.call('HDEL', keys[1], 'recovering')
 end

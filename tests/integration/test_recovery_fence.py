@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,13 @@ __all__ = ["own"]  # a fixture: a home whose queue may be broken
 
 BALLOT = "in-flight"
 GIVEN_S = 20.0
+ROOT = Path(__file__).resolve().parents[2]
+OLDER_FINISH = """local function opening(keys)
+  redis.call('HDEL', keys[1], 'recovery_lost')
+  return redis.call('HDEL', keys[1], 'recovering')
+end
+
+local function finish(keys"""
 OLDER_BATCH = (
     "INSERT INTO ballot.marks (ballot, shard, side, entry, entries) VALUES ($1, 0, 'stored', '1-0', 1)"
 )
@@ -262,6 +270,52 @@ async def test_a_gate_from_before_a_recovery_is_known_by_itself(
         await in_place.merge_in_place(own.home, own.servers, sources, ["asked for"])
         assert await vouched(await made.admin.dump(key))
         await made.cast(voter)
+    verifier.close()
+
+
+async def test_no_gate_is_refused_for_a_number_that_it_was_never_given(
+    own: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library or a whole command of an older version opens gates without one; whatever was there before."""
+    monkeypatch.setattr(in_place, "EDGES_NOTICE_S", 0.1)
+    sources = merge.Sources(desk_public=pinned_desk_key(own.home).public)
+    verifier = Verifier(0)
+    library = (ROOT / "ops" / "valkey" / "recovery.lua").read_text()
+    older = library.replace("local function finish(keys", OLDER_FINISH)
+    older = older.replace("of_this_layout(finish)", "of_this_layout(opening)")
+    assert older != library
+    original = merge.merge
+
+    async def merging(*args: Any, **named: Any) -> Any:
+        found = await original(*args, **named)
+        await made.admin.function_load(older, replace=True)  # as any command of that version does
+        return found
+
+    async def recovered() -> list[tuple[str, int]]:
+        await in_place.merge_in_place(own.home, own.servers, sources, ["asked for"])
+        async with made.worker(verifier) as rig:
+            assert await Trust(queue=rig.queue, store=rig.store, metrics=rig.metrics).check()
+        assert await wrong.compare(own.servers, own.home.desk / "roots") == []
+        return [(row["ballot"], row["number"]) for row in await made.rows("gate_epochs")]
+
+    async with ground(own, "older-version") as made:
+        await _open(made)
+        monkeypatch.setattr(merge, "merge", merging)
+        rows = await recovered()
+        number = int(await made.admin.get(handoff.EPOCH_KEY))
+        assert rows == [(made.ballot, number)]
+        assert int(await made.admin.hget(handoff.gate_key(made.ballot, 0), "epoch")) == number
+
+        async def finish(self: Shard, _: int) -> None:
+            await self._call("ballot_recover_finish", [])
+
+        async def opened(*_: Any) -> None:
+            """That version has no such step."""
+
+        monkeypatch.setattr(Shard, "finish", finish)
+        monkeypatch.setattr(fence, "opened", opened)
+        await made.admin.delete(handoff.gate_key(made.ballot, 0))  # lost with all that it had
+        assert await recovered() == []
     verifier.close()
 
 

@@ -38,12 +38,18 @@ def fenced(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def recovery_epoch(tables: Tables, queue: int) -> int:
-    """Raise the number, and the gates' with it; no clock comes into it here."""
+    """Raise the number, and forget the gates'; no clock comes into it here."""
     number = max(int(tables["queue_epoch"].get("number", 0)), queue) + 1
     tables.put("queue_epoch", "number", number)
-    for ballot in sorted({ballot for ballot, _ in tables["register"]}):
-        tables.put("gate_epochs", ballot, number)
+    for ballot in sorted(tables["gate_epochs"]):
+        tables.put("gate_epochs", ballot, 0)
     return number
+
+
+def recovery_gate_epochs(tables: Tables, number: int, ballots: Sequence[str]) -> None:
+    """Note that all gates of these ballots have the number; 0 is no row."""
+    for ballot in ballots:
+        tables.put("gate_epochs", ballot, number)
 
 
 def recovery_turnout(

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from tests.simulation.database_fence import fenced, recovery_epoch, recovery_event, recovery_turnout
+from tests.simulation.database_fence import (
+    fenced,
+    recovery_epoch,
+    recovery_event,
+    recovery_gate_epochs,
+    recovery_turnout,
+)
 from tests.simulation.database_tables import Event, Held, Return, Tables, Vote, sha256
 
 if TYPE_CHECKING:
@@ -361,7 +367,7 @@ def worker_kept(tables: Tables) -> list[tuple[str, int, None, None, int, int]]:
 
 def worker_gate_epochs(tables: Tables) -> list[tuple[str, int]]:
     """The number that the last recovery gave each ballot's gates."""
-    return sorted(tables["gate_epochs"].items())
+    return sorted((ballot, number) for ballot, number in tables["gate_epochs"].items() if number)
 
 
 def trimmer_marks(tables: Tables) -> list[tuple[str, int, str, str]]:
@@ -402,7 +408,8 @@ def worker_epoch(tables: Tables, queue: int) -> int:
 WRITES: Final = {
     **{each.__name__: fenced(each) for each in (store_votes, store_batch, store_attempts, turnout_add)},
     **{each.__name__: each for each in (worker_event, worker_epoch)},
-    **{each.__name__: each for each in (recovery_epoch, recovery_turnout, recovery_event)},
+    **{each.__name__: each for each in (recovery_epoch, recovery_gate_epochs)},
+    **{each.__name__: each for each in (recovery_turnout, recovery_event)},
 }
 READS: Final = {
     each.__name__: each

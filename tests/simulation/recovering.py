@@ -88,8 +88,8 @@ class Operator:
             made = Report(["an older copy"], "in place", started_us=world.kernel.now_us, ballots=ballots)
             await connection.fetchval("SELECT ballot.recovery_event($1)", json.dumps(made.to_dict()))
             lost = world.witness.recovered()
-            for shard in shards:
-                await shard.finish(epoch)
+            opened = await fence.open_gates(client, database, epoch)
+            await fence.opened(database, epoch, opened)
             await client.delete(handoff.TRUST_KEY)
             await client.delete(handoff.RECOVERING_KEY)
             (found,) = ballots

@@ -7,7 +7,7 @@ CREATE TABLE ballot.gate_epochs (
 );
 GRANT SELECT ON ballot.gate_epochs TO ballot_recovery;
 
--- As in 018, and the gates' with it.
+-- As in 018. What the gates had is void: the command that calls this may be of a version that gives them none.
 CREATE OR REPLACE FUNCTION ballot.recovery_epoch(p_queue bigint) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = ballot, pg_temp
@@ -21,11 +21,21 @@ BEGIN
     SET number = greatest(e.number + 1, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
         CASE WHEN p_queue <= queue_epoch_most(e.number) THEN p_queue + 1 END)
     RETURNING e.number INTO STRICT v_number;
-    INSERT INTO gate_epochs AS g (ballot, number) SELECT b.ballot, v_number FROM ballots AS b
-    ON CONFLICT (ballot) DO UPDATE SET number = EXCLUDED.number;
+    DELETE FROM gate_epochs;
     RETURN v_number;
 END
 $$;
+
+-- Only once every gate of these ballots has the number: a worker refuses a gate without it.
+CREATE FUNCTION ballot.recovery_gate_epochs(p_number bigint, p_ballots text[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER
+SET search_path = ballot, pg_temp
+AS $$
+    INSERT INTO gate_epochs AS g (ballot, number) SELECT b.ballot, p_number FROM ballots AS b WHERE b.ballot = ANY (p_ballots)
+    ON CONFLICT (ballot) DO UPDATE SET number = EXCLUDED.number
+$$;
+REVOKE ALL ON FUNCTION ballot.recovery_gate_epochs FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ballot.recovery_gate_epochs TO ballot_recovery;
 
 CREATE FUNCTION ballot.worker_gate_epochs() RETURNS TABLE (ballot text, number bigint)
 LANGUAGE sql STABLE SECURITY DEFINER
