@@ -245,7 +245,7 @@ class Trust:
             if gate is None:
                 continue
             where = f"ballot {each.ballot} shard {each.shard}: the gate"
-            if gate.epoch < each.epoch:
+            if each.epoch and gate.epoch < each.epoch:
                 faults.append(f"{where} is from before a recovery ({gate.epoch}, {each.epoch} is on record)")
             if gate.revoked is not None and gate.revoked < each.revoked:
                 faults.append(f"{where} has revoked {gate.revoked} codes, {each.revoked} are on record")

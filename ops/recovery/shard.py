@@ -167,7 +167,7 @@ class Shard:
             closes_us=whole(closes_us),
             closed=state == b"closed",
             recovering=begun is not None,
-            epoch=whole(epoch),
+            epoch=handoff.epoch(epoch),
         )
 
     async def current(self, digests: Sequence[bytes]) -> int:

@@ -92,7 +92,7 @@ async def _ballot(
         known = await shard.known()
         if known.recovering:
             found.append(f"{where}: {LATCHED}")
-        if known.armed and known.epoch < wanted:
+        if known.armed and wanted and known.epoch < wanted:
             found.append(
                 f"{where}: the gate is from before a recovery (epoch {known.epoch}, on record is {wanted})"
             )

@@ -263,9 +263,18 @@ async def test_a_gate_from_before_a_recovery_is_known_by_itself(
         told = await wrong.compare(own.servers, own.home.desk / "roots")
         said = f"the gate is from before a recovery (epoch 0, on record is {number})"
         assert told == [f"ballot older-node shard 0: {said}"]
+        for junk, is_less in (("junk", True), ("9" * 5_000, True), ("-5", True), (str(number + 1), False)):
+            await made.admin.hset(key, "epoch", junk)
+            assert await vouched(await made.admin.dump(key)) != is_less
+            told = await wrong.compare(own.servers, own.home.desk / "roots")
+            assert any("from before a recovery" in each for each in told) == is_less
         await made.owner.execute("DELETE FROM ballot.gate_epochs")  # a voterdb of before that recovery
         assert await vouched(newer)
         assert await vouched(older)
+        for junk in ("junk", "9" * 5_000):
+            await made.admin.hset(key, "epoch", junk)
+            assert await vouched(await made.admin.dump(key))
+            assert await wrong.compare(own.servers, own.home.desk / "roots") == []
 
         await in_place.merge_in_place(own.home, own.servers, sources, ["asked for"])
         assert await vouched(await made.admin.dump(key))
