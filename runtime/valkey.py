@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+
+from runtime.queue_connections import PlainConnection, TlsConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,12 +51,17 @@ def connect(servers: Servers, user: str, *, timeout_s: float = 5.0) -> Client:
     address = servers.valkey
     settings = _settings(servers, user, timeout_s=timeout_s)
     if address.cluster:
-        return RedisCluster(
+        client = RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in address.seeds],
             max_connections=CONNECTIONS_MAX,
             ssl=address.tls,
             **settings,
         )
+        kind = _kind(address)
+        client.nodes_manager.connection_kwargs["connection_class"] = kind  # of the nodes it will find
+        for seed in client.startup_nodes:
+            seed.connection_class = kind
+        return client
     return pooled(servers, user, address.host, address.port, timeout_s=timeout_s)
 
 
@@ -65,7 +72,7 @@ def pooled(servers: Servers, user: str, host: str, port: int, *, timeout_s: floa
         BlockingConnectionPool(
             max_connections=CONNECTIONS_MAX,
             timeout=timeout_s,
-            connection_class=SSLConnection if address.tls else Connection,
+            connection_class=_kind(address),
             host=host,
             port=port,
             db=address.db,
@@ -87,14 +94,16 @@ def node(servers: Servers, user: str, host: str, port: int, *, timeout_s: float 
     """
     address = servers.valkey
     settings = _settings(servers, user, timeout_s=timeout_s)
-    return Redis(
+    client = Redis(
         host=host, port=port, db=address.db, ssl=address.tls, single_connection_client=True, **settings
     )
+    client.connection_pool.connection_class = _kind(address)
+    return client
 
 
 def private(address: ValkeyAddress, user: str, password: Redacted, *, timeout_s: float = 60.0) -> Redis:
     """Return a client of a server that is in nobody's settings, on one connection."""
-    return Redis(
+    client = Redis(
         host=address.host,
         port=address.port,
         single_connection_client=True,
@@ -106,6 +115,8 @@ def private(address: ValkeyAddress, user: str, password: Redacted, *, timeout_s:
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
     )
+    client.connection_pool.connection_class = PlainConnection
+    return client
 
 
 async def fcall(
@@ -171,6 +182,10 @@ def plainly() -> Iterator[None]:
             f"The queue does not answer as it should ({type(error).__name__}); see that every server of it "
             "runs, then run this again."
         ) from error
+
+
+def _kind(address: ValkeyAddress) -> type[PlainConnection | TlsConnection]:
+    return TlsConnection if address.tls else PlainConnection
 
 
 def _settings(servers: Servers, user: str, *, timeout_s: float) -> dict[str, Any]:
