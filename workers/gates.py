@@ -5,13 +5,16 @@ No credential and no mark; it writes nothing.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ballot import handoff
 from workers.link import Link
 
 Shard = tuple[str, int]
 """A ballot and a shard's number."""
+
+DIGITS_MAX: Final = 18
+"""A time in microseconds has sixteen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +77,7 @@ def _kept(*values: bytes | None) -> GateKept | None:
 
 
 def _number(value: bytes | None) -> int:
-    """What is no number is less than any that is on record."""
-    return int(value) if value is not None and value.isdigit() else -1
+    """What is no number, or a longer one than any of ours, is less than any that is on record."""
+    if value is None or not value.isdigit() or len(value) > DIGITS_MAX:
+        return -1
+    return int(value)
