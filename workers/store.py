@@ -30,6 +30,9 @@ QE001 is our own: the queue was rebuilt since the entries were read, so they are
 """
 
 
+GATE_EPOCHS: Final = "SELECT * FROM ballot.worker_gate_epochs()"
+
+
 @dataclass(slots=True)
 class Row:
     """One entry as it goes into the database: what it says, what was in it, and what the worker made of it.
@@ -229,12 +232,16 @@ class Store:
             records = await connection.fetch(
                 "SELECT * FROM ballot.worker_kept()", timeout=STATEMENT_TIMEOUT_S
             )
-            epochs = dict(
-                await connection.fetch(
-                    "SELECT * FROM ballot.worker_gate_epochs()", timeout=STATEMENT_TIMEOUT_S
-                )
-            )
+            epochs = dict(await connection.fetch(GATE_EPOCHS, timeout=STATEMENT_TIMEOUT_S))
             return [Kept(*(*record, epochs.get(record[0], 0))) for record in records]
+
+        return await self._with_connection(work)
+
+    async def gate_epochs(self) -> dict[str, int]:
+        """The number that the last recovery gave the gates of each ballot that was in one."""
+
+        async def work(connection: Any) -> dict[str, int]:
+            return dict(await connection.fetch(GATE_EPOCHS, timeout=STATEMENT_TIMEOUT_S))
 
         return await self._with_connection(work)
 

@@ -41,7 +41,8 @@ class Trust:
     """Compares each new run of a primary with the stored marks, and gives or refuses its trust mark.
 
     A run that nobody has vouched for must also have what keeps codes and times: the window on record, and no
-    fewer revoked codes and released votes.
+    fewer revoked codes and released votes. The number of the last recovery is every run's to have, whoever
+    vouched for it: nobody but recovery writes it, and an older worker does not look at it.
 
     It is compared again when it holds other slots than before, when its mark was lost while it runs on, and
     now and then as long as it runs: what is found to be behind is trusted no more.
@@ -83,10 +84,13 @@ class Trust:
         refused = False
         if wanting:
             marks = await self._store.marks()
-            kept = [] if wanting.keys() <= trusted else await self._store.kept()
+            kept = await self._store.kept()
             for run_id, primary in wanting.items():
                 known = run_id in trusted
-                refused |= not await self._judge(run_id, primary, marks, [] if known else kept, trusted=known)
+                wanted = [_number_alone(each.ballot, each.shard, each.epoch) for each in kept if each.epoch]
+                refused |= not await self._judge(
+                    run_id, primary, marks, wanted if known else kept, trusted=known
+                )
         elif self._looks % AGAIN_LOOKS == 0:
             refused = await self._fell_behind(runs)
         if not silent:
@@ -105,25 +109,34 @@ class Trust:
         """
         try:
             marks = self._next_ballots(await self._store.marks())
+            epochs = await self._store.gate_epochs()
         except Retry:
             return False
+        shards = {(each.ballot, each.shard) for each in marks if each.ballot in epochs}
+        kept = [_number_alone(ballot, shard, epochs[ballot]) for ballot, shard in sorted(shards)]
         refused = False
         for run_id, primary in runs.items():
-            refused |= not await self._judge(run_id, primary, marks, [], trusted=True)
+            refused |= not await self._judge(run_id, primary, marks, kept, trusted=True)
+        self._compared = max((each.ballot for each in marks), key=self._turn, default="")
         return refused
 
+    def _turn(self, ballot: str) -> tuple[bool, str]:
+        """Ballots come in turn by name, after the last one of those that were compared before."""
+        return ballot <= self._compared, ballot
+
     def _next_ballots(self, marks: Sequence[Mark]) -> list[Mark]:
-        """The marks of as many whole ballots as are compared at a time, after those of the last time."""
+        """The marks of as many whole ballots as are compared at a time, after those of the last time.
+
+        Which is theirs until they were compared: a primary that is silent meanwhile leaves none of them out.
+        """
         of: dict[str, list[Mark]] = {}
         for mark in marks:
             of.setdefault(mark.ballot, []).append(mark)
-        names = sorted(of)
         chosen: list[Mark] = []
-        for name in [*(n for n in names if n > self._compared), *(n for n in names if n <= self._compared)]:
+        for name in sorted(of, key=self._turn):
             if chosen and len(chosen) + len(of[name]) > AGAIN_MARKS:
                 break
             chosen += of[name]
-            self._compared = name
         return chosen
 
     async def _same_epoch(self, trusted: set[str], *, certain: bool) -> None:
@@ -258,3 +271,8 @@ class Trust:
                     f"{each.opens_us} and {each.closes_us}"
                 )
         return faults
+
+
+def _number_alone(ballot: str, shard: int, epoch: int) -> Kept:
+    """What a gate must have that somebody has vouched for: the rest may be at the gate before the record."""
+    return Kept(ballot, shard, None, None, -1, -1, epoch)

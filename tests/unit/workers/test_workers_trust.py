@@ -106,6 +106,10 @@ class Store:
         """What the gates must still have."""
         return self.record
 
+    async def gate_epochs(self) -> dict[str, int]:
+        """What a recovery gave the gates."""
+        return {each.ballot: each.epoch for each in self.record}
+
     async def event(self, _ballot: str | None, kind: str, **detail: Any) -> None:
         """Keep a line of the audit log."""
         self.events.append(f"{kind} {detail['run_id']}")
@@ -343,12 +347,60 @@ async def test_a_gate_that_forgot_what_is_on_record_is_not_vouched_for(
     assert queue.marks == {"low", "high"}
 
 
+@pytest.mark.parametrize("looks", [1, AGAIN_LOOKS])
+async def test_a_gate_from_before_a_recovery_closes_the_queue_whoever_vouched_for_it(
+    queue: Queue, trust: Trust, looks: int
+) -> None:
+    """At the first look of a worker, for one of an older version has not compared it; and now and then."""
+    if looks == 1:
+        queue.marks = {"low", "high"}
+    else:
+        await trust.check()
+    shard = next(each for each in range(SHARDS) if queue.primaries["low"].holds(handoff.votes_key("b", each)))
+    queue.gates[shard] = GateKept(5, 9, closed=False, revoked=2, released=1, epoch=6)
+    with suppress(Retry):
+        for _ in range(looks):
+            await trust.check()
+    assert queue.marks == {"high"}
+
+
+async def test_a_page_that_met_a_silent_primary_comes_again_at_once(
+    queue: Queue, store: Store, trust: Trust
+) -> None:
+    """Its next turn would be after all the others'."""
+    store.ballots = [f"b-{number:03}" for number in range(3 * AGAIN_MARKS // SHARDS)]
+    queue.ends = {
+        handoff.votes_key(ballot, shard): ("100-0", 10) for ballot in store.ballots for shard in range(SHARDS)
+    }
+    await trust.check()
+    ask, compared = trust._faults, []
+    silent = True
+
+    async def once_silent(primary: Primary, marks: Sequence[Mark]) -> list[str]:
+        compared.append(marks[0].ballot)
+        if silent:
+            raise Retry("queue: a primary does not answer")
+        return await ask(primary, marks)
+
+    trust._faults = once_silent  # type: ignore[method-assign]  # looked at
+    for _ in range(AGAIN_LOOKS):
+        with suppress(Retry):
+            await trust.check()
+    assert len(compared) == 1
+    silent = False
+    for _ in range(2 * AGAIN_LOOKS):
+        await trust.check()
+    first, again, other = compared[0], compared[1], compared[-1]
+    assert first == again == store.ballots[0]
+    assert other > first
+
+
 async def test_what_the_desk_changes_closes_no_queue_that_is_trusted(
     queue: Queue, store: Store, trust: Trust
 ) -> None:
     """A closing time is at the gate before it is on record: a worker that comes meanwhile waits."""
     await trust.check()
-    queue.gates = dict.fromkeys(range(SHARDS), GateKept(5, 7, closed=False, revoked=2, released=0))
+    queue.gates = dict.fromkeys(range(SHARDS), GateKept(5, 7, closed=False, revoked=-1, released=0, epoch=7))
     given: Any = (queue, store)
     another = Trust(queue=given[0], store=given[1], metrics=WorkerMetrics(CollectorRegistry()))
     for _ in range(AGAIN_LOOKS):
