@@ -87,9 +87,12 @@ class Trimmer:
         self._seen = Seen(least_age_s)
         self._acknowledged = Acknowledged()
         self._said: dict[str, float] = {}
+        self._silent: set[Any] = set()
+        self._stop = Stop()
 
     async def run(self, stop: Stop) -> int:
         """Trim until asked to stop."""
+        self._stop = stop
         try:
             while not stop.requested:
                 wait_s = ROUND_S
@@ -112,8 +115,10 @@ class Trimmer:
 
         (1) While the queue is being recovered, nothing. (2) What the databases have, before (4) what the
         queue has. (3) With backups: what was acknowledged, and whether the voter database has it, before
-        anything that was known of that is used.
+        anything that was known of that is used. A primary that fails is asked no more in this round: it would
+        keep the others' streams waiting for each of its own.
         """
+        self._silent.clear()
         if await self._recovering():  # (1)
             self._say("trim_waits", "the queue is being recovered")
             return []
@@ -124,6 +129,8 @@ class Trimmer:
         looked = set() if backed_up is None else await self._note_acknowledged(sorted(bounds))  # (3)
         done = []
         for shard, stored in sorted(bounds.items()):  # (4)
+            if self._stop.requested:
+                break
             covers = backed_up.get(shard) if backed_up is not None and shard in looked else None
             found = await self._stream(shard, stored, covers)
             if found is not None:
@@ -142,8 +149,11 @@ class Trimmer:
     async def _stream(self, shard: Shard, stored: str, backed_up: str | None) -> Trimmed | None:
         """Trim one stream; None if it is not there, is no stream, or its primary is away."""
         key = handoff.votes_key(*shard)
+        client: Any = None
         try:
-            client: Any = await self._nodes.holder(key)
+            client = await self._nodes.holder(key)
+            if client in self._silent:
+                return None
             last = (await client.xinfo_stream(key))["last-generated-id"].decode()
             aged = self._seen.look(shard, last, now_s=self._clock.monotonic())
             known = {"stored": stored, "seen": aged}
@@ -159,9 +169,15 @@ class Trimmer:
                 self._say("trim_refused", f"{key}: {type(error).__name__}")
                 self._nodes.forget()
         except (exceptions.RedisError, OSError, TimeoutError) as error:
-            self._nodes.forget()
-            self._say("trim_waits", f"the queue: {type(error).__name__}")
+            self._failed(client, error)
         return None
+
+    def _failed(self, client: Any, error: Exception) -> None:
+        """A primary does not answer, or nobody says which one is asked: None."""
+        if client is not None:
+            self._silent.add(client)
+        self._nodes.forget()
+        self._say("trim_waits", f"the queue: {type(error).__name__}")
 
     def _certain(self, shard: Shard, backed_up: str | None) -> str | None:
         """Up to where a stream is in the backup with this mark: what was acknowledged before it began."""
@@ -172,10 +188,17 @@ class Trimmer:
         """Look at these streams, and only then at what the voter database has; of which that succeeded."""
         found = {}
         for shard in shards:
+            if self._stop.requested:
+                break
+            key, client = handoff.votes_key(*shard), None
             try:
-                found[shard] = await self._acknowledgement(handoff.votes_key(*shard))
-            except (exceptions.RedisError, OSError, TimeoutError):
+                client = await self._nodes.holder(key)
+                if client not in self._silent:
+                    found[shard] = await self._acknowledgement(client, key)
+            except exceptions.ResponseError:
                 continue  # said where it is trimmed
+            except (exceptions.RedisError, OSError, TimeoutError) as error:
+                self._failed(client, error)
         stored = await self._asked("SELECT ballot, shard, entries, since::text FROM ballot.trimmer_stored()")
         self._acknowledged.of(stored[0][3] if stored else "")
         entries = {(row[0], row[1]): row[2] for row in stored}
@@ -187,9 +210,8 @@ class Trimmer:
                 looked.add(shard)
         return looked
 
-    async def _acknowledgement(self, key: str) -> tuple[str | None, str, int | None]:
+    async def _acknowledgement(self, client: Any, key: str) -> tuple[str | None, str, int | None]:
         """Up to where the workers have acknowledged a stream, where it ends after that, and how many."""
-        client: Any = await self._nodes.holder(key)
         for group in await client.xinfo_groups(key):
             if group["name"] == handoff.GROUP.encode():
                 entry, read = group["last-delivered-id"].decode(), group.get("entries-read")
@@ -206,7 +228,7 @@ class Trimmer:
         count, at, by = await client.execute_command(*call)
         removed = count
         for _ in range(CALLS_MAX):
-            if count == 0:
+            if count == 0 or self._stop.requested:
                 break
             await self._clock.sleep(PAUSE_S)
             count, at, by = await client.execute_command(*call)
