@@ -46,7 +46,7 @@ def crash_at(name: str) -> object:
     "at",
     [
         pytest.param("file", marks=pytest.mark.long),
-        "signed",
+        pytest.param("signed", marks=pytest.mark.long),
         "register",
         pytest.param("dispatches", marks=pytest.mark.long),
         "gate",
@@ -192,9 +192,9 @@ def test_reissue_to_somebody_unknown_changes_nothing(
     [
         "revoked",
         pytest.param("revocations", marks=pytest.mark.long),
-        "released",
+        pytest.param("released", marks=pytest.mark.long),
         pytest.param("file", marks=pytest.mark.long),
-        "register",
+        pytest.param("register", marks=pytest.mark.long),
         "gate",
     ],
 )

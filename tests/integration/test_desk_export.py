@@ -136,7 +136,11 @@ async def test_a_changed_register_row_stops_the_export_and_is_named(
             "UPDATE ballot.votes SET signature = decode(repeat('00', 64), 'hex') WHERE ballot = $1",
             "signature",
         ),
-        ("UPDATE ballot.votes SET sealed = sealed || '\\x00'::bytea WHERE ballot = $1", "sealed bytes"),
+        pytest.param(
+            "UPDATE ballot.votes SET sealed = sealed || '\\x00'::bytea WHERE ballot = $1",
+            "sealed bytes",
+            marks=pytest.mark.long,
+        ),
         ("DELETE FROM ballot.votes WHERE ballot = $1", "neither stored nor quarantined"),
     ],
     ids=["signature", "bytes", "deleted"],
@@ -196,15 +200,17 @@ async def test_a_voter_whose_vote_was_spoilt_on_the_way_is_released_and_votes_ag
             "INSERT INTO ballot.electorate (ballot, uin) VALUES ($1, decode(md5($1), 'hex'))",
             "the desk signed an electorate of 20 voters; the voter database has 21",
         ),
-        (
+        pytest.param(
             """UPDATE ballot.electorate SET uin = decode(md5($1), 'hex') WHERE ballot = $1
                 AND uin = (SELECT uin FROM ballot.electorate WHERE ballot = $1 ORDER BY uin LIMIT 1)""",
             "the electorate has 20 voters as the desk signed, but not the same ones",
+            marks=pytest.mark.long,
         ),
         ("UPDATE ballot.returns SET counted = false WHERE ballot = $1", "returned_postal: a difference of 2"),
-        (
+        pytest.param(
             "UPDATE ballot.returns SET method = 'workplace' WHERE ballot = $1",
             "returned_workplace: a difference of -2",
+            marks=pytest.mark.long,
         ),
         (
             """UPDATE ballot.lifecycle SET document = set_byte(document, 100, get_byte(document, 100) # 1)

@@ -120,6 +120,7 @@ async def test_the_opening_while_clocks_step(clocks: Clocks) -> None:
     await clocks.here.balances()
 
 
+@pytest.mark.long  # the opening, which steps as well, is in every run
 async def test_the_closing_while_clocks_step(clocks: Clocks) -> None:
     """Nothing is taken from the closing on; once a voter was told so, no step backwards opens it again."""
     loads = await cast_around(clocks, clocks.closes_us, seed=2)

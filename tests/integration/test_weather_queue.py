@@ -57,6 +57,7 @@ def edges(here: Weather) -> Iterator[EdgeProcess]:
         yield running
 
 
+@pytest.mark.long  # fault runs freeze it too, and so does the simulation
 async def test_a_queue_that_stands_still_for_five_seconds(here: Weather, edges: EdgeProcess) -> None:
     """Nobody waits beyond the deadline, nothing accepted is lost, and votes flow again by themselves."""
     await ready(here, edges.url)
