@@ -2,16 +2,15 @@
 
 import json
 import os
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from loadtests.conduct import exposition
 from loadtests.conduct.exposition import Reading
 from loadtests.conduct.kin import Kin
+from loadtests.staging.aside import Aside
 from loadtests.voting.door import HttpDoor
 
 OK = 200
@@ -27,7 +26,7 @@ LAG = "ballot_store_lag_seconds"
 Readings = Mapping[str, Reading]
 
 
-class Sampler:
+class Sampler(Aside):
     """A thread for as long as the block lasts; it watches this process and all that it started."""
 
     def __init__(self, metrics_port: int, out: Path) -> None:
@@ -35,20 +34,9 @@ class Sampler:
         self._out = out
         self._kin = Kin(os.getpid())
         self._lag: dict[float, float] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="sampler", daemon=True)
+        super().__init__("sampler")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
+    def _work(self) -> None:
         with self._out.open("a", encoding="utf-8", buffering=1) as lines:
             for number in range(LINES_MAX):
                 if number % LOOK_EVERY == 0:

@@ -1,11 +1,9 @@
 """How far storing lags behind accepting, read twice a second from the worker's metrics."""
 
 import re
-import threading
 import time
-from types import TracebackType
-from typing import Self
 
+from loadtests.staging.aside import Aside
 from loadtests.voting.door import HttpDoor
 
 LOOK_SECONDS = 0.5
@@ -14,26 +12,15 @@ DEPTH = re.compile(rb'(?m)^ballot_queue_depth\{shard="\d+"\} ([0-9.e+]+)$')
 OK = 200
 
 
-class Depth:
+class Depth(Aside):
     """A watch in a thread, for as long as the block lasts; `seen` has instants and entries that waited."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="depth", daemon=True)
+        super().__init__("depth")
         self.seen: list[tuple[int, int]] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
+    def _work(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             waiting = self.now()
             if waiting is not None:

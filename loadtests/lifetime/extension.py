@@ -1,12 +1,11 @@
 """The close is put off while people vote: the desk moves it shortly before it would have come."""
 
 from collections.abc import Callable, Sequence
-from threading import Event, Thread
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from loadtests.lifetime import many
 from loadtests.lifetime.poll import Poll
+from loadtests.staging.aside import Aside
 from loadtests.staging.kept import US, now_us
 from loadtests.staging.stage import StageFault
 
@@ -17,7 +16,7 @@ SHARE_MAX: Final = 0.5
 the siege that is in the middle of its faults, for who puts a close off does it because something is wrong."""
 
 
-class Extension:
+class Extension(Aside):
     """While the block lasts, waits for the moment and moves the close of all `polls` to the last one."""
 
     def __init__(
@@ -33,23 +32,12 @@ class Extension:
         self._first_us, self._last_us = first_us, last_us
         self._write = write
         self._before_s = before_s
-        self._ended = Event()
-        self._thread = Thread(target=self._put_off, name="extension", daemon=True)
+        super().__init__("extension")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _put_off(self) -> None:
+    def _work(self) -> None:
         """Wait, announce it, and keep what came of it."""
         left_s = (self._first_us - now_us()) / US
-        if self._ended.wait(max(0.0, left_s - min(self._before_s, left_s * SHARE_MAX))):
+        if self._stop.wait(max(0.0, left_s - min(self._before_s, left_s * SHARE_MAX))):
             return
         told: dict[str, Any] = {"first_us": self._first_us, "last_us": self._last_us, "asked_us": now_us()}
         try:
